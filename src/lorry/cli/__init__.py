@@ -1,0 +1,1 @@
+"""Commands parse; `output` is the one place that prints."""

@@ -1,0 +1,1 @@
+"""Rows become batches: reading, formats, validation, rendering, masking, packing."""

@@ -1,0 +1,114 @@
+"""Examples: rows as the trainer sees them, token ids with a mark on each trained token, in memory-mapped files.
+
+A set is a folder with `ids.bin` (int32), `trained.bin` (one byte a token), `starts.npy` (int64, n + 1 offsets into the
+former two) and `origins.npy` (int64, n pairs of file number and line). Reading one costs no memory but the pages touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.data.rows import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row in tokens. `trained[i]` says that predicting `ids[i]` from what stands before it counts in the loss."""
+
+    ids: NDArray[np.int32]  # (length,)
+    trained: NDArray[np.bool_]  # (length,)
+
+
+class ExampleSet:
+    """A read-only sequence of examples on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._starts: NDArray[np.int64] = np.load(folder / "starts.npy")
+        self._origins: NDArray[np.int64] = np.load(folder / "origins.npy")
+        self._files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+        self._ids = _mapped(folder / "ids.bin", np.dtype(np.int32))
+        self._trained = _mapped(folder / "trained.bin", np.dtype(np.bool_))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: int) -> Example:
+        span = slice(int(self._starts[index]), int(self._starts[index + 1]))
+        return Example(self._ids[span], self._trained[span])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each example, `(n,)`."""
+        return np.diff(self._starts)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all examples."""
+        return int(self._starts[-1])
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that count in the loss."""
+        return int(np.count_nonzero(self._trained))
+
+    def origin(self, index: int) -> Origin:
+        """Where the row of this example stands."""
+        file, line = self._origins[index]
+        return Origin(self._files[file], int(line))
+
+    def sha256(self) -> str:
+        """Hash of the tokens, marks and boundaries."""
+        digest = hashlib.sha256()
+        for name in ("ids.bin", "trained.bin", "starts.npy"):
+            with (self.folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+class ExampleWriter:
+    """Appends examples to a new set; `close` makes it readable. Memory grows by 24 bytes an example."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._ids = (folder / "ids.bin").open("wb")
+        self._trained = (folder / "trained.bin").open("wb")
+        self._starts = [0]
+        self._origins: list[tuple[int, int]] = []
+        self._files: dict[str, int] = {}
+
+    def append(self, example: Example, origin: Origin) -> None:
+        """Adds one example."""
+        self._ids.write(example.ids.astype(np.int32, copy=False).tobytes())
+        self._trained.write(example.trained.astype(np.bool_, copy=False).tobytes())
+        self._starts.append(self._starts[-1] + len(example.ids))
+        self._origins.append((self._files.setdefault(origin.file, len(self._files)), origin.line))
+
+    def close(self) -> ExampleSet:
+        """Writes the index and opens the set."""
+        self._ids.close()
+        self._trained.close()
+        np.save(self.folder / "starts.npy", np.asarray(self._starts, dtype=np.int64))
+        np.save(self.folder / "origins.npy", np.asarray(self._origins, dtype=np.int64).reshape(-1, 2))
+        (self.folder / "files.json").write_text(json.dumps(list(self._files)), encoding="utf-8")
+        return ExampleSet(self.folder)
+
+
+def write_examples(folder: Path, examples: Iterable[tuple[Example, Origin]]) -> ExampleSet:
+    """A set with these examples."""
+    writer = ExampleWriter(folder)
+    for example, origin in examples:
+        writer.append(example, origin)
+    return writer.close()
+
+
+def _mapped(path: Path, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""How one answer is scored: one file a metric."""

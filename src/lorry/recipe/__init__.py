@@ -1,0 +1,1 @@
+"""What you want: the recipe, its loading, its templates."""

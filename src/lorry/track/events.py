@@ -1,0 +1,111 @@
+"""Events: each fact of a run is one numbered line in `events.jsonl`; everything shown anywhere derives from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "created": ("recipe", "run"),  # the folder exists
+    "checked": ("findings",),  # plan made; findings as dicts
+    "data": ("train_rows", "eval_rows", "test_rows", "train_tokens"),
+    "loaded": ("parameters", "trainable", "precision", "device"),
+    "note": ("message",),  # something resolved or switched that the person should know
+    "warning": ("message",),
+    "started": ("steps",),
+    "step": ("loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_bytes"),
+    "evaluated": ("loss",),  # evaluation loss during training, natural log per trained token
+    "saved": ("path", "seconds"),
+    "limit": ("message",),  # a budget ended the training early
+    "trained": ("steps", "seconds", "tokens"),
+    "delivered": ("path", "step"),  # adapter/ is written
+    "scoring": ("part", "done", "total"),  # progress of the evaluation at the end
+    "scored": ("scores",),
+    "finished": ("seconds",),
+    "failed": ("error", "hint", "exit_code"),
+    "stopped": ("reason",),  # the person interrupted
+}
+"""Each kind of event with the fields it always has."""
+
+ENDINGS = ("finished", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One fact: number, time (UTC, seconds since 1970), attempt, step and what the kind says."""
+
+    seq: int
+    at: float
+    kind: str
+    attempt: int = 1
+    step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class EventLog:
+    """Appends to one run's `events.jsonl`. One writer at a time; a torn last line is cut on opening."""
+
+    def __init__(self, path: Path, *, attempt: int = 1, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._attempt = attempt
+        self._clock = clock
+        self._seq = _cut_torn_line(path)
+
+    def append(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
+        """Writes one event and flushes it to the file. Raises ValueError for an unknown kind or a missing field."""
+        missing = [name for name in KINDS[kind] if name not in data] if kind in KINDS else None
+        if missing is None or missing:
+            raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
+        self._seq += 1
+        event = Event(self._seq, self._clock(), kind, self._attempt, step, data)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n")
+        return event
+
+
+def read(path: Path, *, after: int = 0) -> Iterator[Event]:
+    """Every whole event with a number above `after`, in order; a torn last line is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n") and (event := Event(**json.loads(line))).seq > after:
+                yield event
+
+
+def follow(path: Path, *, ended: Callable[[], bool], after: int = 0, pause: float = 0.2) -> Iterator[Event]:
+    """Events as they come, read from where the last read stopped, until `ended()` and nothing is left.
+
+    Sleeps `pause` seconds between reads.
+    """
+    position = 0
+    while True:
+        last_round = ended()
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                whole = file.read().rpartition(b"\n")[0]
+            position += len(whole) + 1 if whole else 0
+            for line in whole.splitlines():
+                if (event := Event(**json.loads(line))).seq > after:
+                    yield event
+        if last_round:
+            return
+        time.sleep(pause)
+
+
+def _cut_torn_line(path: Path) -> int:
+    """Drops what follows the last newline; returns the last event's number, 0 for a new file."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return 0
+    content = path.read_bytes()
+    whole = content.rpartition(b"\n")[0]
+    if len(content) > len(whole) + 1 or (content and not content.endswith(b"\n")):
+        os.truncate(path, len(whole) + 1 if whole else 0)
+    return int(json.loads(whole.rpartition(b"\n")[2])["seq"]) if whole else 0

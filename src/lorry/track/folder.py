@@ -1,0 +1,109 @@
+"""Where things lie: lorry's home, and the folder of one run."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+def home() -> Path:
+    """`$LORRY_HOME`, or the platform's folder for user data."""
+    return Path(os.environ.get("LORRY_HOME") or platformdirs.user_data_dir("lorry", appauthor=False)).expanduser()
+
+
+def cache() -> Path:
+    """Where converted models and rendered rows are kept; may be deleted at any time."""
+    return home() / "cache"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, each named once."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id is its folder's name."""
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as it was given."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        """The recipe with every default filled in: `{"recipe": {...}, "base": folder that relative paths start from}`."""
+        return self.path / "resolved.json"
+
+    @property
+    def plan(self) -> Path:
+        """What was expected: findings, rows, tokens."""
+        return self.path / "plan.json"
+
+    @property
+    def provenance(self) -> Path:
+        """What made this adapter."""
+        return self.path / "provenance.json"
+
+    @property
+    def events(self) -> Path:
+        """Every fact, numbered."""
+        return self.path / "events.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """Output of the processes that trained."""
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a checkpoint: `step-000050`."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The result."""
+        return self.path / "adapter"
+
+    @property
+    def evaluation(self) -> Path:
+        """`scores.json`, `samples.jsonl`, `high_loss.jsonl`."""
+        return self.path / "eval"
+
+    @property
+    def report(self) -> Path:
+        """The report as Markdown; `report.html` lies beside it."""
+        return self.path / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        """The report as one self-contained page."""
+        return self.path / "report.html"
+
+    @property
+    def summary(self) -> Path:
+        """What came out, for programs."""
+        return self.path / "summary.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all: aside, flushed to disk, renamed."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all: aside, flushed to disk, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,33 @@
+"""What a method has to say: how rows become examples, and how a batch becomes a loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from lorry.data.examples import Example
+from lorry.data.rows import Row
+from lorry.plugins import Plugin
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorry.data.render import Renderer
+    from lorry.trainer.forward import Forward
+    from lorry.trainer.forest import Forest
+
+
+class Method(Plugin):
+    """A way to learn from rows. Importing a method's file must not import torch."""
+
+    accepts: ClassVar[frozenset[str]]
+    """Kinds of rows: `messages`, `text`."""
+
+    @abstractmethod
+    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
+        """The examples that one row gives: one, several (a long document), or none."""
+
+    @abstractmethod
+    def loss(self, forward: Forward, batch: Forest) -> torch.Tensor:
+        """The loss of one micro-batch, summed (not averaged) over its trained tokens; a scalar in fp32."""
