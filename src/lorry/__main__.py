@@ -1,0 +1,5 @@
+"""`python -m lorry` is `lorry`."""
+
+from lorry.cli.main import main
+
+main()
