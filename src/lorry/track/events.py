@@ -6,9 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from lorry.errors import InputError
 
 KINDS: dict[str, tuple[str, ...]] = {
     "created": ("recipe", "run"),  # the folder exists
@@ -26,6 +28,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "delivered": ("path", "step"),  # adapter/ is written
     "scoring": ("part", "done", "total"),  # progress of the evaluation at the end
     "scored": ("scores",),
+    "smoke": ("check", "passed", "message"),  # one check of a smoke run: `checkpoint loads`, `memory as expected`
     "finished": ("seconds",),
     "failed": ("error", "hint", "exit_code"),
     "stopped": ("reason",),  # the person interrupted
@@ -47,6 +50,9 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+_FIELDS = frozenset(item.name for item in fields(Event))
+
+
 class EventLog:
     """Appends to one run's `events.jsonl`. One writer at a time; a torn last line is cut on opening."""
 
@@ -63,7 +69,8 @@ class EventLog:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
         self._seq += 1
         event = Event(self._seq, self._clock(), kind, self._attempt, step, data)
-        with self._path.open("a", encoding="utf-8") as file:
+        # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n")
         return event
 
@@ -72,9 +79,9 @@ def read(path: Path, *, after: int = 0) -> Iterator[Event]:
     """Every whole event with a number above `after`, in order; a torn last line is left out."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n") and (event := Event(**json.loads(line))).seq > after:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n") and (event := _parse(line, path, number)).seq > after:
                 yield event
 
 
@@ -83,7 +90,7 @@ def follow(path: Path, *, ended: Callable[[], bool], after: int = 0, pause: floa
 
     Sleeps `pause` seconds between reads.
     """
-    position = 0
+    position = lines = 0
     while True:
         last_round = ended()
         if path.exists():
@@ -91,12 +98,23 @@ def follow(path: Path, *, ended: Callable[[], bool], after: int = 0, pause: floa
                 file.seek(position)
                 whole = file.read().rpartition(b"\n")[0]
             position += len(whole) + 1 if whole else 0
-            for line in whole.splitlines():
-                if (event := Event(**json.loads(line))).seq > after:
+            for line in whole.split(b"\n") if whole else ():
+                lines += 1
+                if (event := _parse(line, path, lines)).seq > after:
                     yield event
         if last_round:
             return
         time.sleep(pause)
+
+
+def _parse(line: bytes, path: Path, number: int) -> Event:
+    """One line as an event; fields that a newer lorry added are left out. Raises InputError for anything else."""
+    try:
+        found = json.loads(line)
+        return Event(**{key: value for key, value in found.items() if key in _FIELDS})
+    except (ValueError, TypeError, AttributeError) as error:
+        hint = "the file was changed or damaged; what stands before this line can be kept by cutting it there"
+        raise InputError("this line is not an event", place=f"{path}:{number}", hint=hint) from error
 
 
 def _cut_torn_line(path: Path) -> int:

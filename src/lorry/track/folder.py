@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def resolved(self) -> Path:
-        """The recipe with every default filled in: `{"recipe": {...}, "base": folder that relative paths start from}`."""
+        """The recipe with every default filled in: `{"recipe": {...}, "base": folder of its relative paths}`."""
         return self.path / "resolved.json"
 
     @property
@@ -102,7 +102,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all: aside, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
+    with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

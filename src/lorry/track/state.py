@@ -1,0 +1,79 @@
+"""Where a run stands, folded from its events; what every list, line, page and report shows comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lorry.track.events import Event
+
+_STATUS = {"created": "created", "finished": "finished", "failed": "failed", "stopped": "stopped"}
+"""Kinds of events that set the status by themselves; any other makes the run `running`."""
+
+
+@dataclass
+class RunState:
+    """What the events up to now say. Steps that were replayed after a loss are kept once, the last attempt's."""
+
+    status: str = "created"
+    created_at: float | None = None
+    updated_at: float | None = None
+    started_at: float | None = None
+    steps: int | None = None
+    step: int | None = None
+    attempt: int = 1
+    records: dict[int, Event] = field(default_factory=dict[int, Event])
+    """The `step` events by step."""
+    evaluations: dict[int, Event] = field(default_factory=dict[int, Event])
+    """The `evaluated` events by step."""
+    notes: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    latest: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """The last event's data of each kind that comes once or replaces the one before."""
+
+    @property
+    def loss(self) -> float | None:
+        """Training loss of the last recorded step."""
+        return self.records[max(self.records)].data["loss"] if self.records else None
+
+    def take(self, event: Event) -> None:
+        """Adds one event."""
+        self.created_at = event.at if self.created_at is None else self.created_at
+        self.updated_at = event.at
+        self.status = _STATUS.get(event.kind, "running")
+        if event.attempt > self.attempt:
+            self.attempt = event.attempt
+        if event.kind == "step" and event.step is not None:
+            self._record(event.step, event)
+        elif event.kind == "evaluated" and event.step is not None:
+            self.evaluations[event.step] = event
+        elif event.kind == "note":
+            self.notes.append(str(event.data["message"]))
+        elif event.kind == "warning":
+            self.warnings.append(str(event.data["message"]))
+        else:
+            self._keep(event)
+
+    def _record(self, step: int, event: Event) -> None:
+        """Keeps one step; what an earlier attempt had recorded from there on is forgotten."""
+        if self.step is not None and step <= self.step:
+            for kept in (self.records, self.evaluations):
+                for late in [number for number in kept if number >= step and kept[number].attempt < event.attempt]:
+                    del kept[late]
+        self.records[step] = event
+        self.step = step
+
+    def _keep(self, event: Event) -> None:
+        if event.kind == "started":
+            self.started_at = event.at
+            self.steps = int(event.data["steps"])
+        self.latest[event.kind] = event.data
+
+
+def state(events: Iterable[Event]) -> RunState:
+    """The state after these events."""
+    folded = RunState()
+    for event in events:
+        folded.take(event)
+    return folded
