@@ -1,16 +1,18 @@
 """Examples: rows as the trainer sees them, token ids with a mark on each trained token, in memory-mapped files.
 
 A set is a folder with `ids.bin` (int32), `trained.bin` (one byte a token), `starts.npy` (int64, n + 1 offsets into the
-former two) and `origins.npy` (int64, n pairs of file number and line). Reading one costs no memory but the pages touched.
+former two) and `origins.npy` (int64, n pairs of file number and line). Reading costs no memory but the pages touched.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ class Example:
 
     ids: NDArray[np.int32]  # (length,)
     trained: NDArray[np.bool_]  # (length,)
+    cut: bool = False
+    """Whether the row was longer and lost its end; not kept on disk."""
 
 
 class ExampleSet:
@@ -34,8 +38,8 @@ class ExampleSet:
         self._starts: NDArray[np.int64] = np.load(folder / "starts.npy")
         self._origins: NDArray[np.int64] = np.load(folder / "origins.npy")
         self._files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-        self._ids = _mapped(folder / "ids.bin", np.dtype(np.int32))
-        self._trained = _mapped(folder / "trained.bin", np.dtype(np.bool_))
+        self._ids: NDArray[np.int32] = _mapped(folder / "ids.bin", np.int32)
+        self._trained: NDArray[np.bool_] = _mapped(folder / "trained.bin", np.bool_)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -81,8 +85,8 @@ class ExampleWriter:
         self.folder = folder
         self._ids = (folder / "ids.bin").open("wb")
         self._trained = (folder / "trained.bin").open("wb")
-        self._starts = [0]
-        self._origins: list[tuple[int, int]] = []
+        self._starts = array("q", [0])
+        self._origins = array("q")
         self._files: dict[str, int] = {}
 
     def append(self, example: Example, origin: Origin) -> None:
@@ -90,7 +94,7 @@ class ExampleWriter:
         self._ids.write(example.ids.astype(np.int32, copy=False).tobytes())
         self._trained.write(example.trained.astype(np.bool_, copy=False).tobytes())
         self._starts.append(self._starts[-1] + len(example.ids))
-        self._origins.append((self._files.setdefault(origin.file, len(self._files)), origin.line))
+        self._origins.extend((self._files.setdefault(origin.file, len(self._files)), origin.line))
 
     def close(self) -> ExampleSet:
         """Writes the index and opens the set."""
@@ -110,5 +114,5 @@ def write_examples(folder: Path, examples: Iterable[tuple[Example, Origin]]) -> 
     return writer.close()
 
 
-def _mapped(path: Path, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)  # type: ignore[return-value]
+def _mapped(path: Path, dtype: type[Any]) -> NDArray[Any]:
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)

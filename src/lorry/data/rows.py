@@ -11,7 +11,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a row stands: the file and its line (JSONL, CSV), its number from 1 (JSON, Parquet, a hub), or 1 (text file)."""
+    """Where a row stands: the file and its line (JSONL, CSV), its number from 1 (JSON, Parquet), or 1 (text file)."""
 
     file: str
     line: int

@@ -1,0 +1,235 @@
+"""Rendering: a conversation or a document becomes tokens, with a mark on each token that is trained on.
+
+What an answer is, is found by rendering beginnings: the text of everything before a turn with the generation prompt,
+and the text up to and including that turn. Both must be beginnings of the whole text; what lies between them is trained
+on, up to the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from lorry.data.documents import document_ids
+from lorry.data.examples import Example
+from lorry.data.rows import Message, Row
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import DataError
+
+TrainOn = Literal["assistant", "all"]
+
+
+@dataclass
+class Tally:
+    """How many conversations needed what the person should know about."""
+
+    conversations: int = 0
+    changing: int = 0
+    """Earlier turns read otherwise once later ones follow; only turns that stay the same are trained on."""
+    prompt_differs: int = 0
+    """The generation prompt is no beginning of the answer as the template writes it."""
+    without_end: int = 0
+    """The template wrote no end token after the last answer; it was added."""
+    straddling: int = 0
+    """A token holds the prompt's end and the answer's beginning; it is not trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A conversation's text and the spans in it, in characters, that hold answers."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Renderer:
+    """Renders rows with one tokenizer, template and greatest length."""
+
+    tokenizer: Tokenizer
+    max_length: int
+    template_args: dict[str, Any] = field(default_factory=dict[str, Any])
+    tally: Tally = field(default_factory=Tally)
+
+    def chat(self, row: Row, train_on: TrainOn = "assistant") -> Example:
+        """One conversation. Raises DataError when the template refuses it."""
+        (result,) = self.chats([row], train_on)
+        if isinstance(result, DataError):
+            raise result
+        return result
+
+    def chats(self, rows: Sequence[Row], train_on: TrainOn = "assistant") -> list[Example | DataError]:
+        """Many conversations, tokenised together; in place of one that the template refuses stands the error."""
+        drafts = [self._drafted(row) for row in rows]
+        encodings = iter(self.tokenizer.encodings([draft.text for draft in drafts if isinstance(draft, _Draft)]))
+        return [
+            draft if isinstance(draft, DataError) else self._example(draft, next(encodings), train_on)
+            for draft in drafts
+        ]
+
+    def pieces(self, text: str) -> Iterator[Example]:
+        """One document, cut into pieces of at most `max_length` tokens."""
+        return iter(self.documents([text])[0])
+
+    def documents(self, texts: Sequence[str]) -> list[list[Example]]:
+        """Many documents, each cut into pieces.
+
+        A piece begins with the last token of the one before, so that every token but the document's first is trained
+        on exactly once, the end token at the document's end included.
+        """
+        return [self._cut_in_pieces(ids) for ids in document_ids(self.tokenizer, texts)]
+
+    def prompt(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None) -> list[int]:
+        """The tokens that generation starts from: everything before the last answer, and the generation prompt."""
+        asked = list(messages[:-1]) if messages and messages[-1]["role"] == "assistant" else list(messages)
+        ids = self.tokenizer.encode(self._text(asked, tools, prompt=True))
+        return ids[self._doubled(ids) :]
+
+    # --- where the answers are
+
+    def _drafted(self, row: Row) -> _Draft | DataError:
+        try:
+            return self._draft(row)
+        except DataError as error:
+            return error
+
+    def _draft(self, row: Row) -> _Draft:
+        messages = row.messages or []
+        whole = self._text(messages, row.tools)
+        if not whole.isascii() and not _encodable(whole):
+            raise DataError("the text holds half of a surrogate pair", hint="write the character whole")
+        self.tally.conversations += 1
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        spans: list[tuple[int, int]] = []
+        for index in answers:
+            span = self._span(row, index, whole)
+            if span is not None:
+                spans.append(span)
+        self.tally.changing += len(spans) < len(answers)
+        return _Draft(whole, tuple(spans))
+
+    def _span(self, row: Row, index: int, whole: str) -> tuple[int, int] | None:
+        """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""
+        messages = row.messages or []
+        try:
+            before = self._text(messages[:index], row.tools, prompt=True)
+        except DataError:
+            if index:
+                raise
+            # Templates that look at the first message cannot show what stands before it.
+            return None
+        if index == len(messages) - 1:
+            if not whole.startswith(before):
+                self.tally.prompt_differs += 1
+                return _common(before, whole), len(whole)
+            return len(before), len(whole)
+        if not whole.startswith(before):
+            return None
+        through = self._text(messages[: index + 1], row.tools)
+        if not whole.startswith(through) or len(through) <= len(before):
+            return None
+        return len(before), len(through)
+
+    def _text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False) -> str:
+        return self.tokenizer.render(messages, tools=tools, add_generation_prompt=prompt, **self.template_args)
+
+    # --- which tokens they are
+
+    def _example(self, draft: _Draft, encoding: Encoding, train_on: TrainOn) -> Example:
+        ids: list[int] = encoding.ids
+        trained = np.zeros(len(ids) + 1, dtype=np.bool_)
+        end, closed = len(ids), True
+        for begin, stop in draft.spans:
+            first = self._token_from(encoding, begin, len(draft.text))
+            after = self._token_from(encoding, stop, len(draft.text))
+            end, closed = self._answer_end(ids, first, after)
+            trained[first:end] = True
+        if not closed and draft.spans[-1][1] == len(draft.text):
+            self.tally.without_end += 1
+            ids = [*ids[:end], self.tokenizer.eos_id]
+            trained[end] = True
+        if train_on == "all":
+            trained[:] = True
+        start = self._doubled(ids)
+        trained[start] = False
+        kept = slice(start, min(len(ids), start + self.max_length))
+        return Example(np.asarray(ids[kept], dtype=np.int32), trained[kept], cut=len(ids) - start > self.max_length)
+
+    def _token_from(self, encoding: Encoding, place: int, limit: int) -> int:
+        """The first token that begins at or after a place in the text; their number when there is none."""
+        for char in range(place, limit):
+            token = encoding.char_to_token(char)
+            if token is None:
+                # Some tokenizers leave blanks out of their tokens' places.
+                continue
+            chars = encoding.token_to_chars(token)
+            straddles = chars is not None and chars[0] < place
+            self.tally.straddling += straddles
+            return token + straddles
+        return len(encoding)
+
+    def _answer_end(self, ids: list[int], first: int, after: int) -> tuple[int, bool]:
+        """Where the answer's tokens end, its end token included, and whether it has one.
+
+        What templates write behind the end token is blank, or more end tokens.
+        """
+        end, content = None, after
+        while content > first:
+            token = ids[content - 1]
+            if token in self._ends:
+                end = content
+            elif not self._blank(token):
+                break
+            content -= 1
+        return (content, False) if end is None else (end, True)
+
+    def _blank(self, token: int) -> bool:
+        known = self._blanks.get(token)
+        if known is None:
+            known = self._blanks[token] = not self.tokenizer.decode([token], skip_special_tokens=False).strip()
+        return known
+
+    @cached_property
+    def _blanks(self) -> dict[int, bool]:
+        return {}
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        return self.tokenizer.end_ids
+
+    def _doubled(self, ids: list[int]) -> int:
+        """1 where a text begins with the first token twice: once from the template, once from the row."""
+        bos = self.tokenizer.bos_id
+        return int(bos is not None and ids[:2] == [bos, bos])
+
+    def _cut_in_pieces(self, ids: NDArray[np.int32]) -> list[Example]:
+        pieces: list[Example] = []
+        for start in range(0, max(len(ids) - 1, 1), self.max_length - 1):
+            piece = ids[start : start + self.max_length]
+            trained = np.ones(len(piece), dtype=np.bool_)
+            trained[:1] = False
+            pieces.append(Example(piece, trained))
+        return pieces
+
+
+def _common(first: str, second: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
+    return low
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""Supervised fine-tuning: the model learns to give the answers in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from lorry.data.examples import Example
+from lorry.data.rows import Row
+from lorry.errors import DataError
+from lorry.trainer.methods._base import Method
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorry.data.render import Renderer
+    from lorry.trainer.forest import Forest
+    from lorry.trainer.forward import Forward
+
+
+class SupervisedFineTuning(Method):
+    """Learns the answers of conversations."""
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"messages"})
+    train_on: Literal["assistant", "all"] = "assistant"
+    """`assistant`: the answers and their end tokens count in the loss; `all`: every token does."""
+
+    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
+        """One example for a conversation."""
+        yield renderer.chat(row, self.train_on)
+
+    def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
+        """One example for each conversation."""
+        for result in renderer.chats(rows, self.train_on):
+            yield result if isinstance(result, DataError) else [result]
+
+    def loss(self, forward: Forward, batch: Forest) -> torch.Tensor:
+        """Negative log-likelihood, summed over trained tokens."""
+        from lorry.trainer.loss import token_loss
+
+        return token_loss(forward, batch)
