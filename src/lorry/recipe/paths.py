@@ -1,0 +1,72 @@
+"""Files that a recipe names: relative to the recipe that names them, whole once it is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorry.recipe.layer import Keys, get, put
+
+_PATHS: tuple[Keys, ...] = (("data", "train"), ("data", "eval"), ("data", "test"), ("model", "adapter"))
+_MODELS: tuple[Keys, ...] = (("model", "id"), ("model", "trust_remote_code"))
+_ELSEWHERE = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
+
+
+def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
+    """Makes the paths in `values` whole, in place.
+
+    A relative path starts from the first of `bases` where it exists, and from the last if it exists in none.
+    """
+
+    def whole(value: Any) -> Any:
+        return [whole(item) for item in value] if isinstance(value, list) else _whole(value, bases)
+
+    for keys in _PATHS:
+        _change(values, keys, whole)
+    _change(values, ("data", "chat_template"), lambda value: value if value == "chatml" else whole(value))
+    for keys in _MODELS:
+        _change(values, keys, lambda value: whole(value) if _is_local(value, bases) else value)
+
+
+def _change(values: dict[str, Any], keys: Keys, change: Callable[[Any], Any]) -> None:
+    old = get(values, keys)
+    if old is not None:
+        put(values, keys, change(old))
+
+
+def _whole(value: Any, bases: Sequence[Path]) -> Any:
+    if not isinstance(value, str) or not value or _ELSEWHERE.match(value):
+        return value
+    path = _from_home(value)
+    candidates = [base / path for base in bases]
+    chosen = next((candidate for candidate in candidates if _exists(candidate)), candidates[-1])
+    return os.path.normpath(chosen.absolute())
+
+
+def _is_local(model: Any, bases: Sequence[Path]) -> bool:
+    """Whether a model's id is a path: it looks like one, or a folder beside the recipe has that name."""
+    if not isinstance(model, str) or not model or model.startswith("pypi:"):
+        return False
+    looks = model[0] in "./~" or model.lower().endswith(".gguf") or Path(model).is_absolute()
+    return looks or any(_is_folder(base / model) for base in bases)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or one that the platform does not allow
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    return _exists(path) and path.is_dir()
+
+
+def _from_home(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # no home, or no such person
+        return Path(value)
