@@ -1,0 +1,101 @@
+"""Which format a data set has: looked for in every row, for the first row does not speak for the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from lorry.data import files
+from lorry.data.bad_rows import BadRowError, BadRows
+from lorry.data.formats._base import Format
+from lorry.data.readers.blob import Blob
+from lorry.data.rows import Row
+from lorry.errors import DataError
+from lorry.plugins import find, make, names
+
+
+class Layout:
+    """Reads raw rows by one format: the one that is named, or the one that the rows have."""
+
+    def __init__(self, spec: Mapping[str, Any], accepts: frozenset[str], method: str) -> None:
+        self._accepts = accepts
+        self._method = method
+        self._known = _known() if spec.get("name") == "auto" else [_named(spec, accepts, method)]
+        self._usable = [entry for entry in self._known if entry.gives in accepts]
+        self._seen: Counter[str] = Counter()
+
+    @property
+    def format(self) -> str:
+        """The name of the format that most rows have; empty before a row was read."""
+        return min(self._seen, key=lambda name: (-self._seen[name], self._order(name))) if self._seen else ""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether rows of several formats were read."""
+        return len(self._seen) > 1
+
+    def settle(self) -> None:
+        """From now on reads by the commonest format alone, and refuses rows of others."""
+        self._usable = [entry for entry in self._usable if entry.name == self.format]
+        self._seen.clear()
+
+    def read(self, raw: dict[str, Any], origin: Any) -> Row:
+        """The row. Raises BadRowError when no format, or not the set's, can read it."""
+        entry = next((entry for entry in self._usable if entry.matches(raw)), None)
+        if entry is None:
+            raise self._unreadable(raw)
+        self._seen[entry.name] += 1
+        return entry.read(raw, origin)
+
+    def _order(self, name: str) -> int:
+        return next(index for index, entry in enumerate(self._known) if entry.name == name)
+
+    def _unreadable(self, raw: dict[str, Any]) -> BadRowError:
+        other = next((entry for entry in self._known if entry.matches(raw)), None)
+        fields = ", ".join(f"`{str(name)[:40]}`" for name in list(raw)[:8]) or "none"
+        if other is None:
+            own = f"`{self.format}`" if self._seen else "any format"
+            return BadRowError(f"the row's fields fit not {own}: {fields}", hint=_LIST)
+        if other.gives not in self._accepts:
+            kind = {"messages": "a conversation", "text": "raw text"}[other.gives]
+            better = "sft" if other.gives == "messages" else "cpt"
+            message = f"the row is {kind} (`{other.name}`), which `{self._method}` does not learn from"
+            return BadRowError(message, hint=f"use `method: {better}`, or name another `data.format`")
+        message = f"the row is laid out as `{other.name}`, most rows as `{self._usable[0].name}`"
+        return BadRowError(message, hint="lay all rows out alike, or train on each kind by itself")
+
+
+def rows(blobs: Sequence[Blob], layout: Layout, bad: BadRows) -> Iterator[Row]:
+    """Every row of the files that its format can read; the others go to `bad`."""
+    for raw, origin in files.read(blobs, bad):
+        try:
+            yield layout.read(raw, origin)
+        except BadRowError as error:
+            bad.add(origin, error)
+        except RecursionError:
+            bad.add(origin, BadRowError("the row is nested too deeply", hint="rows are flat objects"))
+
+
+def known_formats() -> list[type[Format]]:
+    """All formats, the more particular ones first."""
+    return sorted(
+        (cast("type[Format]", find("formats", name)) for name in names("formats")), key=lambda kind: kind.rank
+    )
+
+
+def _known() -> list[Format]:
+    return [kind() for kind in known_formats() if kind.found]
+
+
+def _named(spec: Mapping[str, Any], accepts: frozenset[str], method: str) -> Format:
+    entry = cast("Format", make("formats", spec))
+    if entry.gives not in accepts:
+        kind = {"messages": "conversations", "text": "raw text"}[entry.gives]
+        hint = f"formats for it: {', '.join(kind.name for kind in known_formats() if kind.gives in accepts)}"
+        message = f"the format `{entry.name}` gives {kind}, which `{method}` does not learn from"
+        raise DataError(message, place="data.format", hint=hint)
+    return entry
+
+
+_LIST = "`lorry data formats` shows what each format looks like; name one with `data.format`"

@@ -1,0 +1,95 @@
+"""From what a recipe names to raw rows: finds the files, and reads each as its kind asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from lorry.data.bad_rows import BadRows
+from lorry.data.readers import csv_file, json_file, jsonl, parquet, text
+from lorry.data.readers.blob import Blob, Rows
+from lorry.errors import DataError
+
+READERS: dict[str, Callable[[Blob, BadRows], Rows]] = {
+    ".jsonl": jsonl.read,
+    ".ndjson": jsonl.read,
+    ".json": json_file.read,
+    ".csv": csv_file.read,
+    ".tsv": csv_file.read,
+    ".parquet": parquet.read,
+    **dict.fromkeys(text.SUFFIXES, text.read),
+}
+"""What reads which kind of file."""
+
+
+def find(named: str | Sequence[str], base: Path) -> list[Blob]:
+    """The files that a recipe names, in order. Raises DataError for one that does not exist or is of no known kind."""
+    names = [named] if isinstance(named, str) else list(named)
+    return [blob for name in names for blob in _found(name, base)]
+
+
+def read(blobs: Sequence[Blob], bad: BadRows) -> Rows:
+    """Raw rows of all files, each with its place; what is no row is added to `bad`."""
+    for blob in blobs:
+        yield from READERS[blob.kind](blob, bad)
+
+
+def _found(name: str, base: Path) -> list[Blob]:
+    if name.startswith("hub:"):
+        from lorry.data.readers import hub
+
+        return hub.find(name, tuple(READERS))
+    path = base / Path(name).expanduser()
+    if path.is_dir():
+        return _folder(path, name)
+    if any(sign in name for sign in "*?[") and not path.exists():
+        return _matching(name, base)
+    if not path.is_file():
+        raise DataError("no such file", place=name, hint=_near(path))
+    return [_known(Blob.local(path, name))]
+
+
+def _folder(path: Path, name: str) -> list[Blob]:
+    inside = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file, path))
+    texts = [file for file in inside if file.suffix.lower() in text.SUFFIXES]
+    if texts:
+        return [Blob.local(file, (Path(name) / file.relative_to(path)).as_posix()) for file in texts]
+    tables = [file.relative_to(path).as_posix() for file in inside if file.suffix.lower() in READERS]
+    hint = f"name its files: `{Path(name, tables[0]).as_posix()}`" if tables else "put .txt, .md or .rst files there"
+    raise DataError("the folder holds no text files", place=name, hint=hint)
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _matching(name: str, base: Path) -> list[Blob]:
+    pattern = Path(name).expanduser()
+    root = Path(pattern.anchor) if pattern.is_absolute() else base
+    relative = pattern.relative_to(pattern.anchor) if pattern.is_absolute() else pattern
+    files = sorted(file for file in root.glob(str(relative)) if file.is_file())
+    if not files:
+        raise DataError("no file matches", place=name, hint=f"looked in {root}")
+    return [_known(Blob.local(file, _shown(file, base))) for file in files]
+
+
+def _shown(file: Path, base: Path) -> str:
+    return file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
+
+
+def _known(blob: Blob) -> Blob:
+    if blob.kind in READERS:
+        return blob
+    what = f"files of the kind `{blob.suffix}` cannot be read" if blob.suffix else "the file's name has no suffix"
+    raise DataError(what, place=blob.name, hint=f"name it by what it holds: {', '.join(READERS)}")
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    while not folder.is_dir():
+        folder = folder.parent
+    near = get_close_matches(path.name, [file.name for file in folder.iterdir()], n=1) if folder == path.parent else []
+    if near:
+        return f"did you mean `{near[0]}`? (looked in {folder})"
+    return f"looked for {path}" if folder == path.parent else f"looked for {path}: there is no folder {path.parent}"

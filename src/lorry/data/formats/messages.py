@@ -1,0 +1,34 @@
+"""Chat messages, as OpenAI's fine-tuning files and most sets on the Hub have them.
+
+    {"messages": [{"role": "user", "content": "What is 2 + 2?"}, {"role": "assistant", "content": "4"}]}
+
+Content may be a list of typed parts; turns may carry `tool_calls`, and rows `tools`. Images and sound are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from lorry.data.bad_rows import BadRowError
+from lorry.data.formats._base import Format
+from lorry.data.rows import Origin, Row
+from lorry.data.turns import checked, listed, tools_of, turn
+
+
+class Messages(Format):
+    """Conversations under `messages`: role and content."""
+
+    gives: ClassVar[Literal["messages", "text"]] = "messages"
+    rank: ClassVar[int] = 10
+
+    def matches(self, raw: dict[str, Any]) -> bool:
+        """Has `messages`."""
+        return "messages" in raw
+
+    def read(self, raw: dict[str, Any], origin: Origin) -> Row:
+        """Turns as they stand, checked."""
+        if raw.get("images") or raw.get("videos") or raw.get("audios"):
+            raise BadRowError("the row has images or sound", hint="lorry trains on text")
+        turns = listed(raw.get("messages"), "messages")
+        messages = [turn(entry, f"messages[{index}]") for index, entry in enumerate(turns)]
+        return Row(origin, messages=checked(messages, "messages"), tools=tools_of(raw.get("tools")))
