@@ -31,7 +31,7 @@ KINDS: dict[str, str] = {
 class Plugin(BaseModel):
     """The base of every plugin: fields are settings, the docstring's first line is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: ClassVar[str] = ""
     """The file's name; set when the plugin is found."""
 

@@ -25,6 +25,10 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - PyYAML's own table, one for each loader
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts text in quotes that YAML 1.1 or 1.2 would read as something else."""
+
+
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -33,7 +37,8 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
     ("merge", r"<<", ["<"]),
 ):
-    _Loader.add_implicit_resolver(_CORE + _tag, re.compile(f"(?:{_pattern})$"), _first)
+    for _kind_of in (_Loader, _Dumper):
+        _kind_of.add_implicit_resolver(_CORE + _tag, re.compile(f"(?:{_pattern})$"), _first)
 
 
 def read_text(path: Path) -> str:
@@ -80,6 +85,11 @@ def parse_value(text: str, place: str) -> Any:
     """One value as a recipe would hold it: `1e-4`, `null`, `[a, b]`. Raises RecipeError."""
     root = _compose(text, place)
     return None if root is None else _Reader(place).value(root, (), 0)
+
+
+def dump(values: dict[str, Any]) -> str:
+    """YAML that `parse` reads back as the same values."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Reader:

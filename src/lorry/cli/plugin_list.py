@@ -1,0 +1,57 @@
+"""Lists the plugins of a kind: names, what they are for, and their settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pydantic_core import PydanticUndefined, to_jsonable_python
+
+from lorry import plugins
+from lorry.cli import output
+
+
+def described(kind: str) -> list[dict[str, Any]]:
+    """Every plugin of a kind, for programs."""
+    return [_described(plugins.find(kind, name), name) for name in plugins.names(kind)]
+
+
+def show(kind: str, key: str) -> None:
+    """Prints a table of a kind's plugins, and says where a recipe chooses one."""
+    listed = described(kind)
+    output.table(
+        [kind.removesuffix("s"), "settings", "what it is"],
+        [[one["name"], ", ".join(map(_setting, one["settings"])) or "-", one["summary"]] for one in listed],
+    )
+    output.note(f"a recipe chooses in `{key}`; `lorry {kind} --json` explains each setting")
+
+
+def _described(plugin: type[plugins.Plugin], name: str) -> dict[str, Any]:
+    properties = plugin.model_json_schema().get("properties", {})
+    settings = [
+        {
+            "name": field,
+            "default": None if info.is_required() else _default(info),
+            "required": info.is_required(),
+            "help": info.description or "",
+            "schema": properties.get(field, {}),
+        }
+        for field, info in plugin.model_fields.items()
+    ]
+    about = inspect.getdoc(plugin) or ""
+    better: bool | None = getattr(plugin, "higher_is_better", None)
+    direction = {} if better is None else {"higher_is_better": better}
+    return {"name": name, "summary": plugin.summary(), "about": about, **direction, "settings": settings}
+
+
+def _default(info: Any) -> Any:
+    value = info.get_default(call_default_factory=True)
+    return None if value is PydanticUndefined else to_jsonable_python(value)
+
+
+def _setting(setting: dict[str, Any]) -> str:
+    default = setting["default"]
+    shown = (
+        {True: "true", False: "false", None: "null"}.get(default, default) if not isinstance(default, list) else "[]"
+    )
+    return setting["name"] if setting["required"] else f"{setting['name']}={shown}"

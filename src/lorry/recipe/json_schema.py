@@ -1,0 +1,47 @@
+"""The recipe as a JSON Schema, for editors: every key, its bounds, its help, and each plugin's own settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lorry import plugins
+from lorry.recipe.schema import Recipe
+
+_REQUIRED = {"model": "ModelSettings", "data": "DataSettings"}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """A JSON Schema (2020-12) of recipe files; a plugin may be named, or given as a mapping with its settings."""
+    schema = Recipe.model_json_schema()
+    parts = schema["$defs"]
+    _choose(schema["properties"]["method"], "methods", parts, ())
+    _choose(parts["DataSettings"]["properties"]["format"], "formats", parts, ("auto",))
+    _choose(parts["EvaluateSettings"]["properties"]["metrics"]["items"], "metrics", parts, ())
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "Another recipe, relative to this one, whose values hold where this one gives none.",
+    }
+    # What another recipe gives need not be given again, so nothing is required in a file that extends.
+    schema["if"] = {"not": {"required": ["extends"]}}
+    needed = {key: {"required": parts[part].pop("required")} for key, part in _REQUIRED.items()}
+    schema["then"] = {"required": schema.pop("required"), "properties": needed}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _choose(place: dict[str, Any], kind: str, parts: dict[str, Any], further: tuple[str, ...]) -> None:
+    """Replaces "any mapping" by the plugins of a kind, by name or with settings."""
+    names = plugins.names(kind)
+    with_settings = [_settings(kind, name, parts) for name in names]
+    for key in ("type", "additionalProperties"):
+        place.pop(key, None)
+    place["anyOf"] = [{"enum": [*further, *names]}, *with_settings]
+
+
+def _settings(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
+    plugin = plugins.find(kind, name)
+    schema = plugin.model_json_schema()
+    parts |= schema.pop("$defs", {})
+    schema["properties"] = {"name": {"const": name}, **schema.get("properties", {})}
+    schema["required"] = ["name", *schema.get("required", [])]
+    schema["description"] = plugin.summary()
+    return schema
