@@ -12,16 +12,14 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from lorry.errors import InputError
+from lorry.visible import UNSAFE, clean
 
-# C0 but for newline and tab, DEL, C1, lone surrogates, line separators, and overrides of direction.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
 
@@ -55,7 +53,7 @@ def pieces(parts: Iterable[Piece]) -> None:
 def emit_json(value: Any) -> None:
     """Prints a value as JSON that every parser reads: numbers that are not finite become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=not _is_utf8(sys.stdout), default=str)
-    _write(sys.stdout, _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    _write(sys.stdout, UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) -> None:
@@ -116,11 +114,6 @@ def stdout_has_colour() -> bool:
     return _has_colour(sys.stdout)
 
 
-def clean(text: str) -> str:
-    """The text with control characters, overrides of direction and lone surrogates as visible escapes."""
-    return _UNSAFE.sub(_escape, text.replace("\r\n", "\n"))
-
-
 def prepare_streams() -> None:
     """Makes both streams print an escape, rather than fail, for a character that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
@@ -165,11 +158,6 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 def _line(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _styled(text: str, style: str, stream: TextIO | None) -> str:

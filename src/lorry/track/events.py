@@ -64,7 +64,8 @@ class EventLog:
 
     def append(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
         """Writes one event and flushes it to the file. Raises ValueError for an unknown kind or a missing field."""
-        missing = [name for name in KINDS[kind] if name not in data] if kind in KINDS else None
+        given = data if step is None else {**data, "step": step}
+        missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
         self._seq += 1

@@ -29,6 +29,8 @@ class RunState:
     """The `evaluated` events by step."""
     notes: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
+    smoke_checks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What a smoke run checked: `check`, `passed`, `message`."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The last event's data of each kind that comes once or replaces the one before."""
 
@@ -42,8 +44,7 @@ class RunState:
         self.created_at = event.at if self.created_at is None else self.created_at
         self.updated_at = event.at
         self.status = _STATUS.get(event.kind, "running")
-        if event.attempt > self.attempt:
-            self.attempt = event.attempt
+        self.attempt = max(self.attempt, event.attempt)
         if event.kind == "step" and event.step is not None:
             self._record(event.step, event)
         elif event.kind == "evaluated" and event.step is not None:
@@ -52,6 +53,8 @@ class RunState:
             self.notes.append(str(event.data["message"]))
         elif event.kind == "warning":
             self.warnings.append(str(event.data["message"]))
+        elif event.kind == "smoke":
+            self.smoke_checks.append(event.data)
         else:
             self._keep(event)
 
@@ -68,7 +71,7 @@ class RunState:
         if event.kind == "started":
             self.started_at = event.at
             self.steps = int(event.data["steps"])
-        self.latest[event.kind] = event.data
+        self.latest[event.kind] = event.data if event.step is None else {**event.data, "step": event.step}
 
 
 def state(events: Iterable[Event]) -> RunState:

@@ -7,7 +7,7 @@ transaction of its own. It can be lost: `Store.rebuild` makes it anew from the r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -212,7 +212,7 @@ class Store:
             return [_row(found) for found in connection.execute(query)]
 
     @contextmanager
-    def _connection(self) -> Iterator[sql.Connection]:
+    def _connection(self) -> Generator[sql.Connection]:
         """A connection whose errors are lorry's."""
         try:
             with self._engine.connect() as connection:
@@ -225,7 +225,8 @@ class Store:
 
 def _row(found: Any) -> RunRow:
     """A row as it is shown: one that says it runs, and whose process is gone, was interrupted."""
-    row = RunRow(**{**found._mapping, "folder": Path(found.folder)})
+    values: dict[str, Any] = {**found._mapping, "folder": Path(found.folder)}
+    row = RunRow(**values)
     if row.status in _UNDER_WAY and row.pid is not None and not process.is_alive(row.pid, row.pid_started):
         return replace(row, status="interrupted")
     return row

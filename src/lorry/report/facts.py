@@ -1,0 +1,120 @@
+"""A summary in words: the headline, and the facts as pairs of label and text that every report shows alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorry import units
+from lorry.report.sources import mapping
+
+Summary = Mapping[str, Any]
+
+
+def headline(summary: Summary) -> str:
+    """The one sentence to read if one reads no more."""
+    status = str(summary["status"])
+    if status == "failed":
+        return f"The run failed: {mapping(summary['error']).get('error', 'without saying why')}"
+    if status != "finished":
+        return f"The run is not finished: it is {status}, at step {summary['step'] or 0} of {summary['steps'] or '?'}."
+    verdicts = _verdicts(summary)
+    if not verdicts:
+        return "The run finished; the adapter was not compared with the base model."
+    parts = [f"{kind} on {', '.join(names)}" for kind, names in verdicts.items()]
+    return f"Against the base model the adapter is {'; '.join(parts)}."
+
+
+def facts(summary: Summary) -> list[tuple[str, str]]:
+    """What is known, in the order in which people ask."""
+    found = [
+        ("Status", str(summary["status"])),
+        ("Model", _text(summary["model"])),
+        ("Method", _text(summary["method"])),
+        ("Steps", _steps(summary)),
+        ("Training loss", _course(summary["loss"])),
+        ("Evaluation loss", _course(summary["eval_loss"])),
+        ("Data", _data(mapping(summary["data"]))),
+        ("Time", _time(mapping(summary["seconds"]))),
+        ("Training speed", _speed(mapping(summary["tokens"]).get("per_second"))),
+        ("Peak memory", _size(summary["peak_memory_bytes"])),
+        ("Cost", "" if summary["cost_usd"] is None else units.money(summary["cost_usd"])),
+        ("Adapter", _adapter(mapping(summary["adapter"]))),
+        ("Generation", _generation(mapping(summary["inference_tokens_per_second"]))),
+    ]
+    return [(label, text) for label, text in found if text]
+
+
+def _verdicts(summary: Summary) -> dict[str, list[str]]:
+    """The metrics by verdict, those that say something first; named with the split where there are several."""
+    scores = mapping(summary["scores"])
+    order: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
+    for split, rows in scores.items():
+        for row in rows:
+            name = f"{row['metric']} ({split})" if len(scores) > 1 else str(row["metric"])
+            if row["verdict"] in order:
+                order[row["verdict"]].append(name)
+    return {kind: names for kind, names in order.items() if names}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _steps(summary: Summary) -> str:
+    if summary["steps"] is None:
+        return ""
+    done = f"{units.count(summary['step'] or 0)} of {units.count(summary['steps'])}"
+    return done if summary["attempts"] == 1 else f"{done}, in {summary['attempts']} attempts"
+
+
+def _course(course: Mapping[str, Any] | None) -> str:
+    if not course:
+        return ""
+    first, final, best = (course[name] for name in ("first", "final", "best"))
+    text = f"{units.value(first['loss'])} at step {first['step']}"
+    if final["step"] != first["step"]:
+        text += f", {units.value(final['loss'])} at step {final['step']}"
+    if best["step"] not in (first["step"], final["step"]):
+        text += f", lowest {units.value(best['loss'])} at step {best['step']}"
+    return text
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    names = [("train_rows", "training rows"), ("eval_rows", "evaluation rows"), ("test_rows", "test rows")]
+    parts = [f"{units.count(data[key])} {name}" for key, name in names if data.get(key)]
+    if data.get("train_tokens"):
+        parts.append(f"{units.count(data['train_tokens'])} training tokens")
+    return ", ".join(parts)
+
+
+def _time(seconds: Mapping[str, Any]) -> str:
+    total, training = seconds.get("total"), seconds.get("training")
+    if total is None:
+        return ""
+    return units.duration(total) + (f", {units.duration(training)} of it training" if training is not None else "")
+
+
+def _speed(per_second: float | None) -> str:
+    return "" if per_second is None else f"{units.rate(per_second)} tokens per second (median of the recorded steps)"
+
+
+def _size(count: float | None) -> str:
+    return "" if count is None else units.size(count)
+
+
+def _adapter(adapter: Mapping[str, Any]) -> str:
+    parts = [_size(adapter.get("bytes"))]
+    trained, whole = adapter.get("parameters"), adapter.get("model_parameters")
+    if trained:
+        share = f" ({trained / whole:.2%} of the model's)" if whole else ""
+        parts.append(f"{units.count(trained)} trained parameters{share}")
+    if adapter.get("delivered_step") is not None:
+        parts.append(f"from step {adapter['delivered_step']}")
+    return ", ".join(part for part in parts if part)
+
+
+def _generation(speeds: Mapping[str, Any]) -> str:
+    named = [("adapter", "with the adapter"), ("base", "with the base model")]
+    parts = [f"{units.rate(speeds[key])} {name}" for key, name in named if speeds.get(key) is not None]
+    return f"tokens per second: {', '.join(parts)}" if parts else ""

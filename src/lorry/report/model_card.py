@@ -1,0 +1,128 @@
+"""The adapter's README: what it is, what made it, how good it is and how to load it, as Hugging Face reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from lorry.report.facts import facts, headline
+from lorry.report.markdown import escaped, fenced, score_table, table
+from lorry.report.samples import split_name
+from lorry.report.sources import Sources, mapping
+from lorry.report.summary import split_comparisons
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_LOAD_ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+base = AutoModelForCausalLM.from_pretrained({base}, dtype="auto")
+model = PeftModel.from_pretrained(base, folder)
+"""
+_LOAD_MODEL = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+"""
+
+
+def model_card(sources: Sources, summary: dict[str, Any]) -> str:
+    """The card as Markdown with YAML front matter; what is not known is left out rather than guessed."""
+    front = yaml.safe_dump(_front_matter(sources), sort_keys=False, allow_unicode=True)
+    return f"---\n{front}---\n\n" + "\n\n".join(_body(sources, summary)) + "\n"
+
+
+def _front_matter(sources: Sources) -> dict[str, Any]:
+    """See https://huggingface.co/docs/hub/model-cards (read 2026-10): `base_model` must be an id on the Hub."""
+    recipe = sources.recipe
+    is_lora = recipe.get("lora") is not None
+    method = str(mapping(recipe.get("method")).get("name") or "sft")
+    card: dict[str, Any] = {
+        "library_name": "peft" if is_lora else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": [*(["lora"] if is_lora else []), method, "lorry"],
+    }
+    hub_id = _hub_id(sources)
+    if hub_id:
+        card["base_model"] = hub_id
+        card["base_model_relation"] = "adapter" if is_lora else "finetune"
+    license_name = _license(sources)
+    if license_name:
+        card["license"] = license_name
+    return card
+
+
+def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
+    recipe = sources.recipe
+    model = str(mapping(recipe.get("model")).get("id") or "a model that the run did not record")
+    kind = "LoRA adapter for" if recipe.get("lora") is not None else "fine-tuned form of"
+    yield f"# {escaped(sources.run)}"
+    yield f"A {kind} {escaped(model)}, made with lorry. {escaped(headline(summary))}"
+    yield "## How to load it"
+    code = _LOAD_ADAPTER.format(base=_base_literal(sources, model)) if recipe.get("lora") is not None else _LOAD_MODEL
+    yield fenced(code.rstrip(), "python")
+    for split, comparisons in split_comparisons(sources).items():
+        yield f"## Scores on the {escaped(split_name(split))} rows"
+        yield score_table(comparisons)
+    yield "## What it was trained on"
+    yield _files(sources)
+    yield "## Training"
+    yield table(["", ""], [[label, text] for label, text in facts(summary)])
+    yield fenced(_settings(recipe), "yaml")
+
+
+def _base_literal(sources: Sources, model: str) -> str:
+    hub_id = _hub_id(sources)
+    if hub_id:
+        return json.dumps(hub_id)
+    return json.dumps(f"path/to/{Path(model.removeprefix('pypi:')).name}")
+
+
+def _hub_id(sources: Sources) -> str | None:
+    """The base model's id where it came from the Hub."""
+    model = str(mapping(sources.recipe.get("model")).get("id") or "")
+    kind = mapping(sources.provenance.get("model")).get("kind")
+    return model if _HUB_ID.fullmatch(model) and kind in (None, "hub") else None
+
+
+def _license(sources: Sources) -> str | None:
+    """The base model's licence, as its own card names it."""
+    card = Path(str(sources.resolved.get("model_folder") or "")) / "README.md"
+    try:
+        text = card.read_text(encoding="utf-8")
+        front = yaml.safe_load(text.split("---\n", 2)[1]) if text.startswith("---\n") else None
+    except (OSError, ValueError, yaml.YAMLError, IndexError):
+        return None
+    found = mapping(front).get("license")
+    return found if isinstance(found, str) else None
+
+
+def _files(sources: Sources) -> str:
+    """The input files by name and hash; paths of the machine that trained stay out of a card that may be published."""
+    rows = [[Path(name).name, digest] for name, digest in _hashes(mapping(sources.provenance.get("data")))]
+    if rows:
+        return table(["file", "SHA-256"], rows)
+    data = mapping(sources.recipe.get("data")).get("train")
+    names = cast("list[Any]", data) if isinstance(data, list) else [data]
+    return "\n".join(f"- {escaped(Path(str(name)).name)}" for name in names if name) or "The run did not record it."
+
+
+def _hashes(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    files = data.get("files")
+    if isinstance(files, dict):
+        yield from ((str(name), str(digest)) for name, digest in cast("dict[Any, Any]", files).items())
+
+
+def _settings(recipe: dict[str, Any]) -> str:
+    """The sections of the recipe that decide what was learnt."""
+    chosen = {key: recipe[key] for key in ("method", "lora", "train") if key in recipe}
+    return yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True).rstrip()

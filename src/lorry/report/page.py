@@ -1,0 +1,88 @@
+"""The report as one HTML page that needs nothing else: no scripts, no network; it prints, and suits dark and light."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from lorry.report.chart import Point, Series, line_chart
+from lorry.report.facts import facts, headline
+from lorry.report.samples import sample, split_name
+from lorry.report.sources import Sources, mapping
+from lorry.report.summary import split_comparisons
+from lorry.track.events import Event
+from lorry.visible import clean
+
+
+def page(sources: Sources, summary: dict[str, Any]) -> str:
+    """The whole page. Every text is escaped by the template engine; only the charts, drawn here, are markup."""
+    return _template().render(
+        css=files("lorry.report").joinpath("page.css").read_text(encoding="utf-8"),
+        run=clean(sources.run),
+        headline=clean(headline(summary)),
+        summary=summary,
+        facts=[(label, clean(text)) for label, text in facts(summary)],
+        charts=[chart for chart in (_loss(sources), _learning_rate(sources)) if chart[1]],
+        splits=_splits(sources),
+        incidents=[clean(text) for text in summary["incidents"]],
+        notes=[clean(text) for text in summary["notes"]],
+        dangers=[_danger(mapping(one)) for one in summary["dangerous"]],
+        samples=[sample(row) for row in sources.samples],
+        versions=mapping(sources.provenance.get("versions")),
+        provenance=_provenance(sources),
+    )
+
+
+@cache
+def _template() -> Template:
+    text = files("lorry.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(text)
+
+
+def _loss(sources: Sources) -> tuple[str, str]:
+    now = sources.now
+    series = [Series("training", _points(now.records, "loss"))]
+    if now.evaluations:
+        series.append(Series("evaluation", _points(now.evaluations, "loss"), dots=True))
+    return "Loss", line_chart(series, title="Loss by step", x_label="step", y_label="loss (nats per token)")
+
+
+def _learning_rate(sources: Sources) -> tuple[str, str]:
+    series = [Series("learning rate", _points(sources.now.records, "learning_rate"))]
+    return "Learning rate", line_chart(series, title="Learning rate by step", x_label="step", y_label="learning rate")
+
+
+def _points(records: dict[int, Event], field: str) -> list[Point]:
+    nothing = float("nan")
+    found = ((step, records[step].data.get(field)) for step in sorted(records))
+    return [(float(step), float(value) if isinstance(value, (int, float)) else nothing) for step, value in found]
+
+
+def _splits(sources: Sources) -> list[dict[str, Any]]:
+    known = mapping(sources.scores.get("splits"))
+    return [
+        {"name": split_name(name), "rows": mapping(known[name]).get("rows"), "comparisons": comparisons}
+        for name, comparisons in split_comparisons(sources).items()
+    ]
+
+
+def _danger(one: dict[str, Any]) -> list[str]:
+    return [clean(str(one.get(key) or "")) for key in ("command", "reason", "mark", "seen_at")]
+
+
+def _provenance(sources: Sources) -> list[tuple[str, str]]:
+    made = sources.provenance
+    git = mapping(made.get("git"))
+    pairs = [
+        ("Command", " ".join(str(word) for word in made.get("command") or [])),
+        ("Seed", "" if made.get("seed") is None else str(made["seed"])),
+        ("Git", f"{git.get('commit')}{', with uncommitted changes' if git.get('dirty') else ''}" if git else ""),
+        ("Hardware", ", ".join(f"{key}: {value}" for key, value in mapping(made.get("hardware")).items())),
+        ("System", ", ".join(str(value) for value in mapping(made.get("system")).values())),
+        ("Time", str(made.get("time") or "")),
+    ]
+    return [(label, clean(text)) for label, text in pairs if text]

@@ -1,0 +1,124 @@
+"""What made an adapter: data, model, versions, hardware, code, seed and command, as one JSON object."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lorry.recipe.schema import Recipe
+
+_PACKAGES = (
+    *("lorry", "accelerate", "attrs", "bitsandbytes", "datasets", "flash-attn", "gguf", "huggingface_hub", "jinja2"),
+    *("jiwer", "liger-kernel", "numpy", "peft", "protobuf", "pyarrow", "pydantic", "PyYAML", "safetensors"),
+    *("sentencepiece", "SQLAlchemy", "tokenizers", "torch", "transformers", "triton"),
+)
+_SECRET_NAME = re.compile(
+    r"(token(?!s|iz)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(
+    r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|rpa_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"
+)
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_MASK = "***"
+
+
+def collect(
+    recipe: Recipe,
+    base: Path,
+    *,
+    source: Mapping[str, Any],
+    data: Mapping[str, Any],
+    hardware: Mapping[str, Any],
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """Everything that somebody needs to know to make this adapter again, or to doubt it.
+
+    `base` is the folder of the recipe, `source` says where the model came from (id, kind, revision, hash), `data` holds
+    the facts of the prepared rows, `hardware` adds what only the training process sees (GPU names), `command` is
+    the command line, whose secrets are masked. Runs `git`; a folder without git gives null.
+    """
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": masked(command),
+        "seed": recipe.train.seed,
+        "split_seed": recipe.data.split_seed,
+        "model": dict(source),
+        "data": dict(data),
+        "versions": versions(),
+        "hardware": {**machine(), **hardware},
+        "system": {"os": platform.platform(), "python": sys.version.split()[0]},
+        "git": commit(base),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what a result depends on; what is not installed is missing."""
+    found: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The processor of this computer, the cores that this process may use, and its memory in bytes."""
+    import psutil
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cpu": _cpu_name(), "cores": usable, "memory_bytes": psutil.virtual_memory().total}
+
+
+def commit(folder: Path) -> dict[str, Any] | None:
+    """The git commit of the folder's repository, and whether files were changed since; None where there is none."""
+    head = _git(folder, "rev-parse", "HEAD")
+    if not head:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=normal")
+    return {"commit": head, "dirty": bool(changes) if changes is not None else None}
+
+
+def masked(command: Sequence[str]) -> list[str]:
+    """A command line in which values that are, or are named like, secrets are replaced by `***`."""
+    words: list[str] = []
+    secret_follows = False
+    for word in command:
+        name, equals, value = word.partition("=")
+        if secret_follows:
+            words.append(_MASK)
+        elif equals and value and _SECRET_NAME.search(name):
+            words.append(f"{name}={_MASK}")
+        else:
+            words.append(_PASSWORD_IN_URL.sub(_MASK, _SECRET_VALUE.sub(_MASK, word)))
+        secret_follows = word.startswith("--") and not equals and bool(_SECRET_NAME.search(word))
+    return words
+
+
+def _cpu_name() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(names, "") or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says; None where it fails, is missing, or takes more than ten seconds."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, timeout=10, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None

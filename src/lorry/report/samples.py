@@ -1,0 +1,56 @@
+"""Answers side by side, as the report shows them: the prompt, the truth, what the base model and the adapter said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lorry.report.sources import mapping
+from lorry.visible import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row. All texts are safe to look at; an answer that was not generated is None."""
+
+    place: str
+    prompt: str
+    truth: str
+    base: str | None
+    adapter: str | None
+
+
+_SPLITS = {"eval": "evaluation", "test": "test", "train": "training"}
+
+
+def split_name(split: str) -> str:
+    """A split as people call it."""
+    return _SPLITS.get(split, clean(split))
+
+
+def sample(row: Mapping[str, Any]) -> Sample:
+    """A line of `eval/samples.jsonl` as a sample."""
+    prompt = row.get("prompt", row.get("messages"))
+    return Sample(
+        place=clean(str(row.get("origin") or "")),
+        prompt=clean(_text(prompt)),
+        truth=clean(_text(row.get("truth"))),
+        base=_answer(row.get("base")),
+        adapter=_answer(row.get("adapter")),
+    )
+
+
+def _answer(value: Any) -> str | None:
+    return None if value is None else clean(_text(value))
+
+
+def _text(value: Any) -> str:
+    """A text as it is; turns of a conversation one under the other, each with its role."""
+    if isinstance(value, list):
+        turns = [mapping(turn) for turn in cast("list[Any]", value)]
+        return "\n".join(f"{turn.get('role', '?')}: {_text(turn.get('content'))}" for turn in turns)
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        return _text(found.get("prediction", found.get("text", found.get("content"))))
+    return "" if value is None else str(value)

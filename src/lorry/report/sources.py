@@ -1,0 +1,111 @@
+"""What a run left behind, read for its report; each part may be missing, for a run can end anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from lorry.errors import LorryError
+from lorry.track import events
+from lorry.track.folder import RunFolder
+from lorry.track.state import RunState, state
+
+_NATURAL_DIRECTIONS = {"loss": False, "perplexity": False}
+"""Scores that are no metrics of the recipe: whether higher is better."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The parts of a run that reports are made from; empty or None where a run has no such part."""
+
+    run: str
+    now: RunState
+    resolved: Json = field(default_factory=dict[str, Any])
+    plan: Json = field(default_factory=dict[str, Any])
+    provenance: Json = field(default_factory=dict[str, Any])
+    scores: Json = field(default_factory=dict[str, Any])
+    samples: list[Json] = field(default_factory=list[Json])
+    high_loss: list[Json] = field(default_factory=list[Json])
+    directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """For each score whether higher is better; one that is unknown here is missing."""
+    adapter_bytes: int | None = None
+    damage: list[str] = field(default_factory=list[str])
+    """Files that could not be read, and why."""
+
+    @property
+    def recipe(self) -> Json:
+        """The recipe with every default filled in."""
+        return mapping(self.resolved.get("recipe"))
+
+
+def read(folder: RunFolder) -> Sources:
+    """Everything in the run's folder that a report needs. A damaged file is named in `damage`, not raised."""
+    damage: list[str] = []
+    try:
+        now = state(events.read(folder.events))
+    except LorryError as error:
+        damage.append(str(error))
+        now = state(_before_damage(folder.events))
+    scores = mapping(_json(folder.evaluation / "scores.json", damage))
+    return Sources(
+        run=folder.id,
+        now=now,
+        resolved=mapping(_json(folder.resolved, damage)),
+        plan=mapping(_json(folder.plan, damage)),
+        provenance=mapping(_json(folder.provenance, damage)),
+        scores=scores,
+        samples=_rows(folder.evaluation / "samples.jsonl", damage),
+        high_loss=_rows(folder.evaluation / "high_loss.jsonl", damage),
+        directions=_directions(scores),
+        adapter_bytes=_weights_size(folder.adapter),
+        damage=damage,
+    )
+
+
+def mapping(value: Any) -> Json:
+    """The value if it is a JSON object, else an empty one."""
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def _before_damage(path: Path) -> Iterable[events.Event]:
+    try:
+        yield from events.read(path)
+    except LorryError:
+        return
+
+
+def _json(path: Path, damage: list[str]) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        damage.append(f"{path.name} cannot be read: {error}")
+        return None
+
+
+def _rows(path: Path, damage: list[str]) -> list[Json]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [mapping(json.loads(line)) for line in lines if line.strip()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        damage.append(f"{path.name} cannot be read: {error}")
+        return []
+
+
+def _directions(scores: Json) -> dict[str, bool]:
+    """What each metric said of itself when it scored; one that said nothing stays unknown."""
+    said = {name: mapping(facts).get("higher_is_better") for name, facts in mapping(scores.get("metrics")).items()}
+    return {**_NATURAL_DIRECTIONS, **{name: higher for name, higher in said.items() if isinstance(higher, bool)}}
+
+
+def _weights_size(folder: Path) -> int | None:
+    files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return sum(file.stat().st_size for file in files) if files else None

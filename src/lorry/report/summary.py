@@ -1,0 +1,150 @@
+"""What came out of a run, as one JSON object; pure: the same sources give the same summary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from statistics import mean, median
+from typing import Any
+
+from lorry import units
+from lorry.report.scores import Comparison, comparisons
+from lorry.report.sources import Sources, mapping
+from lorry.track.events import Event
+from lorry.track.state import RunState
+
+SMOKE_CHECKS = ("checkpoint loads", "memory as expected")
+"""What a smoke run must have checked, besides its loss; each is an event of the kind `smoke`."""
+
+
+def summarise(sources: Sources) -> dict[str, Any]:
+    """The summary: status, losses, speed, memory, adapter, scores with verdicts, incidents; None where unknown."""
+    now, recipe = sources.now, sources.recipe
+    smoke = bool(sources.resolved.get("smoke"))
+    return {
+        "run": sources.run,
+        "name": recipe.get("name"),
+        "status": now.status,
+        "model": mapping(recipe.get("model")).get("id"),
+        "method": mapping(recipe.get("method")).get("name"),
+        "smoke": smoke,
+        "step": now.step,
+        "steps": now.steps,
+        "attempts": now.attempt,
+        "created_at": units.moment(now.created_at) if now.created_at is not None else None,
+        "seconds": _seconds(now),
+        "loss": _course(now.records),
+        "eval_loss": _course(now.evaluations),
+        "tokens": _tokens(now),
+        "peak_memory_bytes": _peak_memory(now),
+        "cost_usd": _cost(sources),
+        "data": now.latest.get("data"),
+        "adapter": _adapter(sources),
+        "scores": _scores(sources),
+        "dangerous": sources.scores.get("dangerous", []),
+        "inference_tokens_per_second": sources.scores.get("tokens_per_second"),
+        "incidents": incidents(sources),
+        "notes": [*now.notes, *(str(note) for note in sources.scores.get("notes") or [])],
+        "error": now.latest.get("failed"),
+        "verdict": smoke_verdict(now) if smoke else None,
+    }
+
+
+def split_comparisons(sources: Sources) -> dict[str, list[Comparison]]:
+    """The comparisons of each split that was scored."""
+    splits = mapping(sources.scores.get("splits"))
+    return {str(name): comparisons(mapping(split), sources.directions) for name, split in splits.items()}
+
+
+def incidents(sources: Sources) -> list[str]:
+    """What did not go as planned, each as a sentence."""
+    now = sources.now
+    found = list(now.warnings)
+    if now.attempt > 1:
+        found.append(f"the run took {now.attempt} attempts")
+    if "limit" in now.latest:
+        found.append(str(now.latest["limit"].get("message")))
+    if "stopped" in now.latest:
+        found.append(f"stopped: {now.latest['stopped'].get('reason')}")
+    bad = [record for record in now.records.values() if not _is_finite(record.data.get("loss"))]
+    if bad:
+        found.append(f"the loss was not a number at {len(bad)} recorded steps, first at step {bad[0].step}")
+    return [*found, *sources.damage]
+
+
+def smoke_verdict(now: RunState) -> dict[str, Any]:
+    """Whether a smoke run shows what it should: the loss fell, the checkpoint loads, memory is as expected."""
+    checks = [_loss_fell(now)]
+    done = {str(check["check"]): check for check in now.smoke_checks}
+    for name in SMOKE_CHECKS:
+        missing = {"check": name, "passed": False, "message": "was not checked"}
+        checks.append({key: done.get(name, missing)[key] for key in ("check", "passed", "message")})
+    return {"passed": now.status == "finished" and all(check["passed"] for check in checks), "checks": checks}
+
+
+def _loss_fell(now: RunState) -> dict[str, Any]:
+    """Compares the first third of the recorded steps with the last third, since single steps are noisy."""
+    losses = [float(now.records[step].data["loss"]) for step in sorted(now.records)]
+    if len(losses) < 2:
+        return {"check": "loss fell", "passed": False, "message": "too few steps were recorded"}
+    third = max(len(losses) // 3, 1)
+    first, last = mean(losses[:third]), mean(losses[-third:])
+    message = f"from {units.value(first)} to {units.value(last)} (means of {third} steps)"
+    return {"check": "loss fell", "passed": last < first, "message": message}
+
+
+def _seconds(now: RunState) -> dict[str, float | None]:
+    total = None if now.created_at is None or now.updated_at is None else now.updated_at - now.created_at
+    return {"total": total, "training": now.latest.get("trained", {}).get("seconds")}
+
+
+def _course(records: dict[int, Event]) -> dict[str, Any] | None:
+    """First, final and best loss with their steps; None when none was recorded."""
+    points = [(step, float(records[step].data["loss"])) for step in sorted(records)]
+    finite = [point for point in points if math.isfinite(point[1])]
+    if not finite:
+        return None
+    best = min(finite, key=lambda point: point[1])
+    return {
+        name: {"step": step, "loss": loss}
+        for name, (step, loss) in {"first": finite[0], "final": points[-1], "best": best}.items()
+    }
+
+
+def _tokens(now: RunState) -> dict[str, Any]:
+    speeds = [float(record.data.get("tokens_per_second") or 0) for record in now.records.values()]
+    return {
+        "trained": now.latest.get("trained", {}).get("tokens"),
+        "per_second": median(speeds) if speeds else None,
+    }
+
+
+def _peak_memory(now: RunState) -> int | None:
+    return max((int(record.data.get("memory_bytes") or 0) for record in now.records.values()), default=0) or None
+
+
+def _cost(sources: Sources) -> float | None:
+    price = mapping(sources.recipe.get("budget")).get("price_per_hour")
+    seconds = _seconds(sources.now)["total"]
+    return float(price) * seconds / 3600 if price and seconds is not None else None
+
+
+def _adapter(sources: Sources) -> dict[str, Any]:
+    loaded = sources.now.latest.get("loaded", {})
+    return {
+        "bytes": sources.adapter_bytes,
+        "parameters": loaded.get("trainable"),
+        "model_parameters": loaded.get("parameters"),
+        "delivered_step": sources.now.latest.get("delivered", {}).get("step"),
+    }
+
+
+def _scores(sources: Sources) -> dict[str, list[dict[str, Any]]]:
+    return {
+        split: [{**asdict(one), "verdict": one.verdict, "sentence": one.sentence} for one in found]
+        for split, found in split_comparisons(sources).items()
+    }
+
+
+def _is_finite(raw: Any) -> bool:
+    return isinstance(raw, (int, float)) and math.isfinite(raw)

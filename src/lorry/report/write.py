@@ -1,0 +1,39 @@
+"""The report of a run, whatever became of it: Markdown, one HTML page, a summary for programs, the adapter's card."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from lorry.report.markdown import markdown
+from lorry.report.model_card import model_card
+from lorry.report.page import page
+from lorry.report.sources import read
+from lorry.report.summary import summarise
+from lorry.track.folder import RunFolder, write_json, write_text
+
+
+def write(folder: RunFolder) -> dict[str, Any]:
+    """Writes `report.md`, `report.html`, `summary.json` and, where there is an adapter, its `README.md`.
+
+    Reads only files and imports no torch; what is missing is left out. Writing again replaces. Returns the summary.
+    """
+    sources = read(folder)
+    summary = cast("dict[str, Any]", _without_nan(summarise(sources)))
+    write_json(folder.summary, summary)
+    write_text(folder.report, markdown(sources, summary))
+    write_text(folder.report_html, page(sources, summary))
+    if sources.adapter_bytes is not None:
+        write_text(folder.adapter / "README.md", model_card(sources, summary))
+    return summary
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no word for numbers that are not finite; null is read by every parser."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in cast("list[Any]", value)]
+    return value
