@@ -48,6 +48,11 @@ class BadRows:
         if len(self.first) < SHOWN:
             self.first.append(BadRow(origin, error.field, error.message, error.hint))
 
+    def extend(self, other: BadRows) -> None:
+        """Remembers another set's bad rows behind these."""
+        self.first += other.first[: SHOWN - len(self.first)]
+        self.count += other.count
+
     def lines(self) -> list[str]:
         """One line for each row shown, and one for the rest."""
         more = self.count - len(self.first)
@@ -60,7 +65,9 @@ class BadRows:
             message = f"{only.field}: {only.message}" if only.field else only.message
             return DataError(message, place=str(only.origin), hint=only.hint or _HINT)
         listed = "\n  ".join(self.lines())
-        return DataError(f"{self.count:,} of {rows:,} rows cannot be used\n  {listed}", hint=_HINT)
+        hints = {row.hint for row in self.first}
+        hint = self.first[0].hint if self.count == rows and len(hints) == 1 else _HINT
+        return DataError(f"{self.count:,} of {rows:,} rows cannot be used\n  {listed}", hint=hint)
 
 
 _HINT = "correct these rows, or go on without them: `-o data.on_bad_row=skip`"

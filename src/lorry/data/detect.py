@@ -56,7 +56,7 @@ class Layout:
         fields = ", ".join(f"`{str(name)[:40]}`" for name in list(raw)[:8]) or "none"
         if other is None:
             own = f"`{self.format}`" if self._seen else "any format"
-            return BadRowError(f"the row's fields fit not {own}: {fields}", hint=_LIST)
+            return BadRowError(f"the row has not the fields of {own}, but {fields}", hint=_LIST)
         if other.gives not in self._accepts:
             kind = {"messages": "a conversation", "text": "raw text"}[other.gives]
             better = "sft" if other.gives == "messages" else "cpt"

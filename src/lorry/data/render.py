@@ -34,6 +34,12 @@ class Tally:
     """Earlier turns read otherwise once later ones follow; only turns that stay the same are trained on."""
     prompt_differs: int = 0
     """The generation prompt is no beginning of the answer as the template writes it."""
+    calls_hidden: int = 0
+    """An answer calls tools, and the template does not write the call; such an answer is not trained on."""
+    tools_hidden: int = 0
+    """The row describes tools, and the template does not write them."""
+    reasoning_hidden: int = 0
+    """The last answer has reasoning, and the template does not write it."""
     without_end: int = 0
     """The template wrote no end token after the last answer; it was added."""
     straddling: int = 0
@@ -106,13 +112,17 @@ class Renderer:
             raise DataError("the text holds half of a surrogate pair", hint="write the character whole")
         self.tally.conversations += 1
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-        spans: list[tuple[int, int]] = []
-        for index in answers:
-            span = self._span(row, index, whole)
-            if span is not None:
-                spans.append(span)
-        self.tally.changing += len(spans) < len(answers)
-        return _Draft(whole, tuple(spans))
+        found = {index: span for index in answers if (span := self._span(row, index, whole))}
+        self.tally.changing += len(found) < len(answers)
+        shown = [span for index, span in found.items() if _shows_calls(messages[index], whole[slice(*span)])]
+        self._count_hidden(row, whole, len(found) - len(shown))
+        return _Draft(whole, tuple(shown))
+
+    def _count_hidden(self, row: Row, whole: str, calls: int) -> None:
+        self.tally.calls_hidden += calls > 0
+        self.tally.tools_hidden += bool(row.tools) and not _named_in(row.tools or [], whole)
+        reasoning = row.messages[-1].get("reasoning_content") if row.messages else None
+        self.tally.reasoning_hidden += isinstance(reasoning, str) and reasoning.strip()[:40] not in whole
 
     def _span(self, row: Row, index: int, whole: str) -> tuple[int, int] | None:
         """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""
@@ -216,6 +226,17 @@ class Renderer:
             trained[:1] = False
             pieces.append(Example(piece, trained))
         return pieces
+
+
+def _shows_calls(message: Message, text: str) -> bool:
+    calls = message.get("tool_calls")
+    return not calls or _named_in(calls, text)
+
+
+def _named_in(functions: list[dict[str, Any]], text: str) -> bool:
+    """Whether a tool, or a call of one, stands in the text by its name."""
+    first = functions[0].get("function", functions[0])
+    return str(first.get("name", "")) in text
 
 
 def _common(first: str, second: str) -> int:

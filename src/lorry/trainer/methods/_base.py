@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from lorry.data.render import Renderer
-    from lorry.trainer.forward import Forward
     from lorry.trainer.forest import Forest
+    from lorry.trainer.forward import Forward
 
 
 class Method(Plugin):

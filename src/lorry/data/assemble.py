@@ -1,0 +1,133 @@
+"""Splits: training, evaluation and test rows are staged, held back, drawn, counted, and what was resolved is said."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.data import said
+from lorry.data.bad_rows import BadRows
+from lorry.data.detect import Layout
+from lorry.data.divide import drawn, held_back, wanted
+from lorry.data.facts import DataFacts, SplitFacts, split_facts
+from lorry.data.readers.blob import Blob
+from lorry.data.render import Renderer
+from lorry.data.staging import Staged, Stager, take
+from lorry.errors import DataError
+from lorry.recipe.schema import DataSettings
+from lorry.trainer.methods._base import Method
+
+Rows = NDArray[np.int64]
+
+
+class Assembler:
+    """Builds the splits of one recipe in one folder."""
+
+    def __init__(self, data: DataSettings, method: Method, renderer: Renderer, folder: Path) -> None:
+        self._data = data
+        self._method = method
+        self._renderer = renderer
+        self._folder = folder
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def assemble(self, blobs: Mapping[str, list[Blob]], digests: dict[str, str]) -> DataFacts:
+        """Stages all files, then takes the splits. Raises DataError for bad rows unless they are to be skipped."""
+        staged = {name: self._staged(name, found) for name, found in blobs.items()}
+        bad = self._judged(staged)
+        splits = self._split(staged)
+        for each in staged.values():
+            shutil.rmtree(each.folder, ignore_errors=True)
+        dropped = sum(each.dropped for each in staged.values())
+        self.warnings += said.leaks(staged) + said.rendering(self._renderer.tally, self._data)
+        self.warnings += said.lengths(splits, dropped, self._data.max_length)
+        return DataFacts(
+            train=splits["train"],
+            eval=splits.get("eval"),
+            test=splits.get("test"),
+            files=digests,
+            bad_rows=bad.count,
+            bad_row_lines=bad.lines(),
+            dropped_rows=dropped,
+            notes=self.notes,
+            warnings=self.warnings,
+        )
+
+    def _staged(self, name: str, blobs: list[Blob]) -> Staged:
+        layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
+        return Stager(self._method, self._renderer).stage(blobs, layout, self._folder / f"all-{name}")
+
+    def _judged(self, staged: Mapping[str, Staged]) -> BadRows:
+        bad = BadRows()
+        for each in staged.values():
+            bad.extend(each.bad)
+        read = sum(each.read for each in staged.values())
+        if bad.count and self._data.on_bad_row == "fail":
+            raise bad.error(read)
+        for name, each in staged.items():
+            if not len(each.keys):
+                raise self._empty(name, each)
+        if bad.count:
+            listed = "\n  ".join(bad.lines())
+            self.warnings.append(f"{bad.count:,} of {read:,} rows cannot be used and are skipped\n  {listed}")
+        return bad
+
+    def _empty(self, name: str, staged: Staged) -> DataError:
+        place = f"data.{name}"
+        if staged.dropped:
+            hint = f"raise `data.max_length` (now {self._data.max_length})"
+            return DataError("no row has an answer within `data.max_length` tokens", place=place, hint=hint)
+        if staged.bad.count:
+            return staged.bad.error(staged.read)
+        return DataError("there are no rows", place=place, hint="the file is empty, or holds empty lines only")
+
+    # --- which rows go where
+
+    def _split(self, staged: Mapping[str, Staged]) -> dict[str, SplitFacts]:
+        """Takes every split from what was staged."""
+        train = staged["train"]
+        everything = np.arange(len(train.keys), dtype=np.int64)
+        back = self._held_back(train) if "eval" not in staged else np.zeros(len(train.keys), dtype=np.bool_)
+        splits: dict[str, SplitFacts] = {}
+        if back.any():
+            splits["eval"] = self._taken("eval", train, self._subset("eval", everything[back]))
+        elif "eval" in staged and self._data.eval_subset != 0:
+            splits["eval"] = self._taken("eval", staged["eval"], self._subset("eval", _all(staged["eval"])))
+        if "test" in staged:
+            splits["test"] = self._taken("test", staged["test"], _all(staged["test"]))
+        splits["train"] = self._taken("train", train, self._subset("train", everything[~back]))
+        return splits
+
+    def _held_back(self, train: Staged) -> NDArray[np.bool_]:
+        """Training rows to evaluate on."""
+        rows, size = len(train.keys), self._data.eval_split
+        if not size or self._data.eval_subset == 0:
+            return np.zeros(rows, dtype=np.bool_)
+        number = wanted(size, rows)
+        back = held_back(train.keys, number, self._data.split_seed)
+        self.notes += said.split(rows, int(back.sum()), self._data)
+        return back
+
+    def _subset(self, name: str, rows: Rows) -> Rows:
+        """The rows that a subset draws, or all of them."""
+        size: int | None = getattr(self._data, f"{name}_subset")
+        if size is None or size == -1:
+            return rows
+        if size == 0:
+            hint = "leave it out, or set it to -1, for all rows"
+            raise DataError("leaves no rows to train on", place=f"data.{name}_subset", hint=hint)
+        self.notes.append(said.subset(name, size, len(rows)))
+        return rows[drawn(len(rows), size, self._data.split_seed)] if size < len(rows) else rows
+
+    def _taken(self, name: str, staged: Staged, rows: Rows) -> SplitFacts:
+        whole = len(rows) == len(staged.keys)
+        examples = take(staged, None if whole else rows, self._folder / name)
+        return split_facts(examples, len(rows), int(staged.cut[rows].sum()), staged.format)
+
+
+def _all(staged: Staged) -> Rows:
+    return np.arange(len(staged.keys), dtype=np.int64)

@@ -1,0 +1,172 @@
+"""Preparing data: what a recipe names becomes rendered sets on disk, with facts about them; done once, then reused."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from lorry.data import files
+from lorry.data.assemble import Assembler
+from lorry.data.examples import ExampleSet
+from lorry.data.facts import DataFacts
+from lorry.data.readers.blob import Blob
+from lorry.data.render import Renderer
+from lorry.data.rows import Message
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import DataError, InputError
+from lorry.plugins import make
+from lorry.recipe.schema import DataSettings, Recipe
+from lorry.track.folder import cache, write_json
+from lorry.trainer.methods._base import Method
+
+_VERSION = 1
+"""Raised whenever the same files and settings would give other sets than before."""
+
+SPLITS = ("train", "eval", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question with its answer: what is generated for, and compared with."""
+
+    index: int
+    """The example's index in its split."""
+    messages: list[Message]
+    """The turns before the answer."""
+    tools: list[dict[str, Any]] | None
+    truth: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rendered sets in a folder, and the facts about them."""
+
+    folder: Path
+    facts: DataFacts
+
+    @classmethod
+    def open(cls, folder: Path) -> Prepared:
+        """What `prepare` left in a folder. Raises DataError if it is not there, or not whole."""
+        try:
+            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            hint = "run `lorry check RECIPE` to render them again"
+            raise DataError("the rendered rows are gone", place=str(folder), hint=hint) from error
+        return cls(folder, DataFacts.from_json(facts))
+
+    @cached_property
+    def train(self) -> ExampleSet:
+        """The rows that are trained on."""
+        return ExampleSet(self.folder / "train")
+
+    @cached_property
+    def eval(self) -> ExampleSet | None:
+        """Rows that are never trained on, scored during training; None if there are none."""
+        return ExampleSet(self.folder / "eval") if self.facts.eval else None
+
+    @cached_property
+    def test(self) -> ExampleSet | None:
+        """Rows that are scored once, at the end; None if there are none."""
+        return ExampleSet(self.folder / "test") if self.facts.test else None
+
+    def tasks(self, split: str) -> list[Task]:
+        """Questions and answers of `train`, `eval` or `test`, in the order of its examples; none for raw text."""
+        file = self.folder / split / "tasks.jsonl"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8") as lines:
+            return [Task(index=index, **json.loads(line)) for index, line in enumerate(lines)]
+
+
+def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
+    """The recipe's rows, rendered for its method and this tokenizer. Relative paths start from `base`.
+
+    Reuses what an earlier call left, if files, tokenizer, template and settings are the same. Raises DataError for rows
+    that cannot be used (all of them in one), InputError when the disk is full.
+    """
+    renderer = renderer_for(recipe, base, tokenizer)
+    method = cast("Method", make("methods", recipe.method))
+    blobs = {name: files.find(named, base) for name in SPLITS if (named := getattr(recipe.data, name)) is not None}
+    digests = {blob.name: blob.digest() for split in blobs.values() for blob in split}
+    folder = cache() / "rows" / _key(recipe, renderer, method, digests, blobs)
+    if (folder / "facts.json").is_file():
+        return Prepared.open(folder)
+    with _built(folder) as aside:
+        facts = Assembler(recipe.data, method, renderer, aside).assemble(blobs, digests)
+        write_json(aside / "facts.json", facts.as_json())
+    return Prepared.open(folder)
+
+
+def renderer_for(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Renderer:
+    """How rows are rendered, in training and in generation alike; its `tokenizer` has the recipe's template."""
+    data = recipe.data
+    return Renderer(templated(tokenizer, data, base), data.max_length, dict(data.template_args))
+
+
+def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer:
+    """The tokenizer with the chat template that the recipe names, or its own. Raises DataError for a missing file."""
+    if data.chat_template is None:
+        return tokenizer
+    if data.chat_template == "chatml":
+        return tokenizer.with_template("chatml")
+    path = base / Path(data.chat_template).expanduser()
+    if not path.is_file():
+        hint = "give a Jinja file, relative to the recipe, or `chatml`"
+        raise DataError("no such chat template", place=data.chat_template, hint=hint)
+    chat = tokenizer.with_template(Blob.local(path, data.chat_template).text())
+    chat.template()
+    return chat
+
+
+def _key(
+    recipe: Recipe,
+    renderer: Renderer,
+    method: Method,
+    digests: Mapping[str, str],
+    blobs: Mapping[str, list[Blob]],
+) -> str:
+    """What the rendered sets depend on, hashed."""
+    data = recipe.data.model_dump(mode="json", exclude={"packing", "chat_template"})
+    named = {name: [[blob.name, digests[blob.name]] for blob in split] for name, split in blobs.items()}
+    tokenizer = renderer.tokenizer
+    today = str(date.today()) if tokenizer.has_template and tokenizer.template().tells_time else ""
+    parts = [_VERSION, data, named, type(method).name, method.model_dump(mode="json"), tokenizer.sha256(), today]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@contextmanager
+def _built(folder: Path) -> Generator[Path]:
+    """A folder to build in, put into place whole when the block ends well, and removed when it does not."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except OSError as error:
+        raise _said(error, folder) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _said(error: OSError, folder: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = f"free some space, or set LORRY_HOME to a larger disk; `{cache()}` may be deleted"
+        return InputError("the disk is full", place=str(folder.parent), hint=hint)
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        hint = "set LORRY_HOME to a folder that you may write to"
+        return InputError(f"rendered rows cannot be written: {error.strerror}", place=str(folder.parent), hint=hint)
+    return error

@@ -1,0 +1,97 @@
+"""What is said about prepared data: notes on what was resolved, warnings on what the person may want to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lorry.data.facts import SplitFacts
+from lorry.data.render import Tally
+from lorry.data.staging import Staged
+from lorry.recipe.schema import DataSettings
+
+_MANY_CUT = 0.01
+"""Share of cut rows that is worth a warning."""
+
+_FEW = 20
+"""Evaluation rows below which their loss is mostly chance."""
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def split(rows: int, back: int, data: DataSettings) -> list[str]:
+    """How many rows are held back for evaluation, and why not as many as asked."""
+    if not back:
+        why = "there is only one row" if rows == 1 else "all rows have the same prompt"
+        return [f"no rows are held back for evaluation: {why}"]
+    said = f"{back:,} of {counted(rows, 'row')} held back for evaluation (data.eval_split {data.eval_split:g}, "
+    said += f"split_seed {data.split_seed}); rows with the same prompt stay on one side"
+    asked = int(data.eval_split) if data.eval_split >= 1 else round(data.eval_split * rows)
+    if back < asked:
+        said += f"; {asked:,} would leave too few to train on, or tear such rows apart"
+    return [said] if back >= _FEW else [said, f"{counted(back, 'evaluation row')} cannot say much about the loss"]
+
+
+def subset(name: str, size: int, rows: int) -> str:
+    """What a subset means for the rows that there are."""
+    if size > rows:
+        return f"data.{name}_subset is {size:,}, and there is no more than {counted(rows, 'row')}: all of it is used"
+    return f"{size:,} of {rows:,} {name} rows are drawn (data.{name}_subset)"
+
+
+def leaks(staged: Mapping[str, Staged]) -> list[str]:
+    """Evaluation or test rows whose prompt also stands in the training rows."""
+    warnings: list[str] = []
+    for name in ("eval", "test"):
+        if name in staged:
+            both = int(np.isin(staged[name].keys, staged["train"].keys).sum())
+            if both:
+                total = len(staged[name].keys)
+                warnings.append(f"{both:,} of {total:,} {name} rows have a prompt that is trained on: scores flatter")
+    return warnings
+
+
+def rendering(tally: Tally, data: DataSettings) -> list[str]:
+    """What the chat template does that matters for training."""
+    said: list[str] = []
+    total = f"of {tally.conversations:,} conversations"
+    if tally.changing:
+        said.append(
+            f"the chat template changes earlier turns when later ones follow (it may drop their reasoning) in "
+            f"{tally.changing:,} {total}: there, only turns that stay as they were are trained on"
+        )
+    for number, what in (
+        (tally.calls_hidden, "tool calls: turns with calls are not trained on"),
+        (tally.tools_hidden, "the descriptions of tools"),
+        (tally.reasoning_hidden, "the reasoning of answers"),
+    ):
+        if number:
+            said.append(f"in {number:,} {total} the chat template does not show {what}; see `data.chat_template`")
+    if tally.prompt_differs:
+        said.append(
+            f"the generation prompt is not how the template begins an answer in {tally.prompt_differs:,} {total}: "
+            f"the model will be asked otherwise than it was trained; see `data.template_args` ({data.template_args})"
+        )
+    if tally.without_end:
+        said.append(f"the chat template writes no end token in {tally.without_end:,} {total}: it was added")
+    if tally.straddling:
+        said.append(
+            f"a token holds both the prompt's end and the answer's beginning in {tally.straddling:,} {total} "
+            "(answers that begin with a blank or newline): it is not trained on"
+        )
+    return said
+
+
+def lengths(splits: Mapping[str, SplitFacts], dropped: int, max_length: int) -> list[str]:
+    """Rows that `max_length` cuts or leaves without an answer."""
+    said: list[str] = []
+    for name, facts in splits.items():
+        if facts.cut_rows > _MANY_CUT * facts.rows:
+            said.append(f"{facts.cut_rows:,} of {facts.rows:,} {name} rows lose their end at max_length {max_length:,}")
+    if dropped:
+        said.append(f"{counted(dropped, 'row')} left out: the prompt alone reaches max_length {max_length:,}")
+    return said

@@ -1,0 +1,164 @@
+"""Staging: files are read, understood, rendered and written as one set, from which splits are then taken.
+
+Works on a few hundred rows at a time; what grows with the number of rows is 40 bytes for each.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.data import detect
+from lorry.data.bad_rows import BadRowError, BadRows
+from lorry.data.detect import Layout
+from lorry.data.divide import prompt_key
+from lorry.data.examples import Example, ExampleSet, ExampleWriter
+from lorry.data.readers.blob import Blob
+from lorry.data.render import Renderer
+from lorry.data.rows import Row
+from lorry.errors import DataError
+from lorry.trainer.methods._base import Method
+
+_ROWS_AT_ONCE = 512
+_CHARS_AT_ONCE = 1_000_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """All usable rows of some files, rendered."""
+
+    folder: Path
+    examples: ExampleSet
+    row_of: NDArray[np.int64]
+    """The row of each example, `(examples,)`, rising."""
+    keys: NDArray[np.uint64]
+    """What rows with the same prompt share, `(rows,)`."""
+    cut: NDArray[np.bool_]
+    """Which rows lost their end, `(rows,)`."""
+    dropped: int
+    """Rows of which nothing to train on was left."""
+    bad: BadRows
+    read: int
+    """Rows in the files, bad ones included."""
+    format: str
+
+
+class Stager:
+    """Makes staged sets for one method and one renderer."""
+
+    def __init__(self, method: Method, renderer: Renderer) -> None:
+        self._method = method
+        self._renderer = renderer
+
+    def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
+        """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
+        staged = self._once(blobs, layout, folder)
+        if not layout.mixed:
+            return staged
+        layout.settle()
+        shutil.rmtree(folder)
+        return self._once(blobs, layout, folder)
+
+    def _once(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
+        bad = BadRows()
+        sink = _Sink(folder)
+        rows = detect.rows(blobs, layout, bad)
+        for chunk in chunks(rows):
+            for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
+                if isinstance(result, DataError):
+                    bad.add(row.origin, BadRowError(result.message, hint=result.hint))
+                else:
+                    sink.append(row, result)
+        return sink.close(bad, layout.format)
+
+
+def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows in groups that are quick to tokenise together and small enough to hold."""
+    group: list[Row] = []
+    chars = 0
+    for row in rows:
+        size = len(row.text) if row.text is not None else sum(len(turn["content"]) for turn in row.messages or [])
+        if group and (len(group) >= _ROWS_AT_ONCE or chars + size > _CHARS_AT_ONCE):
+            yield group
+            group, chars = [], 0
+        group.append(row)
+        chars += size
+    if group:
+        yield group
+
+
+def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path) -> ExampleSet:
+    """A set of the examples and tasks of some rows (rising indices), or of all, which empties the staged set."""
+    if rows is None:
+        staged.folder.rename(folder)
+        return ExampleSet(folder)
+    wanted = np.zeros(len(staged.keys), dtype=np.bool_)
+    wanted[rows] = True
+    writer = ExampleWriter(folder)
+    for index in np.flatnonzero(wanted[staged.row_of]).tolist():
+        writer.append(staged.examples[index], staged.examples.origin(index))
+    _copy_tasks(staged, wanted, folder)
+    return writer.close()
+
+
+def _copy_tasks(staged: Staged, wanted: NDArray[np.bool_], folder: Path) -> None:
+    source = staged.folder / "tasks.jsonl"
+    with source.open(encoding="utf-8") as lines, (folder / source.name).open("w", encoding="utf-8") as kept:
+        kept.writelines(line for line, keep in zip(lines, wanted.tolist(), strict=False) if keep)
+
+
+class _Sink:
+    """Where rendered rows go."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer = ExampleWriter(folder)
+        self._tasks = (folder / "tasks.jsonl").open("w", encoding="utf-8")
+        self._row_of = array("q")
+        self._keys = array("Q")
+        self._cut = bytearray()
+        self._dropped = 0
+
+    def append(self, row: Row, examples: Sequence[Example]) -> None:
+        useful = [example for example in examples if example.trained.any()]
+        if not useful:
+            self._dropped += 1
+            return
+        for example in useful:
+            self._writer.append(example, row.origin)
+            self._row_of.append(len(self._keys))
+        self._keys.append(prompt_key(row))
+        self._cut.append(any(example.cut for example in useful))
+        if row.messages is not None:
+            self._tasks.write(json.dumps(_task(row), ensure_ascii=False) + "\n")
+
+    def close(self, bad: BadRows, layout: str) -> Staged:
+        self._tasks.close()
+        return Staged(
+            folder=self._folder,
+            examples=self._writer.close(),
+            row_of=np.frombuffer(self._row_of, dtype=np.int64) if self._row_of else np.zeros(0, np.int64),
+            keys=np.frombuffer(self._keys, dtype=np.uint64) if self._keys else np.zeros(0, np.uint64),
+            cut=np.frombuffer(bytes(self._cut), dtype=np.bool_),
+            dropped=self._dropped,
+            bad=bad,
+            read=len(self._keys) + self._dropped + bad.count,
+            format=layout,
+        )
+
+
+def _task(row: Row) -> dict[str, Any]:
+    messages = row.messages or []
+    last = messages[-1]
+    truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
+    return {"messages": messages[:-1], "tools": row.tools, "truth": truth, "origin": str(row.origin)}
