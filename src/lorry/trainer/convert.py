@@ -62,17 +62,17 @@ def _sha256(file: Path) -> str:
 
 def _from_gguf(file: Path, target: Path, light: bool) -> list[str]:
     """Dequantises a GGUF file: float32 where all of it is float32, else bfloat16."""
+    from lorry.trainer.gguf_tokenizer import fields, restore_split
+
+    facts = fields(file)  # before the imports, which take seconds: a damaged file is refused at once
     import torch
     from transformers import AutoConfig, AutoTokenizer, GgufConfig
 
-    from lorry.trainer.gguf_tokenizer import fields, restore_pre_tokenizer
-
-    facts = fields(file)
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     dtype = torch.float32 if facts.get("general.file_type") == _F32_FILE else torch.bfloat16
     config = AutoConfig.from_pretrained(**place)
     tokenizer = AutoTokenizer.from_pretrained(**place)
-    notes = restore_pre_tokenizer(tokenizer.backend_tokenizer, facts)
+    notes = restore_split(tokenizer.backend_tokenizer, facts)
     tokenizer.save_pretrained(target)
     config.dtype = dtype
     if light:

@@ -80,11 +80,15 @@ def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None
     pauses = () if cached else PAUSES
     try:
         info = _persistent(lambda: HfApi().model_info(settings.id, revision=settings.revision), pauses, sleep)
-        commit = info.sha or ""
         patterns = _patterns(settings, info, weights)
-        folder = _persistent(
+        # The revision as it was given, not the commit: only so does the cache learn what it stood for.
+        found = _persistent(
             lambda: snapshot_download(
-                settings.id, revision=commit, allow_patterns=patterns, ignore_patterns=_IGNORED, tqdm_class=_silent()
+                settings.id,
+                revision=settings.revision,
+                allow_patterns=patterns,
+                ignore_patterns=_IGNORED,
+                tqdm_class=_silent(),
             ),
             pauses,
             sleep,
@@ -98,7 +102,7 @@ def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None
                 cached, cached.name, [f"{why}: using the cached copy of {settings.id} at {cached.name[:12]}"]
             )
         raise _unreachable(settings, why, error) from error
-    return HubCopy(Path(folder), commit)
+    return HubCopy(Path(found), Path(found).name)
 
 
 def _cached(settings: ModelSettings, weights: bool) -> Path | None:

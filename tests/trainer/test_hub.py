@@ -1,0 +1,138 @@
+"""Models from a Hub, asked over HTTP: huggingface_hub reads its settings once, so each test asks in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub_server import COMMIT, Hub, hub
+from model_folders import save_model
+
+ASK = """
+import json, sys
+from pathlib import Path
+from lorry.errors import LorryError
+from lorry.recipe.schema import ModelSettings
+from lorry.trainer import hub
+from lorry.trainer.source import locate
+
+hub.PAUSES = (0.0, 0.0, 0.0)
+given = json.loads(sys.argv[1])
+weights = given.pop("weights")
+try:
+    source = locate(ModelSettings(**given), Path("."), weights=weights)
+    print(json.dumps({**vars(source), "folder": str(source.folder)}))
+except LorryError as error:
+    print(json.dumps({"error": str(error), "hint": error.hint, "code": error.exit_code}))
+"""
+
+
+def ask(url: str, home: Path, *, offline: bool = False, weights: bool = True, **given: Any) -> dict[str, Any]:
+    environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": str(int(offline))}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps({"id": "owner/tiny", "weights": weights, **given})],
+        cwd=home,
+        env={**environment, "HF_HUB_ETAG_TIMEOUT": "2", "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Hub]:
+    with hub(tiny=save_model(tmp_path / "published")) as serving:
+        yield serving
+
+
+def test_hub_model_comes_whole_and_pinned_to_its_commit(served: Hub, tmp_path: Path):
+    (tmp_path / "published" / "consolidated.safetensors").write_bytes(b"the same weights once more")
+    (tmp_path / "published" / "code.py").write_text("raise SystemExit", encoding="utf-8")
+    found = ask(served.url, tmp_path)
+    names = {file.name for file in Path(found["folder"]).iterdir()}
+    assert (found["revision"], found["kind"], found["notes"]) == (COMMIT, "hub", [])
+    expected = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert names == expected
+
+
+def test_without_weights_none_are_downloaded(served: Hub, tmp_path: Path):
+    found = ask(served.url, tmp_path, weights=False)
+    assert not list(Path(found["folder"]).glob("*.safetensors"))
+    assert not [path for path in served.asked if path.endswith(".safetensors")]
+
+
+def test_offline_uses_the_cached_copy_and_says_so(served: Hub, tmp_path: Path):
+    ask(served.url, tmp_path)
+    asked = len(served.asked)
+    found = ask(served.url, tmp_path, offline=True)
+    assert found["revision"] == COMMIT
+    assert "HF_HUB_OFFLINE is set: using the cached copy" in found["notes"][0]
+    assert len(served.asked) == asked
+
+
+def test_no_network_uses_the_cached_copy_and_says_so(served: Hub, tmp_path: Path):
+    ask(served.url, tmp_path)
+    served.failures = 1000
+    assert "the Hub cannot be reached" in ask(served.url, tmp_path)["notes"][0]
+
+
+def test_cached_copy_without_weights_does_not_serve_where_they_are_wanted(served: Hub, tmp_path: Path):
+    ask(served.url, tmp_path, weights=False)
+    assert "not in the local cache" in ask(served.url, tmp_path, offline=True)["error"]
+
+
+def test_nothing_cached_and_no_network_is_an_error_with_ways_out(tmp_path: Path):
+    found = ask("http://127.0.0.1:9", tmp_path)
+    assert found["code"] == 2
+    assert "the Hub cannot be reached" in found["error"]
+    assert "pypi:PACKAGE" in found["hint"]
+
+
+def test_server_that_fails_three_times_is_asked_a_fourth_time(served: Hub, tmp_path: Path):
+    served.failures = 3
+    assert ask(served.url, tmp_path)["revision"] == COMMIT
+
+
+def test_server_that_keeps_failing_is_given_up(served: Hub, tmp_path: Path):
+    served.failures = 1000
+    assert "503" in ask(served.url, tmp_path)["error"]
+
+
+def test_unknown_name_is_told_with_its_page(served: Hub, tmp_path: Path):
+    found = ask(served.url, tmp_path, id="owner/nothing")
+    assert "not on the Hub" in found["error"]
+    assert "owner/nothing" in found["hint"]
+
+
+def test_unknown_revision_is_told(served: Hub, tmp_path: Path):
+    assert "no revision `v9`" in ask(served.url, tmp_path, revision="v9")["error"]
+
+
+def test_gated_model_tells_about_the_token(served: Hub, tmp_path: Path):
+    served.gated.add("owner/tiny")
+    found = ask(served.url, tmp_path)
+    assert "gated" in found["error"]
+    assert "HF_TOKEN" in found["hint"]
+
+
+def test_several_gguf_files_on_the_hub_are_listed(tmp_path: Path):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / "published").mkdir(exist_ok=True)
+        (tmp_path / "published" / name).write_bytes(b"GGUF")
+    with hub(tiny=tmp_path / "published") as serving:
+        assert "a.gguf, b.gguf" in ask(serving.url, tmp_path)["hint"]
+
+
+@pytest.mark.parametrize("name", ["owner/with space", "-bad-/x", "owner/..", "x" * 120])
+def test_name_that_can_be_none_is_an_error(name: str, served: Hub, tmp_path: Path):
+    assert ask(served.url, tmp_path, id=name)["code"] == 2
