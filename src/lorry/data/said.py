@@ -93,5 +93,5 @@ def lengths(splits: Mapping[str, SplitFacts], dropped: int, max_length: int) -> 
         if facts.cut_rows > _MANY_CUT * facts.rows:
             said.append(f"{facts.cut_rows:,} of {facts.rows:,} {name} rows lose their end at max_length {max_length:,}")
     if dropped:
-        said.append(f"{counted(dropped, 'row')} left out: the prompt alone reaches max_length {max_length:,}")
+        said.append(f"{counted(dropped, 'row')} left out: no answer to train on lies within max_length {max_length:,}")
     return said

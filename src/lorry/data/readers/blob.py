@@ -51,7 +51,7 @@ class Blob:
     @classmethod
     def local(cls, path: Path, name: str) -> Blob:
         """A file on this machine."""
-        return cls(name, _suffix(path.name), lambda: _open(path, name), lambda: _sha256(path))
+        return cls(name, suffix_of(path.name), lambda: _open(path, name), lambda: _sha256(path))
 
     @property
     def kind(self) -> str:
@@ -138,7 +138,8 @@ def _looks_like(head: bytes) -> tuple[str, str]:
     return f"a binary file (NUL byte at offset {offset})", "rows are text: JSONL, JSON, CSV, Parquet or plain text"
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """A file's kind by its name: `.jsonl`, `.csv.gz`; lower case, empty if it has none."""
     parts = name.lower().rsplit(".", 2)
     return f".{parts[-2]}.gz" if len(parts) == 3 and parts[-1] == "gz" else f".{parts[-1]}" if len(parts) > 1 else ""
 
