@@ -14,7 +14,7 @@ import yaml
 from lorry.errors import RecipeError
 from lorry.recipe.layer import Keys, Layer, home_of, show
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 262_144
 """A longer file is no recipe: most likely data or weights, given by mistake."""
 _MOST_VALUES = 20_000
 _DEEPEST = 50
@@ -72,7 +72,7 @@ def read_text(path: Path) -> str:
 def parse(text: str, file: str) -> Layer:
     """A recipe's text as a layer. Raises RecipeError, with `file:line`, for what is no mapping of names to values."""
     root = _compose(text, file)
-    if root is None:
+    if root is None or root.tag == _CORE + "null":
         raise RecipeError("the recipe is empty", place=file, hint="`lorry init` writes one to start from")
     if not isinstance(root, yaml.MappingNode):
         hint = "a recipe starts with names such as `model:` and `data:`"
