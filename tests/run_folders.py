@@ -1,4 +1,4 @@
-"""Folders of runs as they are left behind, for tests of what reads them: real files, made by the product's own writers."""
+"""Folders of runs as they are left behind: real files, made by the product's own writers."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _usage(error: Any) -> InputError:
 def _sentence(message: str) -> str:
     """A message as lorry writes them: small letter first, no full stop."""
     message = message.strip().rstrip(".")
-    return message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:].replace("Value error, ", "")
 
 
 def _keep_traceback(error: Exception) -> Path | None:

@@ -81,8 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     _debug.on = False
     try:
         result = typer.main.get_group(_app).main(list(arguments), prog_name="lorry", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        output.flush()
     except BrokenPipeError:
         output.hush_stdout()
         return 0  # whoever read our output had enough of it

@@ -66,6 +66,12 @@ def table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) -> Non
         _plain_table(heads, cells)
 
 
+def flush() -> None:
+    """Sends on what was printed on stdout, for a reader who follows it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """Says something that the person may want to know, on stderr."""
     _say(clean(text))
@@ -198,12 +204,9 @@ def _finite(value: Any) -> Any:
 def _plain_table(columns: list[Column], cells: list[list[str]]) -> None:
     titles = [column.title for column in columns]
     widths = [max(len(row[place]) for row in [titles, *cells]) for place in range(len(columns))]
-    for row in [titles, *cells]:
-        padded = [
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ]
-        _write(sys.stdout, "  ".join(padded).rstrip() + "\n")
+    sides = [">" if column.right else "<" for column in columns]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    _write(sys.stdout, "".join(form.format(*row).rstrip() + "\n" for row in [titles, *cells]))
 
 
 def _rich_table(columns: list[Column], cells: list[list[str]]) -> None:

@@ -107,7 +107,7 @@ def _adapter(adapter: Mapping[str, Any]) -> str:
     parts = [_size(adapter.get("bytes"))]
     trained, whole = adapter.get("parameters"), adapter.get("model_parameters")
     if trained:
-        share = f" ({trained / whole:.2%} of the model's)" if whole else ""
+        share = f" ({100 * trained / whole:.2f} % of the model's)" if whole else ""
         parts.append(f"{units.count(trained)} trained parameters{share}")
     if adapter.get("delivered_step") is not None:
         parts.append(f"from step {adapter['delivered_step']}")

@@ -225,8 +225,8 @@ class Store:
 
 def _row(found: Any) -> RunRow:
     """A row as it is shown: one that says it runs, and whose process is gone, was interrupted."""
-    values: dict[str, Any] = {**found._mapping, "folder": Path(found.folder)}
-    row = RunRow(**values)
+    run_id, name, folder, *rest = found
+    row = RunRow(run_id, name, Path(folder), *rest)
     if row.status in _UNDER_WAY and row.pid is not None and not process.is_alive(row.pid, row.pid_started):
         return replace(row, status="interrupted")
     return row

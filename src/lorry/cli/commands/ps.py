@@ -1,0 +1,42 @@
+"""`lorry ps`: the runs, newest first."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from lorry import units
+from lorry.cli import output
+from lorry.track.store import RunRow, Store
+
+Status = Literal["created", "running", "finished", "failed", "stopped", "interrupted"]
+
+
+def command(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Newest runs to list; 0 for all.")] = 20,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rebuild: Annotated[bool, typer.Option(help="First make lorry.db anew from the run folders.")] = False,
+) -> None:
+    """List the runs, newest first. A run whose process is gone is `interrupted`."""
+    store = Store.rebuild() if rebuild else Store.open()
+    rows = store.list(limit or None, status)
+    if as_json:
+        output.emit_json([asdict(row) for row in rows])
+        return
+    if not rows:
+        output.note(f"no run is {status}" if status else "there are no runs yet; start one: `lorry run RECIPE`")
+        return
+    right = [output.Column(title, right=True) for title in ("step", "loss")]
+    output.table(["run", "status", *right, "created (UTC)", "age"], [_cells(row, time.time()) for row in rows])
+    if status is None and limit and len(rows) == limit and (every := store.count()) > limit:
+        output.note(f"{limit} of {units.count(every)} runs; `lorry ps --limit 0` lists all")
+
+
+def _cells(row: RunRow, now: float) -> list[str]:
+    step = "-" if row.steps is None else f"{row.step or 0}/{row.steps}"
+    age = units.duration(now - row.created_at)
+    return [row.id, row.status, step, units.value(row.loss), units.moment(row.created_at), age]

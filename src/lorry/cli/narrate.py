@@ -1,0 +1,80 @@
+"""An event as one readable line; `logs` prints all of them, the live progress those that change the run's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lorry import units
+from lorry.track.events import Event
+
+Data = Mapping[str, Any]
+
+
+def line(event: Event) -> str:
+    """What happened, in one line; a kind that is not known here is shown as it is."""
+    tell = _LINES.get(event.kind)
+    told = tell(event.data) if tell else f"{event.kind}: {dict(event.data)}"
+    return f"step {event.step}: {told}" if event.step is not None else told
+
+
+def _checked(data: Data) -> str:
+    findings = data["findings"]
+    if not findings:
+        return "checked: nothing found"
+    return f"checked: {len(findings)} finding{'s' if len(findings) > 1 else ''}"
+
+
+def _data(data: Data) -> str:
+    names = [("train_rows", "training rows"), ("eval_rows", "evaluation rows"), ("test_rows", "test rows")]
+    rows = [f"{units.count(data[key])} {name}" for key, name in names if data.get(key)]
+    tokens = [f"{units.count(data['train_tokens'])} training tokens"] if data.get("train_tokens") else []
+    return f"data: {', '.join([*rows, *tokens])}"
+
+
+def _loaded(data: Data) -> str:
+    numbers = f"{units.count(data['parameters'])} parameters, {units.count(data['trainable'])} of them trained"
+    return f"model: {numbers}, {data['precision']} on {data['device']}"
+
+
+def _step(data: Data) -> str:
+    parts = [
+        f"loss {units.value(data['loss'])}",
+        f"learning rate {data['learning_rate']:.3g}",
+        f"gradient norm {units.value(data['grad_norm'])}",
+        f"{units.rate(data['tokens_per_second'] or 0)} tokens/s",
+        f"memory {units.size(data['memory_bytes'] or 0)}",
+    ]
+    return ", ".join(parts)
+
+
+def _failed(data: Data) -> str:
+    hint = f" (hint: {data['hint']})" if data.get("hint") else ""
+    return f"failed: {data['error']}{hint}"
+
+
+def _smoke(data: Data) -> str:
+    return f"smoke: {data['check']}: {'yes' if data['passed'] else 'NO'}, {data['message']}"
+
+
+_LINES: dict[str, Callable[[Data], str]] = {
+    "created": lambda data: f"run {data['run']}",
+    "checked": _checked,
+    "data": _data,
+    "loaded": _loaded,
+    "note": lambda data: str(data["message"]),
+    "warning": lambda data: f"warning: {data['message']}",
+    "started": lambda data: f"training for {units.count(data['steps'])} steps",
+    "step": _step,
+    "evaluated": lambda data: f"evaluation loss {units.value(data['loss'])}",
+    "saved": lambda data: f"checkpoint saved in {units.duration(data['seconds'])}: {data['path']}",
+    "limit": lambda data: f"limit reached: {data['message']}",
+    "trained": lambda data: f"trained {units.count(data['steps'])} steps in {units.duration(data['seconds'])}",
+    "delivered": lambda data: f"adapter delivered: {data['path']}",
+    "scoring": lambda data: f"scoring {data['part']}: {data['done']} of {data['total']}",
+    "scored": lambda data: "scored",  # noqa: ARG005 - the scores stand in the report
+    "smoke": _smoke,
+    "finished": lambda data: f"finished after {units.duration(data['seconds'])}",
+    "failed": _failed,
+    "stopped": lambda data: f"stopped: {data['reason']}",
+}
