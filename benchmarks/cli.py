@@ -1,8 +1,8 @@
 """How long light commands take, as whole processes: `python benchmarks/cli.py [REPEATS]`.
 
 Prints the median, the fastest and the slowest of REPEATS warm runs (21 by default) of `lorry --help`, and of `lorry ps`
-with 10,000 runs in the store (it shows the newest 20; listing all of them is measured too, without a target). Leaves with
-1 when a median misses its target.
+with 10,000 runs in the store (it shows the newest 20; listing all of them is measured too, without a target). Leaves
+with 1 when a median misses its target.
 """
 
 from __future__ import annotations
