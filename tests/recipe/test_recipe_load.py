@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,26 @@ def test_dictionary_is_left_as_it_was(tmp_path: Path):
     data: dict[str, Any] = {"model": {"id": "a/b"}, "data": {"train": "x.jsonl"}, "train": None}
     from_dict(data, tmp_path)
     assert data == {"model": {"id": "a/b"}, "data": {"train": "x.jsonl"}, "train": None}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, "model", [1], {1: 2}, {"model": object()}, {"model": {"id": "\0"}}, {"data": {"train": ["a\ud800"]}}],
+)
+def test_dictionary_that_is_none_is_refused(tmp_path: Path, data: Any):
+    with pytest.raises(RecipeError):
+        from_dict(data, tmp_path)
+
+
+def test_path_objects_are_paths(tmp_path: Path):
+    data = {"model": {"id": "a/b"}, "data": {"train": Path("x.jsonl"), "test": [Path("/y")]}}
+    recipe = from_dict(data, tmp_path).recipe
+    assert (recipe.data.train, recipe.data.test) == (str(tmp_path / "x.jsonl"), ["/y"])
+
+
+def test_loading_a_recipe_imports_nothing_heavy(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text(MINIMAL + "method: sft\nevaluate: {metrics: [exact_match]}")
+    code = "import sys; from lorry.recipe.load import load; load('recipe.yaml');"
+    code += "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -55,6 +55,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
 
 def from_dict(data: Mapping[str, Any], base: Path) -> Loaded:
     """A recipe given as nested dictionaries, its paths relative to `base`. Raises RecipeError as `load` does."""
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"a recipe is a mapping, and this is of type {type(data).__name__}", place="recipe")
     layer = Layer(deepcopy(dict(data)))
     _prepare(layer, [base])
     return Loaded(_checked(layer, "recipe"), base.absolute(), "", [])

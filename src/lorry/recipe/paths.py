@@ -38,6 +38,7 @@ def _change(values: dict[str, Any], keys: Keys, change: Callable[[Any], Any]) ->
 
 
 def _whole(value: Any, bases: Sequence[Path]) -> Any:
+    value = str(value) if isinstance(value, Path) else value
     if not isinstance(value, str) or not value or _ELSEWHERE.match(value):
         return value
     path = _from_home(value)

@@ -5,6 +5,7 @@ The docstring under a field is its help: it appears in `lorry recipe schema` and
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -17,6 +18,8 @@ Selected = Annotated[
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]
 
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+
 
 class Section(BaseModel):
     """A part of a recipe; unknown keys are refused."""
@@ -27,13 +30,16 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain_values(cls, value: Any, info: ValidationInfo) -> Any:
         """`true` is no number, though Python counts it as 1; and no setting needs more than 2^53."""
         expected = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and expected is not bool and not {bool, Any} & set(get_args(expected)):
             raise ValueError(f"must not be {str(value).lower()}")
         if isinstance(value, int) and abs(value) > 2**53:
             raise ValueError("is too large")
+        texts: list[Any] = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _UNUSABLE.search(text) for text in texts):
+            raise ValueError("holds a character that no file name and no prompt can have")
         return value
 
 
