@@ -19,15 +19,17 @@ class ShellCheck(Metric):
 
     severity: Literal["error", "warning", "info", "style"] = "warning"
     """Findings of this severity or worse count."""
-    timeout: float = Field(default=20.0, gt=0)
+    timeout: float = Field(default=10.0, gt=0)
     """Seconds that ShellCheck may take for one answer; an answer that takes longer is left out."""
+    longest: int = Field(default=4000, ge=1)
+    """Characters of the longest answer that is checked; ShellCheck takes minutes and gigabytes for very long ones."""
     exclude: list[str] = Field(default_factory=list[str])
     """Findings that do not count: `[SC2086]`."""
 
     def score(self, answer: Answer) -> float | None:
-        """1 without a finding at or above the severity, else 0; None without ShellCheck, or where it fails."""
+        """1 without a finding at or above the severity, else 0; None where it is missing or gives up."""
         program = _program()
-        if program is None:
+        if program is None or len(answer.prediction) > self.longest:
             return None
         if not answer.prediction.strip():
             return 0.0

@@ -1,0 +1,91 @@
+"""How sure a score is: percentile bootstrap intervals over rows (Efron 1979); Wilson's for shares of all or none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 2000
+"""Resamples of the rows."""
+Z95 = 1.959963984540054
+_AT_ONCE = 4_000_000
+"""Drawn row numbers held in memory together (32 MB)."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A score with the interval that covers it with 95 % confidence; no bounds where one row is all there is."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in scores.json."""
+        return asdict(self)
+
+    def mapped(self, rising: Callable[[float], float]) -> Interval:
+        """The interval of a rising function of the score, such as the perplexity of a loss."""
+        low = None if self.low is None else rising(self.low)
+        return Interval(rising(self.value), low, None if self.high is None else rising(self.high))
+
+
+def mean(scores: Sequence[float], *, seed: int = 0) -> Interval | None:
+    """The mean of scores, one a row; None without rows.
+
+    Where all scores are 0, or all are 1, every resample is the same and the bootstrap would claim certainty. Then it is
+    Wilson's score interval, which knows that 20 right of 20 may be 84 % of all.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if len(values) and values.min() == values.max() and values[0] in (0.0, 1.0):
+        return wilson(int(values.sum()), len(values))
+    return ratio(scores, [1] * len(scores), seed=seed)
+
+
+def ratio(sums: Sequence[float], counts: Sequence[float], *, seed: int = 0) -> Interval | None:
+    """The sum of `sums` by the sum of `counts`, such as summed losses by tokens; rows are drawn, not tokens.
+
+    None without rows or where nothing was counted.
+    """
+    above, below = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    above, below = above[below > 0], below[below > 0]
+    if not len(below):
+        return None
+    value = float(above.sum() / below.sum())
+    if len(below) == 1:
+        return Interval(value, None, None)
+    low, high = np.quantile(_resampled(above, below, seed), [0.025, 0.975])
+    # Rounding may put a bound past a value that all resamples share.
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def wilson(hits: int, rows: int) -> Interval | None:
+    """Wilson's 95 % score interval of a share (Wilson 1927); None without rows."""
+    if rows == 0:
+        return None
+    share, spread = hits / rows, Z95 * Z95 / rows
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z95 * math.sqrt(share * (1 - share) / rows + spread / (4 * rows)) / (1 + spread)
+    return Interval(share, max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)))
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss) for a loss in natural logarithm per token; the largest number where that would overflow."""
+    return math.exp(min(loss, 700.0))
+
+
+def _resampled(above: Floats, below: Floats, seed: int) -> Floats:
+    draw, rows = np.random.default_rng(seed), len(below)
+    chunk = max(1, _AT_ONCE // rows)
+    parts: list[Floats] = []
+    for start in range(0, DRAWS, chunk):
+        drawn = draw.integers(0, rows, size=(min(chunk, DRAWS - start), rows))
+        parts.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,210 @@
+"""Answers from a model: greedy, in batches, the same as one by one.
+
+Greedy means the likeliest token each time, with no penalty and no sampling, whatever the model's own generation
+settings say: two models are compared, not two settings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from lorry.errors import RunFailedError
+
+if TYPE_CHECKING:
+    from lorry.data.tokenizer import Tokenizer
+    from lorry.trainer.model import LoadedModel
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many prompts are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long answers may get, and how many are made at once."""
+
+    max_new_tokens: int = 128
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Answers in the order of their prompts, and what they took."""
+
+    texts: list[str]
+    tokens: int
+    """Tokens generated, end tokens included, padding not."""
+    seconds: float
+    no_room: tuple[int, ...] = ()
+    """Prompts that fill the model's context, so that the answer is empty."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens per second, prompts' own time included; None if nothing was generated."""
+        return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
+
+
+def generate(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    limits: Limits,
+    progress: Progress | None = None,
+) -> Generated:
+    """The model's answers to prompts (token ids), without special tokens.
+
+    Prompt and answer together stay within the model's context. Out of memory halves the batch and goes on with the
+    smaller one; raises RunFailedError when one prompt alone does not fit.
+    """
+    started, answers = time.perf_counter(), dict[int, list[int]]()
+    room = _rooms(loaded, prompts, limits.max_new_tokens)
+    waiting = [index for index in range(len(prompts)) if room[index] > 0]
+    # Same bound and like length go together; the longest first, so that memory runs out at once or never.
+    waiting.sort(key=lambda index: (-room[index], -len(prompts[index])))
+    size = limits.batch_size
+    for bound, group in groupby(waiting, key=lambda index: room[index]):
+        left = list(group)
+        while left:
+            batch = left[:size]
+            made = _unless_out_of_memory(lambda: _batch(loaded, tokenizer, [prompts[index] for index in batch], bound))  # noqa: B023
+            if made is None:
+                size = _halved(len(batch))
+                continue
+            answers.update(zip(batch, made, strict=True))
+            left = left[len(batch) :]
+            if progress:
+                progress(len(answers), len(waiting))
+    texts = [tokenizer.decode(_without_end(answers.get(index, []), tokenizer)) for index in range(len(prompts))]
+    no_room = tuple(index for index in range(len(prompts)) if room[index] <= 0)
+    return Generated(texts, sum(map(len, answers.values())), time.perf_counter() - started, no_room)
+
+
+def stream(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    say: Callable[[str], None],
+) -> Generated:
+    """One answer, said piece by piece as it is made; the pieces joined are the text that `generate` gives."""
+    started = time.perf_counter()
+    room = _rooms(loaded, [prompt], max_new_tokens)[0]
+    if room <= 0:
+        return Generated([""], 0, 0.0, (0,))
+    pieces = _Pieces(tokenizer, say)
+    (ids,) = _batch(loaded, tokenizer, [prompt], room, streamer=pieces)
+    return Generated([pieces.shown], len(ids), time.perf_counter() - started)
+
+
+class _Pieces:
+    """What Transformers calls with each new token; says text once no later token can change it."""
+
+    def __init__(self, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
+        self._tokenizer = tokenizer
+        self._say = say
+        self._ids: list[int] = []
+        self._saw_prompt = False
+        self.shown = ""
+
+    def put(self, value: Any) -> None:
+        """Takes the prompt first, then one token at a time."""
+        if self._saw_prompt:
+            self._ids += [token for token in value.flatten().tolist() if token not in self._tokenizer.end_ids]
+            text = self._tokenizer.decode(self._ids)
+            # Half of a character decodes to a replacement until its other bytes have come.
+            if not text.endswith("\ufffd"):
+                self._show(text)
+        self._saw_prompt = True
+
+    def end(self) -> None:
+        """Says what was held back."""
+        self._show(self._tokenizer.decode(self._ids))
+
+    def _show(self, text: str) -> None:
+        if text != self.shown:
+            self._say(text[len(self.shown) :])
+            self.shown = text
+
+
+def context_length(model: Any) -> int | None:
+    """Tokens that prompt and answer may have together; None where the model names no bound."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    bound = getattr(config, "max_position_embeddings", None)
+    return bound if isinstance(bound, int) and bound > 0 else None
+
+
+def _rooms(loaded: LoadedModel, prompts: Sequence[Sequence[int]], most: int) -> list[int]:
+    """How many tokens each answer may have."""
+    context = context_length(loaded.model)
+    if context is None:
+        return [most if prompt else 0 for prompt in prompts]
+    return [min(most, context - len(prompt)) if prompt else 0 for prompt in prompts]
+
+
+def _batch(
+    loaded: LoadedModel, tokenizer: Tokenizer, prompts: list[Sequence[int]], most: int, streamer: _Pieces | None = None
+) -> list[list[int]]:
+    """The answers' tokens, each up to its end token and with it."""
+    import torch
+
+    longest, pad = max(map(len, prompts)), tokenizer.pad_id
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=loaded.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=loaded.device)
+    stops = {"eos_token_id": sorted(tokenizer.end_ids), "pad_token_id": pad, "max_new_tokens": most}
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        with torch.inference_mode():
+            made = loaded.model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, **stops, **_GREEDY)
+    finally:
+        loaded.model.train(was_training)
+    return [_up_to_end(row, tokenizer.end_ids) for row in made[:, longest:].tolist()]
+
+
+_GREEDY: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "use_cache": True,
+}
+"""Named one by one, because what is not named is taken from the model's own generation settings."""
+
+
+def _up_to_end(ids: list[int], ends: frozenset[int]) -> list[int]:
+    end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return ids[: end + 1]
+
+
+def _without_end(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    return ids[:-1] if ids and ids[-1] in tokenizer.end_ids else ids
+
+
+def _unless_out_of_memory(compute: Callable[[], list[list[int]]]) -> list[list[int]] | None:
+    """What was computed; None when memory ran out, with what can be freed freed."""
+    import torch
+
+    try:
+        return compute()
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+    # Outside of the handlers: while one runs, its traceback keeps the tensors alive.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _halved(size: int) -> int:
+    if size == 1:
+        hint = "set a shorter `evaluate.max_new_tokens`, or a shorter `data.max_length`"
+        raise RunFailedError("out of memory while generating one answer alone", hint=hint)
+    return size // 2

@@ -1,0 +1,173 @@
+"""How good an adapter is, measured against its base model and written into the run's `eval` folder.
+
+    scores.json      {"splits": {"eval": {"rows", "generated", "scores": {NAME: {"base", "adapter", "rows"}}}},
+                      "tokens_per_second": {"base", "adapter"}, "dangerous": [...], "metrics": {...}, "notes": [...]}
+    samples.jsonl    some rows with the answers of both sides
+    answers.jsonl    all rows for which answers were made, in the same form
+    high_loss.jsonl  the 30 rows that the adapter finds hardest
+
+A side of a score is {"value", "low", "high"}: the bounds are null where one row is all there is, the side is null where
+nothing could be scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorry.data.prepare import renderer_for
+from lorry.data.render import Renderer
+from lorry.evaluate import dangerous, scoring
+from lorry.evaluate.folder import read_json, write_evaluation
+from lorry.evaluate.generation import Limits
+from lorry.evaluate.hard_rows import hard_rows
+from lorry.evaluate.metrics._base import Metric
+from lorry.evaluate.metrics.dangerous_command import DangerousCommand
+from lorry.evaluate.sides import SIDES, Measured, Progress, Questions, Side, base_of, measure
+from lorry.recipe.schema import Recipe
+from lorry.track.folder import RunFolder
+
+if TYPE_CHECKING:
+    from lorry.data.prepare import Prepared, Task
+    from lorry.data.tokenizer import Tokenizer
+    from lorry.trainer.model import LoadedModel
+
+Json = dict[str, Any]
+
+SPLITS = ("eval", "test")
+
+
+def evaluate(
+    loaded: LoadedModel, tokenizer: Tokenizer, prepared: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+) -> Json:
+    """Scores base model and adapter on the evaluation and test rows, writes `eval/` and gives what scores.json says."""
+    run = read_json(folder.resolved)
+    renderer = renderer_for(recipe, Path(run.get("base", ".")), tokenizer)
+    return Evaluation(loaded, renderer, prepared, recipe).run(folder, progress)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One comparison of a trained model with its base model.
+
+    Losses are of all rows. Answers are made for at most `evaluate.rows` tasks a split, the same for both sides, drawn
+    with a fixed seed and not from the top, for files are often sorted.
+    """
+
+    loaded: LoadedModel
+    renderer: Renderer
+    """Renders prompts as in training."""
+    prepared: Prepared
+    recipe: Recipe
+
+    def run(self, folder: RunFolder, progress: Progress) -> Json:
+        """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
+        metrics = self.metrics
+        with base_of(self.loaded, self.recipe, _model_folder(folder)) as base:
+            by_side = {"base": self._measure(base, "base", progress)}
+        by_side["adapter"] = self._measure(self.loaded, "adapter", progress)
+        measured: dict[str, dict[Side, Measured]] = {
+            split: {side: by_side[side][split] for side in SIDES} for split in self.tasks
+        }
+        answers = [
+            row for split, tasks in self.tasks.items() for row in scoring.rows(split, tasks, measured[split], metrics)
+        ]
+        scores: Json = {
+            "splits": {split: self._split(split, sides, answers) for split, sides in measured.items()},
+            "tokens_per_second": {side: _speed(measured, side) for side in SIDES},
+            "dangerous": self._dangerous(answers),
+            "metrics": {name: _described(metric) for name, metric in metrics.items()},
+            "notes": self._notes(measured),
+        }
+        hard = hard_rows(self, measured["eval"]["adapter"], answers) if "eval" in measured else []
+        write_evaluation(folder.evaluation, scores, answers, hard, samples=self.recipe.evaluate.samples)
+        return scores
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics that the recipe names and that can work here."""
+        named = scoring.metrics_of(self.recipe.evaluate.metrics)
+        return {name: metric for name, metric in named.items() if metric.unavailable() is None}
+
+    @cached_property
+    def tasks(self) -> dict[str, list[Task]]:
+        """The tasks that are answered, by split; a split without rows is missing, one of raw text has no tasks."""
+        return {
+            split: _drawn(self.prepared.tasks(split), self.recipe.evaluate.rows)
+            for split in SPLITS
+            if getattr(self.prepared, split)
+        }
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer with the recipe's chat template."""
+        return self.renderer.tokenizer
+
+    @property
+    def limits(self) -> Limits:
+        """How answers are made."""
+        return Limits(self.recipe.evaluate.max_new_tokens, self.recipe.evaluate.batch_size)
+
+    def prompt(self, task: Task) -> list[int]:
+        """What generation starts from."""
+        return self.renderer.prompt(task.messages, task.tools)
+
+    def _measure(self, model: LoadedModel, side: Side, progress: Progress) -> dict[str, Measured]:
+        asked = [
+            Questions(split, getattr(self.prepared, split), [self.prompt(task) for task in tasks], self.limits)
+            for split, tasks in self.tasks.items()
+        ]
+        return measure(model, self.tokenizer, side, asked, progress)
+
+    def _split(self, split: str, sides: Mapping[Side, Measured], answers: list[Json]) -> Json:
+        own = [row for row in answers if row["split"] == split]
+        scores = scoring.losses(sides)
+        for name in self.metrics:
+            mean = scoring.means({side: [row["scores"][name][side] for row in own] for side in SIDES})
+            if mean is not None:
+                scores[name] = mean
+        return {"rows": len(getattr(self.prepared, split)), "generated": len(own), "scores": scores}
+
+    def _dangerous(self, answers: list[Json]) -> list[Json]:
+        metric = self.metrics.get("dangerous_command")
+        if not isinstance(metric, DangerousCommand):
+            return []
+        return dangerous.marked(metric, answers, self.prepared.train, self.tokenizer)
+
+    def _notes(self, measured: Mapping[str, Mapping[Side, Measured]]) -> list[str]:
+        named = scoring.metrics_of(self.recipe.evaluate.metrics)
+        notes = [f"{name} was not scored: {why}" for name, metric in named.items() if (why := metric.unavailable())]
+        for split, tasks in self.tasks.items():
+            there = len(self.prepared.tasks(split))
+            if len(tasks) < there:
+                notes.append(f"answers were made for {len(tasks)} of {there} {split} tasks, drawn with a fixed seed")
+            if full := len(measured[split]["adapter"].answers.no_room):
+                notes.append(f"{full} {split} prompts fill the model's context: their answers are empty")
+        return notes
+
+
+def _drawn(tasks: list[Task], most: int) -> list[Task]:
+    if len(tasks) <= most:
+        return tasks
+    chosen = np.random.default_rng(0).permutation(len(tasks))[:most]
+    return [tasks[index] for index in sorted(chosen.tolist())]
+
+
+def _speed(measured: Mapping[str, Mapping[Side, Measured]], side: Side) -> float | None:
+    answers = [sides[side].answers for sides in measured.values()]
+    tokens, seconds = sum(part.tokens for part in answers), sum(part.seconds for part in answers)
+    return tokens / seconds if tokens and seconds else None
+
+
+def _described(metric: Metric) -> Json:
+    return {"higher_is_better": metric.higher_is_better, "unit": metric.unit, "settings": metric.model_dump()}
+
+
+def _model_folder(folder: RunFolder) -> Path | None:
+    named = read_json(folder.resolved).get("model_folder")
+    return Path(named) if isinstance(named, str) else None

@@ -1,0 +1,86 @@
+"""Measurements become scores: each metric with its interval, base beside adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from lorry import plugins
+from lorry.errors import RecipeError
+from lorry.evaluate import bootstrap
+from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.sides import SIDES, Measured, Side
+
+if TYPE_CHECKING:
+    from lorry.data.prepare import Task
+    from lorry.trainer.row_loss import RowLoss
+
+Json = dict[str, Any]
+Sides = dict[Side, bootstrap.Interval | None]
+
+
+def metrics_of(specs: Sequence[str | Mapping[str, Any]]) -> dict[str, Metric]:
+    """The metrics that a recipe names. Raises InputError for an unknown one, a wrong setting or a name given twice."""
+    made: dict[str, Metric] = {}
+    for spec in specs:
+        metric = cast("Metric", plugins.make("metrics", spec))
+        if metric.name in made:
+            hint = "name each metric once, with the settings that count"
+            raise RecipeError(f"metric `{metric.name}` is named twice", place="evaluate.metrics", hint=hint)
+        made[metric.name] = metric
+    return made
+
+
+def rows(
+    split: str, tasks: Sequence[Task], sides: Mapping[Side, Measured], metrics: Mapping[str, Metric]
+) -> list[Json]:
+    """One entry a task: what was asked, what the row says, what both sides said, and the scores of both."""
+    answers = {side: _answers(tasks, sides[side].answers.texts) for side in SIDES}
+    scores = {name: {side: metric.score_all(answers[side]) for side in SIDES} for name, metric in metrics.items()}
+    return [
+        {
+            "split": split,
+            "index": task.index,
+            "origin": str(task.origin),
+            "prompt": _last_content(task),
+            "messages": task.messages,
+            "truth": task.truth,
+            **{side: answers[side][place].prediction for side in SIDES},
+            "scores": {name: {side: both[side][place] for side in SIDES} for name, both in scores.items()},
+        }
+        for place, task in enumerate(tasks)
+    ]
+
+
+def losses(sides: Mapping[Side, Measured]) -> Json:
+    """`loss` (natural logarithm per trained token, over all rows) and `perplexity`, of both sides."""
+    loss: Sides = {side: _loss(sides[side].losses) for side in SIDES}
+    perplexity: Sides = {side: one and one.mapped(bootstrap.perplexity) for side, one in loss.items()}
+    counted = max(sum(row.tokens > 0 for row in sides[side].losses) for side in SIDES)
+    return {"loss": _entry(loss, counted), "perplexity": _entry(perplexity, counted)} if counted else {}
+
+
+def means(scores: Mapping[Side, Sequence[float | None]]) -> Json | None:
+    """A metric's mean on both sides, over the answers that it applies to; None where it applies to none."""
+    kept: dict[Side, list[float]] = {side: [one for one in scores[side] if one is not None] for side in SIDES}
+    counted = max(map(len, kept.values()))
+    mean: Sides = {side: bootstrap.mean(kept[side]) for side in SIDES}
+    return _entry(mean, counted) if counted else None
+
+
+def _answers(tasks: Sequence[Task], texts: Sequence[str]) -> list[Answer]:
+    pairs = zip(tasks, texts, strict=True)
+    return [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
+
+
+def _last_content(task: Task) -> str:
+    content = task.messages[-1].get("content") if task.messages else None
+    return content if isinstance(content, str) else ""
+
+
+def _loss(many: Sequence[RowLoss]) -> bootstrap.Interval | None:
+    return bootstrap.ratio([row.loss_sum for row in many], [row.tokens for row in many])
+
+
+def _entry(sides: Sides, counted: int) -> Json:
+    return {**{side: None if one is None else one.as_dict() for side, one in sides.items()}, "rows": counted}
