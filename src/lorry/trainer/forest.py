@@ -1,0 +1,196 @@
+"""A batch is a forest: rows that begin with the same tokens compute that beginning once.
+
+The rows of a micro-batch become segments laid one after the other in a single sequence of `T` tokens. A segment has at
+most one parent, the beginning that it continues; a token sees its own segment up to itself and the whole of every segment
+above it. A beginning that nobody shares is simply a segment without children, so a forest without sharing is plain packing.
+
+Everything here is arithmetic on token ids: no tensor, no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.data.examples import Example
+
+MIN_SAVING = 16
+"""Tokens that a shared segment must save; below, one more segment costs more than it spares."""
+WASTE = 1.25
+"""A group of segments may be padded to this many times the tokens that its members have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of tokens: `start` in the sequence, `depth` in its rows (the position of its first token), and its parent."""
+
+    start: int
+    length: int
+    depth: int
+    parent: int
+    """Index of the segment that this one continues; -1 for none. A parent stands before its children."""
+
+
+@dataclass(frozen=True)
+class Forest:
+    """One micro-batch: the tokens to compute, and for each trained token of each row where it is predicted."""
+
+    ids: NDArray[np.int64]  # (T,)
+    positions: NDArray[np.int64]  # (T,) position of each token in its rows
+    segments: list[Segment]  # in the order of their starts
+    groups: list[range]  # of segments that stand side by side, continue the same parent and are of like length
+    sources: NDArray[np.int64]  # (N,) where in the sequence stands the token before the trained one
+    targets: NDArray[np.int64]  # (N,) the trained token's id
+    rows: NDArray[np.int64]  # (N,) which row of the micro-batch it belongs to
+    row_tokens: int
+    """Tokens of all rows, shared ones counted once per row."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are computed, `T`."""
+        return len(self.ids)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Trained tokens, `N`; a shared one counts once per row."""
+        return len(self.targets)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether any beginning serves more than one row."""
+        return any(segment.parent >= 0 for segment in self.segments)
+
+
+def plant(examples: Sequence[Example], *, share: bool = True) -> Forest:
+    """The forest of these rows; without `share` every row is a tree of one segment."""
+    builder = _Builder([np.asarray(example.ids) for example in examples])
+    everyone = sorted(range(len(examples)), key=lambda row: examples[row].ids.tobytes()) if share else []
+    if share:
+        builder.grow(_by_order(everyone, builder.rows), depth=0, parent=-1)
+    else:
+        for row in range(len(examples)):
+            builder.leaf(row, depth=0, parent=-1)
+    return builder.forest(examples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A segment before it has a place: tokens `depth` to `end` of `row`, which every row below shares."""
+
+    row: int
+    depth: int
+    end: int
+    parent: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.depth
+
+
+class _Builder:
+    def __init__(self, rows: list[NDArray[np.int32]]) -> None:
+        self.rows = rows
+        self._branches: list[_Branch] = []
+        self._leaf_of = [-1] * len(rows)
+
+    def grow(self, order: list[tuple[int, int]], depth: int, parent: int) -> None:
+        """Adds the rows in `order`, pairs of a row and the tokens it shares with the row before, all alike up to `depth`."""
+        if len(order) == 1:
+            self.leaf(order[0][0], depth, parent)
+            return
+        common = min(shared for _, shared in order[1:])
+        if (common - depth) * (len(order) - 1) >= MIN_SAVING:
+            parent = self._add(_Branch(order[0][0], depth, common, parent))
+            depth = common
+        cuts = [0, *(at for at, (_, shared) in enumerate(order) if at and shared == common), len(order)]
+        for first, end in pairwise(cuts):
+            self.grow(order[first:end], depth, parent)
+
+    def leaf(self, row: int, depth: int, parent: int) -> None:
+        """Adds what is left of one row; nothing, when the row ends where its parent does."""
+        end = len(self.rows[row])
+        ends_with_parent = parent >= 0 and depth == end
+        self._leaf_of[row] = parent if ends_with_parent else self._add(_Branch(row, depth, end, parent))
+
+    def forest(self, examples: Sequence[Example]) -> Forest:
+        """The arrays of what was added, groups side by side."""
+        groups = _grouped(self._branches)
+        place = {old: new for new, old in enumerate(old for group in groups for old in group)}
+        ordered = [self._branches[old] for old in place]
+        starts = np.cumsum([0, *(branch.length for branch in ordered)]).tolist()
+        segments = [
+            Segment(start, branch.length, branch.depth, place.get(branch.parent, -1))
+            for start, branch in zip(starts, ordered, strict=False)
+        ]
+        bounds = np.cumsum([0, *(len(group) for group in groups)]).tolist()
+        trained = [np.flatnonzero(example.trained[1:]) + 1 for example in examples]
+        paths = [path_places(segments, place[leaf]) for leaf in self._leaf_of]
+        return Forest(
+            ids=_joined([self.rows[branch.row][branch.depth : branch.end] for branch in ordered]),
+            positions=_joined([np.arange(branch.depth, branch.end) for branch in ordered]),
+            segments=segments,
+            groups=[range(first, end) for first, end in pairwise(bounds)],
+            sources=_joined([path[at - 1] for path, at in zip(paths, trained, strict=True)]),
+            targets=_joined([example.ids[at] for example, at in zip(examples, trained, strict=True)]),
+            rows=_joined([np.full(len(at), row) for row, at in enumerate(trained)]),
+            row_tokens=sum(len(ids) for ids in self.rows),
+        )
+
+    def _add(self, branch: _Branch) -> int:
+        self._branches.append(branch)
+        return len(self._branches) - 1
+
+
+def _grouped(branches: list[_Branch]) -> list[list[int]]:
+    """Branches of one parent and like length together, so that padding them alike wastes little; parents come first."""
+    order = sorted(range(len(branches)), key=lambda at: (branches[at].depth, branches[at].parent, branches[at].length))
+    groups: list[list[int]] = []
+    tokens = 0
+    for at in order:
+        branch = branches[at]
+        tokens += branch.length
+        alike = groups and branches[groups[-1][0]].parent == branch.parent
+        if alike and branch.length * (len(groups[-1]) + 1) <= WASTE * tokens:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+            tokens = branch.length
+    return groups
+
+
+def lineage(segments: list[Segment], index: int) -> list[int]:
+    """The segments from a root down to `index`, both included."""
+    path: list[int] = []
+    while index >= 0:
+        path.append(index)
+        index = segments[index].parent
+    return path[::-1]
+
+
+def path_places(segments: list[Segment], index: int) -> NDArray[np.int64]:
+    """Where the tokens that a segment's last token sees stand in the sequence, from the first on."""
+    return _joined([_span(segments[part]) for part in lineage(segments, index)])
+
+
+def _span(segment: Segment) -> NDArray[np.int64]:
+    return np.arange(segment.start, segment.start + segment.length)
+
+
+def _by_order(order: list[int], rows: list[NDArray[np.int32]]) -> list[tuple[int, int]]:
+    """Each row with the number of tokens it shares with the one before it; equal beginnings stand side by side."""
+    shared = [0, *(_common(rows[one], rows[other]) for one, other in pairwise(order))]
+    return list(zip(order, shared, strict=True))
+
+
+def _common(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    width = min(len(one), len(other))
+    differs = np.flatnonzero(one[:width] != other[:width])
+    return int(differs[0]) if len(differs) else width
+
+
+def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.int64]:
+    return np.concatenate(parts).astype(np.int64) if len(parts) else np.zeros(0, dtype=np.int64)

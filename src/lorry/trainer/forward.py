@@ -1,0 +1,80 @@
+"""From a forest to hidden states: the three ways to run a model over a micro-batch, and the head that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorry.trainer.attention import lay_out
+from lorry.trainer.forest import Forest
+
+Body = Callable[..., Any]
+
+
+@dataclass
+class Forward:
+    """A model ready to be run over forests.
+
+    `way` is `forest` (one sequence, beginnings shared), `flash` (one sequence, rows told apart by their positions) or
+    `padded` (one row a line, for architectures whose parity with the plain computation has not been proven).
+    """
+
+    body: Body
+    head: Callable[[torch.Tensor], torch.Tensor]
+    device: torch.device
+    way: str
+    vocabulary: int
+
+    def hidden(self, forest: Forest) -> torch.Tensor:
+        """The last hidden state of each token of the forest, `(T, hidden size)`."""
+        return _WAYS[self.way](self, forest)
+
+    @property
+    def shares(self) -> bool:
+        """Whether forests with shared beginnings may be given."""
+        return self.way == "forest"
+
+
+def _as_forest(forward: Forward, forest: Forest) -> torch.Tensor:
+    # A mask of four dimensions is handed through as it is: it keeps the model from making one of T x T.
+    layout = lay_out(forest, forward.device)
+    untouched = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=forward.device)
+    out = forward.body(**_row(forward, forest), attention_mask=untouched, use_cache=False, forest_layout=layout)
+    return out.last_hidden_state[0]
+
+
+def _as_flash(forward: Forward, forest: Forest) -> torch.Tensor:
+    # Positions that start again mark a new row, but only while there is no attention mask.
+    out = forward.body(**_row(forward, forest), attention_mask=None, use_cache=False)
+    return out.last_hidden_state[0]
+
+
+def _as_padded(forward: Forward, forest: Forest) -> torch.Tensor:
+    width = max(segment.length for segment in forest.segments)
+    shape = (len(forest.segments), width)
+    ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for line, segment in enumerate(forest.segments):
+        ids[line, : segment.length] = forest.ids[segment.start : segment.start + segment.length]
+        mask[line, : segment.length] = 1
+    places = torch.from_numpy(np.flatnonzero(mask)).to(forward.device)
+    out = forward.body(input_ids=_to(ids, forward), attention_mask=_to(mask, forward), use_cache=False)
+    return out.last_hidden_state.flatten(0, 1).index_select(0, places)
+
+
+_WAYS: dict[str, Callable[[Forward, Forest], torch.Tensor]] = {
+    "forest": _as_forest,
+    "flash": _as_flash,
+    "padded": _as_padded,
+}
+
+
+def _row(forward: Forward, forest: Forest) -> dict[str, torch.Tensor]:
+    return {"input_ids": _to(forest.ids, forward)[None], "position_ids": _to(forest.positions, forward)[None]}
+
+
+def _to(array: np.ndarray[Any, np.dtype[np.int64]], forward: Forward) -> torch.Tensor:
+    return torch.from_numpy(array).to(forward.device)
