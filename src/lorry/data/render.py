@@ -25,6 +25,10 @@ from lorry.errors import DataError
 TrainOn = Literal["assistant", "all"]
 
 
+_HEADERS = 1024
+"""Headers of answers whose tokens are remembered."""
+
+
 @dataclass
 class Tally:
     """How many conversations needed what the person should know about."""
@@ -42,8 +46,8 @@ class Tally:
     """The last answer has reasoning, and the template does not write it."""
     without_end: int = 0
     """The template wrote no end token after the last answer; it was added."""
-    straddling: int = 0
-    """A token holds the prompt's end and the answer's beginning; it is not trained on."""
+    merging: int = 0
+    """The prompt's end and the answer's beginning would share a token; they are tokenised apart, as at generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +156,10 @@ class Renderer:
     # --- which tokens they are
 
     def _example(self, draft: _Draft, encoding: Encoding, train_on: TrainOn) -> Example:
-        ids: list[int] = encoding.ids
+        ids, answers = self._laid_out(draft, encoding)
         trained = np.zeros(len(ids) + 1, dtype=np.bool_)
         end, closed = len(ids), True
-        for begin, stop in draft.spans:
-            first = self._token_from(encoding, begin, len(draft.text))
-            after = self._token_from(encoding, stop, len(draft.text))
+        for first, after in answers:
             end, closed = self._answer_end(ids, first, after)
             trained[first:end] = True
         if not closed and draft.spans[-1][1] == len(draft.text):
@@ -171,17 +173,69 @@ class Renderer:
         kept = slice(start, min(len(ids), start + self.max_length))
         return Example(np.asarray(ids[kept], dtype=np.int32), trained[kept], cut=len(ids) - start > self.max_length)
 
-    def _token_from(self, encoding: Encoding, place: int, limit: int) -> int:
+    def _laid_out(self, draft: _Draft, encoding: Encoding) -> tuple[list[int], list[tuple[int, int]]]:
+        """The tokens, and where among them each answer begins and ends (what the template writes behind it included).
+
+        The tokens are those of the whole text, unless the last answer's beginning would merge with the prompt's end:
+        then the prompt keeps the tokens that generation starts from, and the answer's follow.
+        """
+        ids: list[int] = encoding.ids
+        text = draft.text
+        answers = [
+            (self._token_from(encoding, begin, text), self._token_from(encoding, end, text))
+            for begin, end in draft.spans
+        ]
+        if (
+            not answers
+            or draft.spans[-1][1] < len(text)
+            or self._apart(text, encoding, draft.spans[-1][0], answers[-1][0])
+        ):
+            return ids, answers
+        self.tally.merging += 1
+        border = draft.spans[-1][0]
+        (head,) = self.tokenizer.encodings([text[:border]])
+        ids = [*head.ids, *self.tokenizer.encode_inside(text[border:])]
+        answers = [
+            (self._token_from(head, begin, text), self._token_from(head, end, text)) for begin, end in draft.spans[:-1]
+        ]
+        return ids, [*answers, (len(head), len(ids))]
+
+    def _apart(self, text: str, encoding: Encoding, border: int, first: int) -> bool:
+        """Whether the prompt alone has the tokens that it has in the whole text.
+
+        Special tokens part a text for good, so only what stands between the last of them and the border is looked at;
+        templates write the same there for every answer, and it is tokenised once.
+        """
+        ids: list[int] = encoding.ids
+        token = first - 1
+        while token >= 0 and ids[token] not in self._added:
+            token -= 1
+        chars = encoding.token_to_chars(token) if token >= 0 else (0, 0)
+        header = text[chars[1] if chars else 0 : border]
+        known = self._headers.get(header)
+        if known is None:
+            known = self.tokenizer.encode(header)
+            if len(self._headers) < _HEADERS:
+                self._headers[header] = known
+        return known == ids[token + 1 : first]
+
+    @cached_property
+    def _headers(self) -> dict[str, list[int]]:
+        return {}
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return self.tokenizer.added_ids
+
+    def _token_from(self, encoding: Encoding, place: int, text: str) -> int:
         """The first token that begins at or after a place in the text; their number when there is none."""
-        for char in range(place, limit):
+        for char in range(place, len(text)):
             token = encoding.char_to_token(char)
             if token is None:
                 # Some tokenizers leave blanks out of their tokens' places.
                 continue
             chars = encoding.token_to_chars(token)
-            straddles = chars is not None and chars[0] < place
-            self.tally.straddling += straddles
-            return token + straddles
+            return token + (chars is not None and chars[0] < place)
         return len(encoding)
 
     def _answer_end(self, ids: list[int], first: int, after: int) -> tuple[int, bool]:

@@ -78,10 +78,10 @@ def rendering(tally: Tally, data: DataSettings) -> list[str]:
         )
     if tally.without_end:
         said.append(f"the chat template writes no end token in {tally.without_end:,} {total}: it was added")
-    if tally.straddling:
+    if tally.merging:
         said.append(
-            f"a token holds both the prompt's end and the answer's beginning in {tally.straddling:,} {total} "
-            "(answers that begin with a blank or newline): it is not trained on"
+            f"the prompt's last and the answer's first letters would share a token in {tally.merging:,} {total}: "
+            "they are tokenised apart, as at generation"
         )
     return said
 

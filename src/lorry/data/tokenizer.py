@@ -57,6 +57,12 @@ class Tokenizer:
         """The token ids of a text."""
         return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
 
+    def encode_inside(self, text: str) -> list[int]:
+        """The token ids of a text that does not begin one: without the blank that SentencePiece puts first."""
+        anchor = self.encode("\n")
+        anchored = self.encode("\n" + text)
+        return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else self.encode(text)
+
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:
         """The tokens of many texts with their places in the text, without special tokens; on all cores."""
         return self._backend.encode_batch(list(texts), add_special_tokens=False)

@@ -42,17 +42,20 @@ class _Wanted:
 
 def find(name: str, suffixes: Sequence[str]) -> list[Blob]:
     """The files of a split. Raises DataError if there is no such data set, no such split, or no network."""
+    from huggingface_hub import HfFileSystem
+
     wanted = _parsed(name)
+    # The endpoint is read now, not when the library was imported.
+    system = HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT") or None, skip_instance_cache=True)
     try:
-        return _found(wanted, suffixes)
+        return _found(system, wanted, suffixes)
     except LorryError:
         raise
     except Exception as error:  # the library raises its own errors, httpx's, OSError and ValueError
         _explain(error, wanted.given)
 
 
-def _found(wanted: _Wanted, suffixes: Sequence[str]) -> list[Blob]:
-    system = _system()
+def _found(system: Any, wanted: _Wanted, suffixes: Sequence[str]) -> list[Blob]:
     root = f"datasets/{wanted.repo}@{wanted.revision}"
     entries = {
         path.partition(f"{wanted.repo}@{wanted.revision.replace('/', '%2F')}/")[2] or path: entry
@@ -73,13 +76,6 @@ def _parsed(name: str) -> _Wanted:
             "not the name of a Hub data set", place=name, hint="write `hub:OWNER/NAME` or `hub:OWNER/NAME:SPLIT`"
         )
     return _Wanted(name, parts["repo"], parts["revision"] or "main", parts["config"], parts["split"] or "train")
-
-
-def _system() -> Any:
-    from huggingface_hub import HfFileSystem
-
-    # The variable is read now, not when the library was imported.
-    return HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True)
 
 
 def _is_data(path: str) -> bool:
