@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
+from lorry.trainer.tensors import Tensor
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -70,6 +71,26 @@ def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], No
     except OSError as error:
         hint = "make room, or set HF_HOME to a folder on another disk"
         raise _error(f"`{settings.id}` cannot be kept: {error.strerror or error}", hint) from error
+
+
+def tensors(name: str, commit: str | None) -> dict[str, Tensor] | None:
+    """The tensors of a model whose weights are not here, from headers that the Hub serves; None without them."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+
+    try:
+        found = HfApi().get_safetensors_metadata(name, revision=commit)
+    except (NotASafetensorsRepoError, SafetensorsParsingError):
+        return None
+    except Exception as error:
+        if not _is_network(error):
+            raise
+        return None
+    return {
+        tensor: Tensor(tuple(facts.shape), facts.dtype, facts.data_offsets[1] - facts.data_offsets[0])
+        for file in found.files_metadata.values()
+        for tensor, facts in file.tensors.items()
+    }
 
 
 def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None]) -> HubCopy:

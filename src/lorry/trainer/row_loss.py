@@ -9,8 +9,8 @@ import torch
 
 from lorry.data.examples import ExampleSet
 from lorry.trainer.forest import plant
-from lorry.trainer.forward import Forward
 from lorry.trainer.loss import token_losses
+from lorry.trainer.model import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,16 @@ class RowLoss:
 
 @torch.no_grad()
 def row_losses(
-    forward: Forward, examples: ExampleSet, indices: Sequence[int], batch_size: int, *, share: bool = True
+    loaded: LoadedModel, examples: ExampleSet, indices: Sequence[int], batch_size: int
 ) -> list[RowLoss]:
     """The loss of each of these rows, in the order of `indices`; rows of like length are computed together."""
     by_length = sorted(range(len(indices)), key=lambda at: len(examples[indices[at]].ids))
     found: dict[int, RowLoss] = {}
     for first in range(0, len(by_length), batch_size):
         places = by_length[first : first + batch_size]
-        batch = plant([examples[indices[at]] for at in places], share=share and forward.shares)
-        losses = token_losses(forward, batch).double().cpu()
+        batch = plant([examples[indices[at]] for at in places], share=loaded.forward.shares)
+        with loaded.computing():
+            losses = token_losses(loaded.forward, batch).double().cpu()
         rows = torch.from_numpy(batch.rows)
         sums = torch.zeros(len(places), dtype=torch.double).index_add_(0, rows, losses)
         counts = torch.bincount(rows, minlength=len(places))

@@ -1,0 +1,58 @@
+"""Which architectures may compute shared beginnings once, and how their heads make logits.
+
+An architecture stands here because tests/trainer/test_architectures.py has shown that its losses and gradients over a forest
+are those of the plain computation. All others run padded, one row a line, and an event says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+PROVEN = frozenset(
+    {
+        "cohere",
+        "gemma",
+        "gemma3_text",
+        "glm",
+        "granite",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo2",
+        "phi3",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_moe",
+        "smollm3",
+        "starcoder2",
+    }
+)
+"""Values of `model_type` in a model's configuration."""
+
+
+def is_proven(model: torch.nn.Module) -> bool:
+    """Whether this model's architecture has passed the parity test."""
+    return getattr(getattr(model, "config", None), "model_type", "") in PROVEN
+
+
+def head_of(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From hidden states to logits as the model's own forward does it: its output layer, and what follows in some families."""
+    config = model.config  # pyright: ignore[reportAttributeAccessIssue]
+    output = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    scale = _scale(config)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        logits = output(hidden)
+        logits = logits * scale if scale != 1.0 else logits
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    return head
+
+
+def _scale(config: object) -> float:
+    """Cohere multiplies logits by `logit_scale`, Granite divides them by `logits_scaling`."""
+    return float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)

@@ -1,0 +1,146 @@
+"""Checkpoints: folders that are written aside, hashed, flushed and renamed, so that one that exists is whole.
+
+    checkpoints/step-000050/
+      adapter_model.safetensors, adapter_config.json   what PEFT loads (full fine-tuning: model.safetensors, config.json)
+      tokenizer.json, ...                              the model's tokenizer and chat template
+      optimizer.safetensors                            the optimizer's tensors
+      state.json                                       step, losses so far
+      manifest.json                                    SHA-256 of each file above
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from lorry.errors import RunFailedError
+from lorry.trainer.model import LoadedModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands: what a checkpoint says of itself."""
+
+    step: int
+    tokens: int = 0
+    """Tokens of all rows trained on so far."""
+    loss: float | None = None
+    """Of the evaluation at this step, if there was one."""
+
+
+def save(root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer | None, state: State, tokenizer: Path) -> Path:
+    """Writes the checkpoint of a step under `root` and returns its folder. One that is there already is kept.
+
+    `tokenizer` is the folder that tokenizer files are copied from.
+    """
+    final = root / f"step-{state.step:06d}"
+    if final.exists():
+        return final
+    aside = root / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    write_weights(aside, loaded, tokenizer)
+    if optimizer is not None:
+        save_file(_tensors(optimizer), aside / "optimizer.safetensors")
+    (aside / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+    write_manifest(aside)
+    aside.rename(final)
+    _sync(root)
+    return final
+
+
+def write_weights(folder: Path, loaded: LoadedModel, tokenizer: Path) -> None:
+    """What was trained, in the form that PEFT and Transformers load, with the tokenizer beside it."""
+    loaded.model.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; lorry writes its own with the report
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, folder / name)
+
+
+def deliver(checkpoint: Path, adapter: Path) -> None:
+    """Makes `adapter` the weights of a checkpoint: copied aside and renamed, optimizer and state left out."""
+    aside = adapter.with_name(f".{adapter.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    left_out = shutil.ignore_patterns("optimizer.safetensors", "state.json", "manifest.json")
+    shutil.copytree(checkpoint, aside, ignore=left_out)
+    shutil.rmtree(adapter, ignore_errors=True)
+    aside.rename(adapter)
+    _sync(adapter.parent)
+
+
+def prune(root: Path, keep: int, best: int | None) -> None:
+    """Deletes all but the last `keep` checkpoints and the best."""
+    for step in doomed(sorted(steps(root)), keep, best):
+        shutil.rmtree(root / f"step-{step:06d}")
+
+
+def doomed(saved: Sequence[int], keep: int, best: int | None) -> list[int]:
+    """Steps whose checkpoints are not kept: all but the last `keep` and the best; the only one is never among them."""
+    return [step for step in saved[:-keep] if step != best]
+
+
+def steps(root: Path) -> list[int]:
+    """Steps of the checkpoints in a folder."""
+    return [int(path.name.removeprefix("step-")) for path in root.glob("step-*")] if root.is_dir() else []
+
+
+def write_manifest(folder: Path) -> None:
+    """Hashes each file into `manifest.json` and flushes all to disk."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    manifest = {path.name: _sha256(path) for path in files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    for path in [*files, folder / "manifest.json", folder]:
+        _sync(path)
+
+
+def verify(folder: Path) -> None:
+    """Raises RunFailedError naming the first file that is missing or not what the manifest says."""
+    try:
+        manifest: dict[str, str] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailedError("the checkpoint's manifest cannot be read", place=str(folder)) from error
+    for name, expected in manifest.items():
+        path = folder / name
+        if not path.is_file() or _sha256(path) != expected:
+            raise RunFailedError(f"{name} is damaged or missing", place=str(folder), hint="use an earlier checkpoint")
+
+
+def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value.contiguous()
+        for index, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,221 @@
+"""A model ready to be trained or asked: loaded in the right precision, with its adapter, and a way to run it over forests."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
+
+from lorry.errors import ModelError
+from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
+from lorry.trainer import attention, hardware, lora_linear
+from lorry.trainer.architectures import head_of, is_proven
+from lorry.trainer.forward import Forward
+from lorry.trainer.precision import Precision, decide
+
+attention.register()
+# bitsandbytes says on every import that an optional kernel for the processor is not installed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+@dataclass
+class LoadedModel:
+    """A model on its device, with or without an adapter around it."""
+
+    model: Any
+    """A `peft.PeftModel`, or the plain model when all weights are trained or nothing was added."""
+    device: torch.device
+    precision: Precision
+    forward: Forward
+    has_adapter: bool
+    notes: list[str] = field(default_factory=list[str])
+    """What was resolved or switched that the person should know."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Format of the frozen weights."""
+        return getattr(torch, self.precision.weights)
+
+    def base_disabled(self) -> AbstractContextManager[Any]:
+        """Within this context the adapter is off and the base model answers. Raises ValueError where there is no adapter."""
+        if not self.has_adapter:
+            raise ValueError("all weights were trained: the base model must be loaded by itself")
+        return self.model.disable_adapter()
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context in which forward passes run: autocast where weights are kept in more than is computed in."""
+        if self.precision.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.precision.autocast))
+
+    def trained_parameters(self) -> list[torch.nn.Parameter]:
+        """What the optimizer changes."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def frozen_sha256(self) -> str:
+        """Hash of all weights that must not change."""
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.model.named_parameters()):
+            if not parameter.requires_grad:
+                digest.update(name.encode())
+                digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Evaluation mode within, training mode as it was after."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
+
+
+def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable: bool = True) -> LoadedModel:
+    """The recipe's model from its folder.
+
+    With `trainable` the recipe's own adapter is added (continuing `model.adapter` when given), after the seed is set.
+    `adapter` puts an existing adapter on for answering only. Raises ModelError when the model does not fit the recipe.
+    """
+    device = hardware.device()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.model.tf32
+    is_full = recipe.lora is None
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=recipe.model.trust_remote_code is not None)
+    precision = decide(
+        recipe.model.precision,
+        str(config.dtype or torch.float32).removeprefix("torch."),
+        device=device.type,
+        has_bf16=hardware.has_bf16(device),
+        full=is_full and trainable,
+    )
+    notes = [f"precision {precision.weights}: {precision.why}"]
+    base = _base(recipe, folder, config, precision, device, notes)
+    set_seed(recipe.train.seed)
+    model = _with_adapter(recipe, base, adapter, trainable, notes)
+    forward = _forward(recipe, base, device, notes)
+    return LoadedModel(model, device, precision, forward, model is not base, notes)
+
+
+def _base(
+    recipe: Recipe, folder: Path, config: Any, precision: Precision, device: torch.device, notes: list[str]
+) -> PreTrainedModel:
+    settings = recipe.model
+    try:
+        base = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, precision.weights),
+            quantization_config=_quantization(settings, config, precision, notes),
+            attn_implementation=_attention(settings, config),
+            trust_remote_code=settings.trust_remote_code is not None,
+            device_map={"": device},
+        )
+    except (ValueError, KeyError, OSError, ImportError) as error:
+        hint = "`lorry check` tells what the folder lacks"
+        raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
+    if recipe.train.liger and device.type == "cuda":
+        _use_liger(base, notes)
+    return base
+
+
+def _quantization(settings: ModelSettings, config: Any, precision: Precision, notes: list[str]) -> Any:
+    if getattr(config, "quantization_config", None) is not None:
+        if settings.quantization != "none":
+            notes.append(f"the model comes quantised; model.quantization: {settings.quantization} is left aside")
+        return None
+    compute = getattr(torch, precision.weights)
+    return {
+        "none": None,
+        "int8": BitsAndBytesConfig(load_in_8bit=True),
+        "nf4": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=settings.double_quantization,
+            bnb_4bit_compute_dtype=compute,
+        ),
+    }[settings.quantization]
+
+
+def _attention(settings: ModelSettings, config: Any) -> str:
+    if settings.attention == "flash":
+        return "flash_attention_2"
+    return attention.NAME if settings.attention == "auto" and is_proven_type(config) else "sdpa"
+
+
+def is_proven_type(config: Any) -> bool:
+    """Whether the architecture of this configuration has passed the parity test."""
+    from lorry.trainer.architectures import PROVEN
+
+    return getattr(config, "model_type", "") in PROVEN
+
+
+def _with_adapter(recipe: Recipe, base: PreTrainedModel, adapter: Path | None, trainable: bool, notes: list[str]) -> Any:
+    from peft import PeftModel, get_peft_model
+
+    earlier = adapter or (Path(recipe.model.adapter) if recipe.model.adapter and trainable else None)
+    if earlier is not None:
+        model = PeftModel.from_pretrained(cast("Any", base), earlier, is_trainable=trainable)
+        _must_agree(recipe, model, notes) if trainable else None
+    elif not trainable:
+        return base.requires_grad_(False)
+    elif recipe.lora is None:
+        base.train()
+        return base
+    else:
+        model = get_peft_model(cast("Any", base), lora_config(recipe.lora))
+    lora_linear.speed_up(model)
+    return model.train(trainable)
+
+
+def lora_config(lora: LoraSettings) -> Any:
+    """PEFT's configuration of the recipe's adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=cast("int", lora.alpha),
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _must_agree(recipe: Recipe, model: Any, notes: list[str]) -> None:
+    earlier = model.peft_config[model.active_adapter]
+    wanted = recipe.lora
+    if wanted is None or (earlier.r, float(earlier.lora_alpha)) != (wanted.rank, float(wanted.alpha)):
+        raise ModelError(
+            f"the earlier adapter has rank {earlier.r} and alpha {earlier.lora_alpha}, which lora: does not say",
+            place="model.adapter",
+            hint=f"set `lora.rank: {earlier.r}` and `lora.alpha: {earlier.lora_alpha}`",
+        )
+    notes.append(f"continues the adapter in {recipe.model.adapter}")
+
+
+def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes: list[str]) -> Forward:
+    way = {"flash": "flash", "sdpa": "padded", "auto": "forest" if is_proven(base) else "padded"}[recipe.model.attention]
+    if way == "padded" and recipe.model.attention == "auto":
+        kind = getattr(base.config, "model_type", "unknown")
+        notes.append(f"rows are computed whole: shared beginnings have not been proven for the architecture {kind}")
+    if recipe.train.activation_checkpointing:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    vocabulary = int(base.get_input_embeddings().weight.shape[0])  # pyright: ignore
+    return Forward(base.get_decoder(), head_of(base), device, way, vocabulary)
+
+
+def _use_liger(base: PreTrainedModel, notes: list[str]) -> None:
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # pyright: ignore
+    except ImportError:
+        return
+    _apply_liger_kernel_to_instance(model=base)
+    notes.append("Liger's kernels are in use")
