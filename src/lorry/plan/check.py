@@ -1,0 +1,67 @@
+"""All checks of a recipe, side by side; what they find comes in one go."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from lorry import plugins
+from lorry.errors import LorryError
+from lorry.plan import findings
+from lorry.plan.findings import Finding
+from lorry.plan.subject import Subject, UnavailableError
+
+_AT_ONCE = 8
+
+
+def check(subject: Subject) -> list[Finding]:
+    """Everything that the checks find, the gravest first.
+
+    Never raises: a check that crashes is a finding that names it, and one that cannot run because a part of the subject
+    could not be had is named in a note.
+    """
+    names = plugins.names("checks")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        outcomes = list(pool.map(lambda name: _outcome(name, subject), names))
+    found = [finding for outcome in outcomes if isinstance(outcome, list) for finding in outcome]
+    blocked = [(name, outcome) for name, outcome in zip(names, outcomes, strict=True) if not isinstance(outcome, list)]
+    return findings.ordered([*found, *_not_run(blocked)])
+
+
+def _outcome(name: str, subject: Subject) -> list[Finding] | UnavailableError:
+    """What one check found, or the part that it lacked."""
+    from lorry.plan.checks._base import Check
+
+    made: list[Finding] = []
+    try:
+        plugin = plugins.make("checks", name)
+        if not isinstance(plugin, Check):
+            raise TypeError(f"{type(plugin).__name__} is no Check")
+        for finding in plugin.run(subject):
+            made.append(finding)
+    except UnavailableError as error:
+        return made or error
+    except LorryError as error:
+        return [*made, findings.from_error(f"{name}.failed", error)]
+    except Exception as error:
+        return [*made, _crashed(name, error)]
+    return made
+
+
+def _crashed(name: str, error: Exception) -> Finding:
+    return findings.refusal(
+        "check.crashed",
+        f"the check `{name}` failed: {type(error).__name__}: {error}",
+        evidence="".join(traceback.format_exception(error)[-3:]),
+        remedy="this is a fault of lorry's, or of the package that brings the check; please report it",
+    )
+
+
+def _not_run(blocked: Iterable[tuple[str, UnavailableError]]) -> Iterable[Finding]:
+    """One note for each part that was missing, naming the checks that could not run without it."""
+    by_part: dict[str, list[str]] = {}
+    for name, error in blocked:
+        by_part.setdefault(error.name, []).append(name)
+    for part, names in by_part.items():
+        yield findings.note("check.not-run", f"not checked, since {part} cannot be had: {', '.join(names)}")

@@ -1,0 +1,24 @@
+"""What a check has to say: it looks at one side of a recipe and yields what it finds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry.plugins import Plugin
+
+if TYPE_CHECKING:
+    from lorry.plan.findings import Finding
+    from lorry.plan.subject import Subject
+
+
+class Check(Plugin):
+    """Looks at one side of a recipe before anything runs. Must not import torch, and must change nothing."""
+
+    @abstractmethod
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """What there is to say; nothing where all is well.
+
+        A part of the subject that cannot be had raises UnavailableError: let it pass, unless this check owns the part.
+        """

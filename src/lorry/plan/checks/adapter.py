@@ -1,0 +1,70 @@
+"""An earlier adapter to continue from: whether it is there, and agrees with the recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, error, warning
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+    from lorry.recipe.schema import LoraSettings
+
+_PLACE = "model.adapter"
+
+
+class AdapterCheck(Check):
+    """Whether the adapter that the run continues from is whole and has the recipe's shape."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Reads the adapter's configuration."""
+        recipe = subject.recipe
+        if recipe.model.adapter is None or recipe.lora is None:
+            return
+        folder = Path(subject.base, Path(recipe.model.adapter).expanduser())
+        config = _config(folder)
+        if config is None:
+            yield error(
+                "adapter.missing",
+                f"{folder} is no adapter: it needs adapter_config.json and adapter_model.safetensors",
+                remedy="name the `adapter` folder of a run",
+                place=_PLACE,
+            )
+            return
+        yield from _agreement(recipe.lora, config)
+        base = config.get("base_model_name_or_path")
+        if base and base != recipe.model.id and Path(str(base)).name != Path(recipe.model.id).name:
+            yield warning(
+                "adapter.other-base",
+                f"the adapter was trained on {base}, and model.id is {recipe.model.id}",
+                remedy="train it on with the model that it was made for",
+                place=_PLACE,
+            )
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    if not (folder / "adapter_model.safetensors").is_file():
+        return None
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def _agreement(lora: LoraSettings, config: dict[str, Any]) -> Iterable[Finding]:
+    wanted = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
+    names = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "use_dora": "dora"}
+    for key, asked in wanted.items():
+        has = config.get(key, asked)
+        if has != asked:
+            yield error(
+                "adapter.disagrees",
+                f"the adapter has {names[key]} {has}, and the recipe asks for {asked:g}",
+                remedy=f"set lora.{names[key]} to {has}",
+                place=f"lora.{names[key]}",
+            )

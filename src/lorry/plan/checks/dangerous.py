@@ -1,0 +1,44 @@
+"""Dangerous commands in the rows: what the model would learn to say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, warning
+from lorry.plan.rows import taught
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+
+_SHOWN = 5
+
+
+class DangerousCheck(Check):
+    """Commands in what is trained on that destroy data, a system or its protection."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Screens the trained tokens of the training rows."""
+        from lorry.evaluate.dangers import scan
+
+        rules: Counter[str] = Counter()
+        shown: list[str] = []
+        rows = 0
+        for text, origin in taught(subject.prepared.train, subject.tokenizer):
+            found = scan(text)
+            rules.update({danger.rule for danger in found})
+            rows += bool(found)
+            if found and len(shown) < _SHOWN:
+                shown.append(f"{origin}: {found[0].command[:80]} ({found[0].reason})")
+        if rows:
+            kinds = ", ".join(f"{name} {count:,}" for name, count in rules.most_common())
+            yield warning(
+                "data.dangerous",
+                f"{rows:,} training rows teach dangerous commands ({kinds})",
+                evidence="\n".join(shown),
+                remedy="remove them, or make sure that answers are never run without a look; "
+                "`dangerous_command` in evaluate.metrics counts them in the answers",
+                place="data.train",
+            )

@@ -1,0 +1,86 @@
+"""Room on the disks: for the model, its conversion, checkpoints and the adapter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorry import units
+from lorry.plan.adapter_size import lora_parameters, modules, parameters
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, note, refusal, warning
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+
+_STATE_BYTES = 12  # a trained parameter in fp32, and AdamW's two moments
+_SPARE_CHECKPOINTS = 2  # the best, and the one being written
+_NEARLY = 0.9
+
+
+@dataclass(frozen=True)
+class _Need:
+    what: str
+    folder: Path
+    bytes: float
+
+
+class DiskCheck(Check):
+    """Whether the disks have room for what the run writes."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Sums up needs by disk and compares them with what is free; what cannot be estimated is left out."""
+        by_disk: dict[int, list[_Need]] = {}
+        for need in _needs(subject):
+            by_disk.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
+        for needs in by_disk.values():
+            yield from _compare(needs)
+
+
+def _needs(subject: Subject) -> Iterable[_Need]:
+    from lorry.track.folder import cache, home
+
+    tensors = subject.tensors
+    if not tensors:
+        return
+    stored = sum(tensor.bytes for tensor in tensors.values())
+    source = subject.source
+    if not any(source.folder.glob("*.safetensors")):
+        if source.kind == "hub" and stored:
+            from huggingface_hub.constants import HF_HUB_CACHE
+
+            yield _Need("the model", Path(HF_HUB_CACHE), stored)
+        else:
+            yield _Need("the converted model", cache(), 2 * parameters(tensors))
+    lora = subject.recipe.lora
+    trained = lora_parameters(lora, modules(tensors)) if lora else parameters(tensors)
+    kept = subject.recipe.train.keep + _SPARE_CHECKPOINTS
+    yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept)
+
+
+def _compare(needs: list[_Need]) -> Iterable[Finding]:
+    folder = _existing(needs[0].folder)
+    need, free = sum(need.bytes for need in needs), shutil.disk_usage(folder).free
+    parts = ", ".join(f"{need.what} {units.size(need.bytes)}" for need in needs)
+    message = f"the run writes about {units.size(need)} below {folder}, and {units.size(free)} are free"
+    if need > free:
+        yield refusal("disk.full", message, evidence=parts, remedy=_remedy(needs))
+    elif need > _NEARLY * free:
+        yield warning("disk.nearly-full", message, evidence=parts, remedy=_remedy(needs))
+    else:
+        yield note("disk.room", message, evidence=parts)
+
+
+def _remedy(needs: list[_Need]) -> str:
+    variable = "HF_HOME" if any(need.what == "the model" for need in needs) else "LORRY_HOME"
+    return f"make room, keep fewer checkpoints (train.keep), or set {variable} to a folder on another disk"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links to other disks
+    return next(place for place in (folder, *folder.parents) if place.exists())

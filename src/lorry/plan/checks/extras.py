@@ -1,0 +1,57 @@
+"""What must be installed for this recipe, and is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from lorry import plugins
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, error, warning
+
+if TYPE_CHECKING:
+    from lorry.evaluate.metrics._base import Metric
+    from lorry.plan.subject import Subject
+    from lorry.recipe.schema import Recipe
+
+TRAINING = ("torch", "transformers", "peft", "accelerate")
+
+
+class ExtrasCheck(Check):
+    """Whether the packages and programs that the recipe needs are here."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Looks for packages without importing them."""
+        recipe = subject.recipe
+        missing = [name for name in TRAINING if find_spec(name) is None]
+        if missing:
+            yield error(
+                "extras.train",
+                f"training needs {', '.join(missing)}",
+                remedy="pip install 'lorry[train]'",
+            )
+        if _needs_bitsandbytes(recipe, gpu=bool(subject.hardware.gpus)) and find_spec("bitsandbytes") is None:
+            yield error("extras.bitsandbytes", "quantised weights need bitsandbytes", remedy="pip install bitsandbytes")
+        if recipe.model.attention == "flash" and find_spec("flash_attn") is None:
+            yield error(
+                "extras.flash",
+                "model.attention: flash needs flash-attn",
+                remedy="pip install flash-attn --no-build-isolation, or set model.attention to auto",
+                place="model.attention",
+            )
+        yield from _metrics(recipe)
+
+
+def _needs_bitsandbytes(recipe: Recipe, *, gpu: bool) -> bool:
+    return recipe.model.quantization != "none" or (gpu and recipe.train.optimizer == "adamw_8bit")
+
+
+def _metrics(recipe: Recipe) -> Iterable[Finding]:
+    for spec in recipe.evaluate.metrics:
+        metric = cast("Metric", plugins.make("metrics", spec))
+        why = metric.unavailable()
+        if why:
+            message, _, remedy = why.partition(": ")
+            message = f"the metric `{spec['name']}` gives no scores: {message}"
+            yield warning("extras.metric", message, remedy=remedy, place="evaluate.metrics")

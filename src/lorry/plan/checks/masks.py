@@ -1,0 +1,74 @@
+"""The masks: which tokens are trained on, and whether the model learns to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, error, note, warning
+from lorry.plan.rows import spread
+
+if TYPE_CHECKING:
+    from lorry.data.examples import ExampleSet
+    from lorry.plan.subject import Subject
+
+_MOST = 20_000
+"""Rows that are looked at; of more, as many evenly spread over the set."""
+_RARELY = 0.9
+"""Share of whole rows that end in a trained end token, below which answers may not stop."""
+
+
+class MasksCheck(Check):
+    """Whether every row has tokens to learn from, and whole rows end with a trained end token."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Looks at the marks of the rendered rows."""
+        prepared = subject.prepared
+        ends = np.asarray(sorted(subject.tokenizer.end_ids), dtype=np.int32)
+        for name in ("train", "eval", "test"):
+            examples: ExampleSet | None = getattr(prepared, name)
+            if examples is not None and len(examples):
+                yield from _of(name, examples, ends, subject.recipe.data.max_length)
+
+
+def _of(name: str, examples: ExampleSet, ends: NDArray[np.int32], max_length: int) -> Iterable[Finding]:
+    trained = tokens = whole = stopping = 0
+    empty: list[int] = []
+    for index in spread(len(examples), _MOST):
+        example = examples[index]
+        marks = int(np.count_nonzero(example.trained))
+        trained, tokens = trained + marks, tokens + len(example.ids)
+        if not marks:
+            empty.append(index)
+        elif len(example.ids) < max_length:
+            whole += 1
+            stopping += bool(np.isin(example.ids[example.trained][-1], ends))
+    share = trained / max(tokens, 1)
+    yield note("masks.share", f"{share:.0%} of the tokens of the {name} rows count in the loss")
+    if empty:
+        places = ", ".join(str(examples.origin(index)) for index in empty[:5])
+        yield error(
+            "masks.nothing-trained",
+            f"{len(empty):,} {name} rows have no token that counts in the loss",
+            evidence=places,
+            remedy="give these rows an answer, or raise data.max_length",
+            place=f"data.{name}",
+        )
+    yield from _ends(name, whole, stopping)
+
+
+def _ends(name: str, whole: int, stopping: int) -> Iterable[Finding]:
+    if not whole or stopping >= _RARELY * whole:
+        return
+    say = error if not stopping else warning
+    yield say(
+        "masks.end-not-trained",
+        f"{whole - stopping:,} of {whole:,} whole {name} rows do not end with a trained end token",
+        evidence="a model that never learns to end does not stop",
+        remedy="use a chat template that ends answers with it; `lorry data show RECIPE` marks what is trained",
+        place="data.chat_template",
+    )

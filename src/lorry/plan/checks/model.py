@@ -1,0 +1,79 @@
+"""The model: whether it can be had, what it is, and whether rows fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lorry import units
+from lorry.errors import LorryError
+from lorry.plan.adapter_size import parameters
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, from_error, note, warning
+from lorry.plan.subject import UnavailableError
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+
+
+class ModelCheck(Check):
+    """Whether the model exists, is whole, and is one that lorry trains."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Finds the model; its weights are not fetched."""
+        from lorry.trainer.model_folder import read_config
+
+        try:
+            source = subject.source
+        except UnavailableError as unavailable:
+            if not isinstance(unavailable.cause, LorryError):
+                raise unavailable.cause from unavailable
+            yield from_error("model.unavailable", unavailable.cause)
+            return
+        for said in source.notes:
+            yield note("model.source", said, place="model.id")
+        config = read_config(source.folder, source.id)
+        yield _what_it_is(subject, config)
+        yield from _length(subject, config)
+        yield from _quantised_already(subject, config)
+
+
+def _what_it_is(subject: Subject, config: dict[str, Any]) -> Finding:
+    name = (config.get("architectures") or [config["model_type"]])[0]
+    tensors = subject.tensors
+    size = f", {_millions(parameters(tensors))} parameters" if tensors else ""
+    revision = f" at {subject.source.revision[:12]}" if subject.source.revision else ""
+    return note("model.found", f"{subject.source.id}{revision}: {name}{size}", evidence=str(subject.source.folder))
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e9:.2f} billion" if count >= 1e9 else f"{units.count(max(count / 1e6, 1))} million"
+
+
+def _length(subject: Subject, config: dict[str, Any]) -> Iterable[Finding]:
+    most = _text_config(config).get("max_position_embeddings")
+    asked = subject.recipe.data.max_length
+    if isinstance(most, int) and asked > most:
+        yield warning(
+            "model.max-length",
+            f"data.max_length is {asked:,}, and the model was made for {most:,} tokens",
+            remedy=f"set data.max_length to {most} or less",
+            place="data.max_length",
+        )
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def _quantised_already(subject: Subject, config: dict[str, Any]) -> Iterable[Finding]:
+    found = config.get("quantization_config")
+    if not isinstance(found, dict):
+        return
+    method = found.get("quant_method", "unknown")
+    if subject.recipe.model.quantization != "none":
+        message = f"the model comes quantised ({method}); model.quantization has no effect"
+        yield warning("model.quantised-already", message, remedy="leave it out", place="model.quantization")
+    else:
+        yield note("model.quantised-already", f"the model comes quantised ({method}) and is loaded as it is")

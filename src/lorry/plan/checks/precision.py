@@ -1,0 +1,85 @@
+"""Precision and attention against this machine's hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry.plan.adapter_size import parameters
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, note, refusal, warning
+
+if TYPE_CHECKING:
+    from lorry.plan.hardware import Hardware
+    from lorry.plan.subject import Subject
+    from lorry.recipe.schema import Recipe
+
+_LARGE_FOR_CPU = 3e9
+_FLASH_CAPABILITY = 8.0  # FlashAttention 2's README: Ampere, Ada or Hopper
+
+
+class PrecisionCheck(Check):
+    """Whether this machine computes in the precision that the recipe asks for, and at what pace."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Compares the recipe with the GPUs, or with the processor where there are none."""
+        recipe, hardware = subject.recipe, subject.hardware
+        if hardware.gpu_trouble:
+            remedy = "install the NVIDIA driver anew, or restart; until then training runs on the processor"
+            yield warning("hardware.gpu-silent", hardware.gpu_trouble, remedy=remedy)
+        yield from _precision(recipe, hardware)
+        yield from _attention(recipe, hardware)
+        if not hardware.gpus:
+            yield from _without_gpu(recipe)
+            tensors = subject.tensors
+            if tensors and parameters(tensors) > _LARGE_FOR_CPU:
+                yield warning(
+                    "hardware.slow",
+                    "this machine has no GPU: training a model of this size here takes days",
+                    remedy="use a smaller model, or a machine with a GPU; `--smoke` tries ten steps",
+                )
+
+
+def _precision(recipe: Recipe, hardware: Hardware) -> Iterable[Finding]:
+    asked = recipe.model.precision
+    if asked == "fp16" and not hardware.gpus:
+        yield refusal(
+            "precision.fp16-without-gpu",
+            "fp16 trains with a loss scaler, on CUDA only, and this machine has no GPU",
+            remedy="set model.precision to auto",
+            place="model.precision",
+        )
+    elif asked == "bf16" and not hardware.bf16:
+        yield warning(
+            "precision.bf16-emulated",
+            f"{hardware.gpus[0].name if hardware.gpus else 'this processor'} has no bf16: it is emulated, and slow",
+            remedy="set model.precision to auto",
+            place="model.precision",
+        )
+    elif asked == "auto":
+        fallback = "fp16 with a loss scaler" if hardware.gpus else "fp32"
+        message = "the checkpoint's precision is used" if hardware.bf16 else f"no bf16 here: {fallback} is used"
+        yield note("precision.auto", message, place="model.precision")
+
+
+def _attention(recipe: Recipe, hardware: Hardware) -> Iterable[Finding]:
+    capable = hardware.gpus and all(gpu.capability >= _FLASH_CAPABILITY for gpu in hardware.gpus)
+    if recipe.model.attention == "flash" and not capable:
+        yield refusal(
+            "precision.flash",
+            "FlashAttention needs an NVIDIA GPU of the Ampere generation or later",
+            remedy="set model.attention to auto",
+            place="model.attention",
+        )
+
+
+def _without_gpu(recipe: Recipe) -> Iterable[Finding]:
+    if recipe.train.optimizer == "adamw_8bit":
+        yield note("precision.adamw-8bit", "adamw_8bit needs a GPU: adamw is used", place="train.optimizer")
+    if recipe.model.quantization != "none":
+        yield warning(
+            "precision.quantised-cpu",
+            f"without a GPU {recipe.model.quantization} saves memory and costs time: layers are unpacked at each step",
+            remedy="set model.quantization to none where memory allows",
+            place="model.quantization",
+        )

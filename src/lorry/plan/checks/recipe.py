@@ -1,0 +1,138 @@
+"""Settings of a recipe that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, error, note, warning
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+    from lorry.recipe.schema import Recipe
+
+_HIGH_RATE = {"lora": 5e-3, "full": 5e-4}
+"""Learning rates above which training commonly diverges; LoRA bears ten times more (thinkingmachines.ai/blog/lora)."""
+
+
+class RecipeCheck(Check):
+    """Settings that contradict each other, or that nothing would read."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Looks at the recipe alone."""
+        recipe = subject.recipe
+        yield from _weights(recipe)
+        yield from _budget(recipe)
+        yield from _evaluation(recipe)
+        yield from _lengths(recipe)
+        yield from _sharing(recipe)
+        if "messages" not in subject.method.accepts:
+            yield from _raw_text(recipe)
+
+
+def _weights(recipe: Recipe) -> Iterable[Finding]:
+    """What is trained: an adapter, or all weights."""
+    if recipe.lora is None and recipe.model.quantization != "none":
+        yield error(
+            "recipe.full-quantized",
+            f"all weights cannot be trained while they are quantised to {recipe.model.quantization}",
+            remedy="train an adapter (`lora: {}`), or set model.quantization to none",
+            place="model.quantization",
+        )
+    if recipe.lora is None and recipe.model.adapter is not None:
+        yield error(
+            "recipe.full-adapter",
+            "an earlier adapter is named, and `lora: null` trains all weights",
+            remedy="leave out model.adapter, or `lora: null`",
+            place="model.adapter",
+        )
+    kind = "lora" if recipe.lora else "full"
+    if recipe.train.learning_rate > _HIGH_RATE[kind]:
+        yield warning(
+            "recipe.learning-rate",
+            f"a learning rate of {recipe.train.learning_rate:g} is likely to diverge",
+            remedy=f"start from {'2e-4' if recipe.lora else '1e-5'}",
+            place="train.learning_rate",
+        )
+    if recipe.model.trust_remote_code:
+        yield warning(
+            "recipe.remote-code",
+            f"Python that comes with {recipe.model.id} will run with your rights",
+            remedy="pin model.revision to a commit that you have read",
+            place="model.trust_remote_code",
+        )
+
+
+def _budget(recipe: Recipe) -> Iterable[Finding]:
+    if recipe.budget.usd is not None and not recipe.budget.price_per_hour:
+        yield error(
+            "recipe.budget-without-price",
+            f"a budget of ${recipe.budget.usd:g} cannot be kept without knowing what an hour costs",
+            remedy="set budget.price_per_hour, or limit budget.hours instead",
+            place="budget.usd",
+        )
+
+
+def _evaluation(recipe: Recipe) -> Iterable[Finding]:
+    data, train = recipe.data, recipe.train
+    held_back = data.eval is not None or (data.eval_split > 0 and data.eval_subset != 0)
+    if not held_back and data.test is None and recipe.evaluate.metrics:
+        yield warning(
+            "recipe.no-eval-rows",
+            "metrics are named, and there are no rows to score: no data.eval, no data.test, data.eval_split is 0",
+            remedy="set data.eval_split to 0.1",
+            place="evaluate.metrics",
+        )
+    if not held_back and train.deliver == "best":
+        yield note(
+            "recipe.deliver-last", "without evaluation rows the last weights are delivered", place="train.deliver"
+        )
+    if train.steps is None:
+        return
+    for name in ("eval_every", "save_every"):
+        every: int | None = getattr(train, name)
+        if every is not None and every > train.steps and (held_back or name == "save_every"):
+            yield warning(
+                f"recipe.{name.replace('_', '-')}",
+                f"{name} is {every}, and the run has {train.steps} steps",
+                remedy=f"set train.{name} to {max(1, train.steps // 4)}",
+                place=f"train.{name}",
+            )
+
+
+def _lengths(recipe: Recipe) -> Iterable[Finding]:
+    train = recipe.train
+    if train.steps is not None and train.warmup >= 1 and train.warmup >= train.steps:
+        yield warning(
+            "recipe.warmup",
+            f"the learning rate rises for {train.warmup:g} steps, and the run has {train.steps}",
+            remedy="set train.warmup to 0.1",
+            place="train.warmup",
+        )
+
+
+def _sharing(recipe: Recipe) -> Iterable[Finding]:
+    """Why rows will not share their beginnings, although the recipe lets them."""
+    if not recipe.train.share_prefixes or recipe.model.attention != "auto":
+        return
+    reasons = {
+        "lora.dropout is above 0": recipe.lora is not None and recipe.lora.dropout > 0,
+        "train.activation_checkpointing is on": recipe.train.activation_checkpointing,
+    }
+    why = [reason for reason, holds in reasons.items() if holds]
+    if why:
+        message = f"rows will not share the computation of their common beginnings, since {' and '.join(why)}"
+        yield note("recipe.no-sharing", message, place="train.share_prefixes")
+
+
+def _raw_text(recipe: Recipe) -> Iterable[Finding]:
+    """Settings of conversations in a recipe that has none."""
+    for name in ("chat_template", "template_args"):
+        if getattr(recipe.data, name):
+            yield warning(
+                f"recipe.unused-{name.replace('_', '-')}",
+                f"data.{name} has no effect: `{recipe.method['name']}` learns raw text",
+                remedy="leave it out",
+                place=f"data.{name}",
+            )

@@ -1,0 +1,97 @@
+"""The tokenizer, its special tokens and the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry.errors import DataError, LorryError
+from lorry.plan.adapter_size import modules
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, error, from_error, note, warning
+from lorry.plan.subject import UnavailableError
+
+if TYPE_CHECKING:
+    from lorry.data.tokenizer import Tokenizer
+    from lorry.plan.subject import Subject
+
+_CONVERSATION = [
+    {"role": "user", "content": "What is two and two?"},
+    {"role": "assistant", "content": "Four."},
+    {"role": "user", "content": "And three more?"},
+    {"role": "assistant", "content": "Seven."},
+]
+
+
+class TokenizerCheck(Check):
+    """Whether texts can end, and whether conversations can be rendered."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Opens the tokenizer and renders a conversation."""
+        try:
+            tokenizer = subject.tokenizer
+        except UnavailableError as unavailable:
+            if unavailable.part != "tokenizer" or not isinstance(unavailable.cause, LorryError):
+                raise
+            yield from_error("tokenizer.unavailable", unavailable.cause)
+            return
+        yield from _special(tokenizer)
+        yield from _vocabulary(subject, tokenizer)
+        if "messages" in subject.method.accepts:
+            yield from _template(subject, tokenizer)
+
+
+def _special(tokenizer: Tokenizer) -> Iterable[Finding]:
+    try:
+        end = tokenizer.eos_id
+    except LorryError as missing:
+        yield from_error("tokenizer.no-end-token", missing)
+        return
+    if tokenizer.pad_id == end:
+        message = (
+            f"{tokenizer.token(end)} both ends texts and fills up batches; lorry masks by place, so it is trained on"
+        )
+        yield note("tokenizer.pad-is-end", message)
+
+
+def _vocabulary(subject: Subject, tokenizer: Tokenizer) -> Iterable[Finding]:
+    shapes = modules(subject.tensors or {})
+    rows = next(
+        (shape[0] for name, shape in shapes.items() if name.endswith(("embed_tokens", "wte", "embed_in"))), None
+    )
+    if rows is not None and tokenizer.vocabulary_size > rows:
+        yield error(
+            "tokenizer.too-large",
+            f"the tokenizer has {tokenizer.vocabulary_size:,} tokens, and the model embeds {rows:,}",
+            remedy="use the tokenizer that belongs to this model",
+            place="model.id",
+        )
+
+
+def _template(subject: Subject, tokenizer: Tokenizer) -> Iterable[Finding]:
+    from lorry.data.prepare import templated
+
+    data = subject.recipe.data
+    try:
+        chat = templated(tokenizer, data, subject.base)
+        text = chat.render(_CONVERSATION, **data.template_args)
+    except DataError as failed:
+        yield from_error("template.fails", failed)
+        return
+    lost = [turn["content"] for turn in _CONVERSATION if turn["content"] not in text]
+    if lost:
+        yield error(
+            "template.drops-turns",
+            "the chat template leaves out turns of a conversation",
+            evidence=f"not in the rendered text: {', '.join(lost)}",
+            remedy="correct the template, or set data.chat_template to chatml",
+            place="data.chat_template",
+        )
+    ends = [token for end in chat.end_ids if (token := chat.token(end)) is not None]
+    if not any(end in text.rpartition(_CONVERSATION[-1]["content"])[2] for end in ends):
+        yield warning(
+            "template.no-end",
+            "the chat template writes no end token after an answer; lorry adds it in training",
+            evidence=f"end tokens: {', '.join(ends)}",
+            place="data.chat_template",
+        )

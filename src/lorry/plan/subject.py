@@ -1,0 +1,115 @@
+"""What is checked: a recipe, and what it leads to, each part worked out once, when the first check asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, cast
+
+from lorry.plan.hardware import Hardware, look
+from lorry.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from lorry.data.prepare import Prepared
+    from lorry.data.tokenizer import Tokenizer
+    from lorry.trainer.methods._base import Method
+    from lorry.trainer.source import Source
+    from lorry.trainer.tensors import Tensor
+
+_NAMES = {"source": "the model", "tokenizer": "the tokenizer", "prepared": "the data", "tensors": "the model's tensors"}
+
+
+class UnavailableError(Exception):
+    """A part that a check needs could not be had; the check that owns the part says why."""
+
+    def __init__(self, part: str, cause: Exception) -> None:
+        super().__init__(f"{_NAMES.get(part, part)} cannot be had: {cause}")
+        self.part = part
+        self.cause = cause
+
+    @property
+    def name(self) -> str:
+        """The part as a person names it."""
+        return _NAMES.get(self.part, self.part)
+
+
+class Subject:
+    """A recipe and its parts. Safe to use from several threads; parts that are at hand already can be given."""
+
+    def __init__(self, recipe: Recipe, base: Path, **parts: Any) -> None:
+        self.recipe = recipe
+        self.base = base
+        self._parts: dict[str, Any] = dict(parts)
+        self._failures: dict[str, Exception] = {}
+        self._locks = {name: Lock() for name in (*_NAMES, "hardware")}
+
+    @property
+    def source(self) -> Source:
+        """Where the model lies; its weights need not be there."""
+        return cast("Source", self._part("source", self._locate))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer, with its own template."""
+        return cast("Tokenizer", self._part("tokenizer", self._open_tokenizer))
+
+    @property
+    def prepared(self) -> Prepared:
+        """The rendered rows."""
+        return cast("Prepared", self._part("prepared", self._prepare))
+
+    @property
+    def tensors(self) -> dict[str, Tensor] | None:
+        """The names and shapes of the model's tensors; None where they cannot be known before the weights are here."""
+        return cast("dict[str, Tensor] | None", self._part("tensors", self._read_tensors))
+
+    @property
+    def hardware(self) -> Hardware:
+        """The machine at hand."""
+        return cast("Hardware", self._part("hardware", look))
+
+    @property
+    def method(self) -> Method:
+        """The recipe's method."""
+        from lorry.plugins import make
+
+        return cast("Method", make("methods", self.recipe.method))
+
+    def _part(self, name: str, make: Callable[[], Any]) -> Any:
+        """The part, made once. Raises UnavailableError, each time, where making it failed."""
+        with self._locks[name]:
+            if name in self._failures:
+                raise UnavailableError(name, self._failures[name])
+            if name not in self._parts:
+                try:
+                    self._parts[name] = make()
+                except UnavailableError:
+                    raise
+                except Exception as error:
+                    self._failures[name] = error
+                    raise UnavailableError(name, error) from error
+            return self._parts[name]
+
+    def _locate(self) -> Source:
+        from lorry.trainer.source import locate
+
+        return locate(self.recipe.model, self.base, weights=False)
+
+    def _open_tokenizer(self) -> Tokenizer:
+        from lorry.data.tokenizer import Tokenizer
+
+        return Tokenizer.open(self.source.folder)
+
+    def _prepare(self) -> Prepared:
+        from lorry.data.prepare import prepare
+
+        return prepare(self.recipe, self.base, self.tokenizer)
+
+    def _read_tensors(self) -> dict[str, Tensor] | None:
+        from lorry.trainer import hub
+        from lorry.trainer.tensors import tensors
+
+        source = self.source
+        found = tensors(source.folder)
+        return hub.tensors(source.id, source.revision) if found is None and source.kind == "hub" else found
