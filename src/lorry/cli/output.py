@@ -37,23 +37,23 @@ Piece = tuple[str, str]
 
 def data(text: str) -> None:
     """Prints what the command was asked for, on stdout, with a newline at its end."""
-    _write(sys.stdout, _line(clean(text)))
+    _out(_line(clean(text)))
 
 
 def exact(text: str) -> None:
     """Prints text as it is (a model's answer, a file); only a terminal gets it cleaned. Adds no newline to a pipe."""
-    _write(sys.stdout, _line(clean(text)) if _is_terminal(sys.stdout) else text)
+    _out(_line(clean(text)) if _is_terminal(sys.stdout) else text)
 
 
 def pieces(parts: Iterable[Piece]) -> None:
     """Prints one line of styled pieces on stdout; without colour only their text."""
-    _write(sys.stdout, _line("".join(_styled(clean(text), style, sys.stdout) for text, style in parts)))
+    _out(_line("".join(_styled(clean(text), style, sys.stdout) for text, style in parts)))
 
 
 def emit_json(value: Any) -> None:
     """Prints a value as JSON that every parser reads: numbers that are not finite become null."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=not _is_utf8(sys.stdout), default=str)
-    _write(sys.stdout, UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    _out(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) -> None:
@@ -145,6 +145,11 @@ def _say(text: str) -> None:
     _write_quietly(_line(text))
 
 
+def _out(text: str) -> None:
+    live("")
+    _write(sys.stdout, text)
+
+
 def _write_quietly(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         _write(sys.stderr, text)
@@ -156,8 +161,6 @@ def _write(stream: TextIO | None, text: str) -> None:
     """Writes what the stream can encode; a stream that was closed before the start takes nothing."""
     if stream is None:
         return
-    if stream is sys.stdout:
-        live("")
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -206,7 +209,7 @@ def _plain_table(columns: list[Column], cells: list[list[str]]) -> None:
     widths = [max(len(row[place]) for row in [titles, *cells]) for place in range(len(columns))]
     sides = [">" if column.right else "<" for column in columns]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
-    _write(sys.stdout, "".join(form.format(*row).rstrip() + "\n" for row in [titles, *cells]))
+    _out("".join(form.format(*row).rstrip() + "\n" for row in [titles, *cells]))
 
 
 def _rich_table(columns: list[Column], cells: list[list[str]]) -> None:

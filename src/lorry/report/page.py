@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
 from lorry.report.chart import Point, Series, line_chart
 from lorry.report.facts import facts, headline
@@ -18,17 +19,17 @@ from lorry.visible import clean
 
 
 def page(sources: Sources, summary: dict[str, Any]) -> str:
-    """The whole page. Every text is escaped by the template engine; only the charts, drawn here, are markup."""
+    """The whole page. The template engine cleans and escapes every text; only the charts, drawn here, are markup."""
     return _template().render(
         css=files("lorry.report").joinpath("page.css").read_text(encoding="utf-8"),
-        run=clean(sources.run),
-        headline=clean(headline(summary)),
+        run=sources.run,
+        headline=headline(summary),
         summary=summary,
-        facts=[(label, clean(text)) for label, text in facts(summary)],
+        facts=facts(summary),
         charts=[chart for chart in (_loss(sources), _learning_rate(sources)) if chart[1]],
         splits=_splits(sources),
-        incidents=[clean(text) for text in summary["incidents"]],
-        notes=[clean(text) for text in summary["notes"]],
+        incidents=summary["incidents"],
+        notes=summary["notes"],
         dangers=[_danger(mapping(one)) for one in summary["dangerous"]],
         samples=[sample(row) for row in sources.samples],
         versions=mapping(sources.provenance.get("versions")),
@@ -39,8 +40,15 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
 @cache
 def _template() -> Template:
     text = files("lorry.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_harmless, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(text)
+
+
+def _harmless(value: Any) -> Any:
+    """What an expression of the template gives, without control characters; markup of our own stays as it is."""
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _loss(sources: Sources) -> tuple[str, str]:
@@ -71,7 +79,7 @@ def _splits(sources: Sources) -> list[dict[str, Any]]:
 
 
 def _danger(one: dict[str, Any]) -> list[str]:
-    return [clean(str(one.get(key) or "")) for key in ("command", "reason", "mark", "seen_at")]
+    return [str(one.get(key) or "") for key in ("command", "reason", "mark", "seen_at")]
 
 
 def _provenance(sources: Sources) -> list[tuple[str, str]]:
@@ -85,4 +93,4 @@ def _provenance(sources: Sources) -> list[tuple[str, str]]:
         ("System", ", ".join(str(value) for value in mapping(made.get("system")).values())),
         ("Time", str(made.get("time") or "")),
     ]
-    return [(label, clean(text)) for label, text in pairs if text]
+    return [(label, text) for label, text in pairs if text]
