@@ -104,11 +104,9 @@ def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path) -> Exampl
         return ExampleSet(folder)
     wanted = np.zeros(len(staged.keys), dtype=np.bool_)
     wanted[rows] = True
-    writer = ExampleWriter(folder)
-    for index in np.flatnonzero(wanted[staged.row_of]).tolist():
-        writer.append(staged.examples[index], staged.examples.origin(index))
+    examples = staged.examples.copy(wanted[staged.row_of], folder)
     _copy_tasks(staged, wanted, folder)
-    return writer.close()
+    return examples
 
 
 def _copy_tasks(staged: Staged, wanted: NDArray[np.bool_], folder: Path) -> None:

@@ -17,7 +17,7 @@ from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -107,10 +107,23 @@ def _compile(text: str) -> Any:
     return environment.from_string(text)
 
 
+_DICT_NAMES = frozenset(dir(dict))
+_LOOP_NAMES = frozenset(["first", "last", "index", "index0", "length", "revindex", "revindex0", "previtem", "nextitem"])
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """Transformers' sandbox, with a bound on what `*`, `**` and `%` may build."""
 
     intercepted_binops = frozenset(["*", "**", "%"])
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As the sandbox does it, with short ways for what templates ask all the time."""
+        if type(obj) is dict and attribute not in _DICT_NAMES:
+            fields = cast("dict[str, Any]", obj)
+            return fields[attribute] if attribute in fields else super().getattr(obj, attribute)
+        if type(obj) is LoopContext and attribute in _LOOP_NAMES:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":
