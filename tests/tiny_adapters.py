@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from lorry.data.examples import ExampleSet, write_examples
 from lorry.data.render import Renderer
@@ -19,17 +14,8 @@ from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.schema import Recipe
 from model_folders import save_model
 
-
-@dataclass
-class TinyLoaded:
-    """What evaluation uses of a loaded model."""
-
-    model: Any
-    device: Any
-    dtype: Any
-
-    def base_disabled(self) -> AbstractContextManager[None]:
-        return self.model.disable_adapter()
+if TYPE_CHECKING:
+    from lorry.trainer.model import LoadedModel
 
 
 @dataclass
@@ -52,23 +38,33 @@ class TinyPrepared:
         return self.by_split.get(split, [])
 
 
-def tiny(folder: Path, **changes: Any) -> tuple[TinyLoaded, Tokenizer]:
+def tiny(folder: Path, **changes: Any) -> tuple[LoadedModel, Tokenizer]:
     """A Llama with a byte vocabulary and a LoRA adapter, both random, so that they answer differently."""
+    from lorry.trainer.model import load
+
+    model, adapter = save_tiny(folder, **changes)
+    return load(recipe(), model, adapter=adapter, trainable=False), Tokenizer.open(model)
+
+
+def save_tiny(folder: Path, **changes: Any) -> tuple[Path, Path]:
+    """The folders of a tiny model and of its adapter, as Transformers and PEFT write them."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    save_model(folder, **changes)
+    place = save_model(folder / "model", **changes)
     torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
     for weight in model.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.4)
+    model.save_pretrained(place)
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
-    return TinyLoaded(adapted, torch.device("cpu"), torch.float32), Tokenizer.open(folder)
+    adapted.save_pretrained(folder / "adapter")
+    return place, folder / "adapter"
 
 
 def prepared(
@@ -84,7 +80,9 @@ def prepared(
 
 
 def recipe(**evaluate: Any) -> Recipe:
-    return Recipe.model_validate({"model": {"id": "tiny"}, "data": {"train": "x.jsonl"}, "evaluate": evaluate})
+    return Recipe.model_validate(
+        {"model": {"id": "tiny", "precision": "fp32"}, "data": {"train": "x.jsonl"}, "evaluate": evaluate}
+    )
 
 
 def _examples(folder: Path, tokenizer: Tokenizer, name: str, pairs: Sequence[tuple[str, str]]) -> ExampleSet:
@@ -101,37 +99,3 @@ def _tasks(name: str, pairs: Sequence[tuple[str, str]]) -> list[TinyTask]:
 
 def _turns(question: str, answer: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-@dataclass
-class TinyRowLoss:
-    index: int
-    loss_sum: float
-    tokens: int
-
-
-def plain_row_losses(
-    loaded: TinyLoaded, examples: ExampleSet, indices: Sequence[int], batch_size: int
-) -> list[TinyRowLoss]:
-    """Losses row by row, in the plainest way."""
-    import torch
-
-    found: list[TinyRowLoss] = []
-    for index in indices:
-        ids = torch.from_numpy(examples[index].ids.astype("int64"))
-        trained = torch.from_numpy(examples[index].trained.copy())[1:]
-        with torch.inference_mode():
-            logits = loaded.model(input_ids=ids[None]).logits[0, :-1]
-        each = torch.nn.functional.cross_entropy(logits.float(), ids[1:], reduction="none")
-        found.append(TinyRowLoss(index, float(each[trained].sum()), int(trained.sum())))
-    return found
-
-
-@pytest.fixture(scope="module")
-def row_losses_there() -> Iterator[None]:
-    """Row losses for models that were not loaded by lorry."""
-    module = ModuleType("lorry.trainer.row_loss")
-    module.row_losses = plain_row_losses  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "lorry.trainer.row_loss", module)
-        yield

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import RunFailedError
 from lorry.evaluate.generation import Limits, context_length, generate, stream
-from tiny_adapters import TinyLoaded, tiny
+from tiny_adapters import tiny
 
-Tiny = tuple[TinyLoaded, Tokenizer]
+if TYPE_CHECKING:
+    from lorry.trainer.model import LoadedModel
+
+Tiny = tuple[Tokenizer]
 TEXTS = [
     "ab",
     "list all files",
@@ -25,7 +28,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    return tiny(tmp_path_factory.mktemp("generation") / "model")
+    return tiny(tmp_path_factory.mktemp("generation"))
 
 
 def prompts(tokenizer: Tokenizer) -> list[list[int]]:
@@ -147,7 +150,7 @@ def test_streamed_pieces_joined_are_the_generated_text(model: Tiny) -> None:
         assert "".join(pieces) == generate(loaded, tokenizer, [prompt], Limits(24, 1)).texts[0]
 
 
-def small_memory(loaded: TinyLoaded, monkeypatch: pytest.MonkeyPatch, *, fits: int) -> list[int]:
+def small_memory(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, fits: int) -> list[int]:
     """Makes the model fail as on a small GPU when more rows come than fit; gives the sizes that were tried."""
     import torch
 

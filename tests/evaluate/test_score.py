@@ -16,18 +16,16 @@ from lorry.evaluate import folder as evaluation_folder
 from lorry.evaluate.generation import Limits, generate
 from lorry.evaluate.score import evaluate
 from lorry.track.folder import RunFolder
-from tiny_adapters import TinyLoaded, prepared, recipe, row_losses_there, tiny
+from tiny_adapters import prepared, recipe, tiny
 
-Tiny = tuple[TinyLoaded, Tokenizer]
+Tiny = tuple[Tokenizer]
 ROWS = [(f"question {number}", "ls -l" + " -a" * number) for number in range(40)]
 METRICS = ["exact_match", "bash_valid", "dangerous_command"]
-
-pytestmark = pytest.mark.usefixtures(row_losses_there.__name__)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return tiny(tmp_path_factory.mktemp("score") / "model")
+    return tiny(tmp_path_factory.mktemp("score"))
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def scored(folder: Path, model: Tiny, rows: list[tuple[str, str]] = ROWS, **more
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, model: Tiny, row_losses_there: None) -> Done:
+def done(tmp_path_factory: pytest.TempPathFactory, model: Tiny) -> Done:
     return scored(tmp_path_factory.mktemp("done"), model, test=ROWS[:10])
 
 
@@ -155,3 +153,19 @@ def test_old_evaluation_stays_whole_when_writing_breaks(
         scored(tmp_path, model, ROWS[:3])
     assert json.loads((before.run.evaluation / "scores.json").read_text("utf-8")) == before.scores
     assert [path.name for path in before.run.path.iterdir()] == ["eval"]
+
+
+def test_loss_is_the_mean_over_trained_tokens_computed_plainly(done: Done, model: Tiny, tmp_path: Path) -> None:
+    import torch
+
+    loaded, tokenizer = model
+    rows = prepared(tmp_path, tokenizer, ROWS).eval
+    assert rows is not None
+    losses = list[float]()
+    for example in (rows[index] for index in range(len(rows))):
+        ids, trained = torch.tensor(example.ids.tolist()), torch.tensor(example.trained.tolist())[1:]
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids[None]).logits[0, :-1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")[trained].tolist()
+    found = done.scores["splits"]["eval"]["scores"]["loss"]["adapter"]["value"]
+    assert found == pytest.approx(sum(losses) / len(losses), rel=1e-5)

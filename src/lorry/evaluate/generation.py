@@ -154,13 +154,8 @@ def _batch(
     ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=loaded.device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=loaded.device)
     stops = {"eos_token_id": sorted(tokenizer.end_ids), "pad_token_id": pad, "max_new_tokens": most}
-    was_training = loaded.model.training
-    loaded.model.eval()
-    try:
-        with torch.inference_mode():
-            made = loaded.model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, **stops, **_GREEDY)
-    finally:
-        loaded.model.train(was_training)
+    with loaded.answering(), loaded.computing(), torch.inference_mode():
+        made = loaded.model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, **stops, **_GREEDY)
     return [_up_to_end(row, tokenizer.end_ids) for row in made[:, longest:].tolist()]
 
 

@@ -69,7 +69,8 @@ def measure(
     found: dict[str, Measured] = {}
     for questions in asked:
         name = f"{WORDS[side]} on {questions.split} rows"
-        losses = _losses(loaded, questions, lambda done, total: progress(f"loss of the {name}", done, total))  # noqa: B023
+        with loaded.answering():
+            losses = _losses(loaded, questions, lambda done, total: progress(f"loss of the {name}", done, total))  # noqa: B023
         answers = generate(
             loaded,
             tokenizer,

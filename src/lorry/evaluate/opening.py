@@ -1,0 +1,165 @@
+"""From what a person names (a run, its beginning, a folder) to a model that answers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from lorry.data.prepare import renderer_for
+from lorry.data.render import Renderer
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import InputError, ModelError
+from lorry.evaluate.adapter_files import base_model, check_files, is_whole_model
+from lorry.evaluate.folder import read_json
+from lorry.evaluate.sides import Side, base_of
+from lorry.recipe.schema import Recipe
+from lorry.track.folder import RunFolder
+
+if TYPE_CHECKING:
+    from lorry.trainer.model import LoadedModel
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adapter at hand, and what is known of it without loading anything."""
+
+    adapter: Path
+    run: RunFolder | None
+    """The run that made it; None for a folder that lorry knows nothing of."""
+    recipe: Recipe
+    base: Path
+    """Where the recipe's relative paths start from."""
+    model_folder: Path
+    """Where the base model lies."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An adapter on its model."""
+
+    found: Found
+    loaded: LoadedModel
+    renderer: Renderer
+    """Renders prompts as in training."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, with the recipe's chat template."""
+        return self.renderer.tokenizer
+
+    @contextmanager
+    def side(self, side: Side) -> Generator[LoadedModel]:
+        """The model that answers for one side: with the adapter, or without it."""
+        if side == "adapter":
+            yield self.loaded
+            return
+        with base_of(self.loaded, self.found.recipe, self.found.model_folder) as base:
+            yield base
+
+
+def find(named: str, model: str | None = None) -> Found:
+    """The adapter of a run (its id, a beginning of it, `last`, or its folder), or in a folder that PEFT wrote.
+
+    `model` replaces the base model that the adapter names. Brings the base model to this machine if need be. Raises
+    InputError or ModelError for what is not there, not complete or not readable; loads nothing.
+    """
+    run, adapter = _placed(named)
+    config = check_files(adapter)
+    settings = read_json(run.resolved) if run else {}
+    recipe = _of_run(run, settings) if run else _of_adapter(adapter, model or base_model(config))
+    base = Path(str(settings.get("base", "."))).absolute()
+    if model is not None:
+        recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"id": model, "revision": None})})
+    kept = Path(str(settings.get("model_folder", "")))
+    if model is None and settings.get("model_folder") and (kept / "config.json").exists():
+        return Found(adapter, run, recipe, base, kept)
+    return Found(adapter, run, recipe, base, _located(recipe, Path() if model else base, named=model is not None))
+
+
+def open_found(found: Found) -> Opened:
+    """Loads the model with its adapter. Raises ModelError when the two do not fit each other."""
+    loaded = _loaded(found)
+    own = found.run is None and (found.adapter / "tokenizer.json").is_file()
+    tokenizer = Tokenizer.open(found.adapter if own else found.model_folder)
+    return Opened(found, loaded, renderer_for(found.recipe, found.base, tokenizer))
+
+
+def _placed(named: str) -> tuple[RunFolder | None, Path]:
+    path = Path(named).expanduser()
+    if path.is_dir():
+        path = path.absolute()
+        run = next((place for place in (path, path.parent) if (place / "resolved.json").is_file()), None)
+        if run is None or (path != run and path.name != "adapter"):
+            return None, path
+        return _delivered(RunFolder(run))
+    from lorry.track.store import Store
+
+    return _delivered(RunFolder(Store.open().find(named).folder))
+
+
+def _delivered(run: RunFolder) -> tuple[RunFolder, Path]:
+    if not run.adapter.is_dir():
+        hint = f"`lorry show {run.id}` tells where the run stands; checkpoints lie in {run.checkpoints}"
+        raise InputError(f"run `{run.id}` has delivered no adapter", hint=hint)
+    return run, run.adapter
+
+
+def _of_run(run: RunFolder, settings: dict[str, object]) -> Recipe:
+    try:
+        return Recipe.model_validate(settings.get("recipe"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        hint = "copy its adapter's folder elsewhere and name that, with --model and --data"
+        message = f"the run's recipe cannot be read: {where}: {first['msg']}"
+        raise InputError(message, place=str(run.resolved), hint=hint) from error
+
+
+def _of_adapter(adapter: Path, model: str | None) -> Recipe:
+    """What is needed to load an adapter of unknown origin: its model, everything else as by default."""
+    if model is None:
+        hint = "name the base model: `--model ID_OR_FOLDER`"
+        raise ModelError("the adapter does not say which model it is for", place=str(adapter), hint=hint)
+    lora = None if is_whole_model(adapter) else {}
+    return Recipe.model_validate({"model": {"id": model}, "data": {"train": "-"}, "lora": lora})
+
+
+def _located(recipe: Recipe, base: Path, *, named: bool) -> Path:
+    from lorry.trainer.source import locate
+
+    try:
+        return locate(recipe.model, base).folder
+    except ModelError as error:
+        if named:
+            raise
+        hint = "name the base model as it is called here: `--model ID_OR_FOLDER`"
+        raise ModelError(f"the adapter's base model cannot be had: {error.message}", hint=hint) from error
+
+
+def _loaded(found: Found) -> LoadedModel:
+    from lorry.trainer.model import load
+
+    if is_whole_model(found.adapter):
+        return load(found.recipe, found.adapter, trainable=False)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loaded = load(found.recipe, found.model_folder, adapter=found.adapter, trainable=False)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise _misfit(found, str(error)) from error
+    missing = next((str(one.message) for one in said if "missing adapter keys" in str(one.message)), None)
+    if missing:
+        raise _misfit(found, missing)
+    return loaded
+
+
+def _misfit(found: Found, why: str) -> ModelError:
+    first = next((line.strip() for line in why.splitlines() if line.strip()), "")[:300]
+    hint = "name the model that it was trained on: `--model ID_OR_FOLDER`"
+    return ModelError(f"the adapter does not fit {found.recipe.model.id}: {first}", place=str(found.adapter), hint=hint)
