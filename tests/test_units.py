@@ -39,6 +39,14 @@ def test_value_has_four_digits_and_names_what_is_no_number(number: float | None,
     assert units.value(number) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (59.9, "59 s"), (61, "1 min"), (7300, "2 h"), (100_000, "27 h"), (864_000, "10 d")],
+)
+def test_age_is_in_its_largest_unit(seconds: float, text: str):
+    assert units.age(seconds) == text
+
+
 def test_rate_money_count_and_moment_read_naturally():
     assert [units.rate(3.412), units.rate(522.4), units.money(0.421), units.count(11661)] == [
         "3.41",

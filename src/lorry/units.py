@@ -27,6 +27,15 @@ def duration(seconds: float) -> str:
     raise AssertionError("every number is below infinity")
 
 
+def age(seconds: float) -> str:
+    """Seconds in their largest unit: `12 s`, `3 min`, `2 h`, `41 d`."""
+    seconds = max(seconds, 0.0)
+    for limit, scale, name in ((60, 1, "s"), (3600, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "d")):
+        if seconds < limit:
+            return f"{seconds // scale:.0f} {name}"
+    raise AssertionError("every number is below infinity")
+
+
 def size(count: float) -> str:
     """Bytes in decimal units: `512 B`, `9.8 MB`, `1.25 GB`."""
     for limit, scale, name, digits in (

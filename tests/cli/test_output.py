@@ -66,6 +66,17 @@ def test_table_on_a_terminal_shows_brackets_as_they_are(monkeypatch: pytest.Monk
     assert "[red]x[/red]" in screen.getvalue()
 
 
+def test_table_that_must_not_fold_keeps_every_cell_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch):
+    screen = terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "qwen3-qlora-r16-lr2e-4-steps500-20260103-143052"
+    rows = [[name, "some words that do not fit"]]
+    output.table(["run", "text"], rows, fold=False)
+    assert f"{name}  some words that do not fit\n" in screen.getvalue()
+    output.table(["run", "text"], rows)
+    assert all(len(line) <= 60 for line in screen.getvalue().splitlines()[2:])
+
+
 def test_colour_is_shown_on_a_terminal_only_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch):
     screen = terminal(monkeypatch)
     output.pieces([("yes", "green"), (" plain", "")])

@@ -24,11 +24,10 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 
 
 class Column(NamedTuple):
-    """A table's column: its title, whether its cells stand at the right (numbers do), and a style's name or none."""
+    """A table's column: its title, and whether its cells stand at the right, as numbers do."""
 
     title: str
     right: bool = False
-    style: str = ""
 
 
 Piece = tuple[str, str]
@@ -56,11 +55,14 @@ def emit_json(value: Any) -> None:
     _out(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
-def table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table: fitted to the terminal's width, or whole, in aligned columns, to a pipe."""
+def table(columns: Sequence[Column | str], rows: Iterable[Sequence[str]], *, fold: bool = True) -> None:
+    """Prints a table: fitted to the terminal's width, or whole, in aligned columns, to a pipe.
+
+    With `fold=False` no cell is broken on a terminal either, for tables whose cells are copied.
+    """
     heads = [Column(column) if isinstance(column, str) else column for column in columns]
     cells = [[clean(cell).replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
-    if _is_terminal(sys.stdout):
+    if fold and _is_terminal(sys.stdout):
         _rich_table(heads, cells)
     else:
         _plain_table(heads, cells)
@@ -219,7 +221,7 @@ def _rich_table(columns: list[Column], cells: list[list[str]]) -> None:
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        drawn.add_column(column.title, justify="right" if column.right else "left", style=column.style or None)
+        drawn.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))  # Text, not str: brackets in users' data are no markup
     Console(file=sys.stdout, no_color=not stdout_has_colour(), highlight=False).print(drawn)

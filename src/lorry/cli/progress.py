@@ -60,7 +60,7 @@ class Progress:
             f"{units.size(data.get('memory_bytes') or 0)}",
         ]
         left = self.seconds_left()
-        if left is not None:
+        if left:
             parts.append(f"{units.duration(left)} left")
         return "  ".join([*parts, *self._money(left)])
 

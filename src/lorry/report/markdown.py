@@ -135,7 +135,9 @@ def _made_with(sources: Sources) -> Iterator[str]:
     changed = ", with uncommitted changes" if git.get("dirty") else ""
     hardware = mapping(made.get("hardware"))
     versions = ", ".join(f"{name} {version}" for name, version in mapping(made.get("versions")).items())
+    model = mapping(made.get("model"))
     rows = [
+        ["model", ", ".join(str(model[key]) for key in ("id", "kind", "revision") if model.get(key))],
         ["command", " ".join(str(word) for word in made.get("command") or [])],
         ["seed", str(made.get("seed"))],
         ["git", f"{git.get('commit')}{changed}" if git else "not in a repository"],

@@ -85,7 +85,9 @@ def _danger(one: dict[str, Any]) -> list[str]:
 def _provenance(sources: Sources) -> list[tuple[str, str]]:
     made = sources.provenance
     git = mapping(made.get("git"))
+    model = mapping(made.get("model"))
     pairs = [
+        ("Model", ", ".join(str(model[key]) for key in ("id", "kind", "revision") if model.get(key))),
         ("Command", " ".join(str(word) for word in made.get("command") or [])),
         ("Seed", "" if made.get("seed") is None else str(made["seed"])),
         ("Git", f"{git.get('commit')}{', with uncommitted changes' if git.get('dirty') else ''}" if git else ""),

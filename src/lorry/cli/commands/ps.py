@@ -12,6 +12,14 @@ from lorry import units
 from lorry.cli import output
 from lorry.track.store import RunRow, Store
 
+_COLUMNS = (
+    output.Column("run"),
+    output.Column("status"),
+    output.Column("step", right=True),
+    output.Column("loss", right=True),
+    output.Column("started (UTC)"),
+    output.Column("age", right=True),
+)
 Status = Literal["created", "running", "finished", "failed", "stopped", "interrupted"]
 
 
@@ -25,18 +33,17 @@ def command(
     store = Store.rebuild() if rebuild else Store.open()
     rows = store.list(limit or None, status)
     if as_json:
-        output.emit_json([asdict(row) for row in rows])
+        output.emit_json([asdict(row) for row in rows], fold=False)
         return
     if not rows:
         output.note(f"no run is {status}" if status else "there are no runs yet; start one: `lorry run RECIPE`")
         return
-    right = [output.Column(title, right=True) for title in ("step", "loss")]
-    output.table(["run", "status", *right, "created (UTC)", "age"], [_cells(row, time.time()) for row in rows])
+    output.table(_COLUMNS, [_cells(row, time.time()) for row in rows], fold=False)
     if status is None and limit and len(rows) == limit and (every := store.count()) > limit:
         output.note(f"{limit} of {units.count(every)} runs; `lorry ps --limit 0` lists all")
 
 
 def _cells(row: RunRow, now: float) -> list[str]:
     step = "-" if row.steps is None else f"{row.step or 0}/{row.steps}"
-    age = units.duration(now - row.created_at)
-    return [row.id, row.status, step, units.value(row.loss), units.moment(row.created_at), age]
+    started = units.moment(row.created_at)[:16]  # to the minute
+    return [row.id, row.status, step, units.value(row.loss), started, units.age(now - row.created_at)]
