@@ -33,7 +33,7 @@ def command(
     store = Store.rebuild() if rebuild else Store.open()
     rows = store.list(limit or None, status)
     if as_json:
-        output.emit_json([asdict(row) for row in rows], fold=False)
+        output.emit_json([asdict(row) for row in rows])
         return
     if not rows:
         output.note(f"no run is {status}" if status else "there are no runs yet; start one: `lorry run RECIPE`")
