@@ -1,11 +1,11 @@
 """Checkpoints: folders that are written aside, hashed, flushed and renamed, so that one that exists is whole.
 
-    checkpoints/step-000050/
-      adapter_model.safetensors, adapter_config.json   what PEFT loads (full fine-tuning: model.safetensors, config.json)
-      tokenizer.json, ...                              the model's tokenizer and chat template
-      optimizer.safetensors                            the optimizer's tensors
-      state.json                                       step, losses so far
-      manifest.json                                    SHA-256 of each file above
+checkpoints/step-000050/
+  adapter_model.safetensors, adapter_config.json   what PEFT loads (full fine-tuning: model.safetensors, config.json)
+  tokenizer.json, ...                              the model's tokenizer and chat template
+  optimizer.safetensors                            the optimizer's tensors
+  state.json                                       step, losses so far
+  manifest.json                                    SHA-256 of each file above
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class State:
     """Of the evaluation at this step, if there was one."""
 
 
-def save(root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer | None, state: State, tokenizer: Path) -> Path:
+def save(
+    root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer | None, state: State, tokenizer: Path
+) -> Path:
     """Writes the checkpoint of a step under `root` and returns its folder. One that is there already is kept.
 
     `tokenizer` is the folder that tokenizer files are copied from.

@@ -156,7 +156,9 @@ def is_proven_type(config: Any) -> bool:
     return getattr(config, "model_type", "") in PROVEN
 
 
-def _with_adapter(recipe: Recipe, base: PreTrainedModel, adapter: Path | None, trainable: bool, notes: list[str]) -> Any:
+def _with_adapter(
+    recipe: Recipe, base: PreTrainedModel, adapter: Path | None, trainable: bool, notes: list[str]
+) -> Any:
     from peft import PeftModel, get_peft_model
 
     earlier = adapter or (Path(recipe.model.adapter) if recipe.model.adapter and trainable else None)
@@ -202,7 +204,9 @@ def _must_agree(recipe: Recipe, model: Any, notes: list[str]) -> None:
 
 
 def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes: list[str]) -> Forward:
-    way = {"flash": "flash", "sdpa": "padded", "auto": "forest" if is_proven(base) else "padded"}[recipe.model.attention]
+    way = {"flash": "flash", "sdpa": "padded", "auto": "forest" if is_proven(base) else "padded"}[
+        recipe.model.attention
+    ]
     if way == "padded" and recipe.model.attention == "auto":
         kind = getattr(base.config, "model_type", "unknown")
         notes.append(f"rows are computed whole: shared beginnings have not been proven for the architecture {kind}")

@@ -19,7 +19,9 @@ def make_optimizer(loaded: LoadedModel, train: TrainSettings) -> tuple[torch.opt
             from bitsandbytes.optim import AdamW8bit
 
             return AdamW8bit(parameters, **options), []
-        return _adamw(parameters, options), ["adamw_8bit needs a GPU: adamw is used, its states take under 1 % of memory"]
+        return _adamw(parameters, options), [
+            "adamw_8bit needs a GPU: adamw is used, its states take under 1 % of memory"
+        ]
     return _adamw(parameters, options), []
 
 

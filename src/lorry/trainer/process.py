@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import torch
 
-from lorry.data.packing import pack
 from lorry.data.prepare import Prepared
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import LorryError, RunFailedError, StoppedError
@@ -73,7 +72,9 @@ def work(path: Path) -> int:
         events.append("failed", error=str(error), hint=error.hint, exit_code=error.exit_code)
         return error.exit_code
     except torch.OutOfMemoryError as error:
-        hint = "halve `train.micro_batch` and double `train.accumulation`, or set `train.activation_checkpointing: true`"
+        hint = (
+            "halve `train.micro_batch` and double `train.accumulation`, or set `train.activation_checkpointing: true`"
+        )
         events.append("failed", error=f"out of memory: {error}", hint=hint, exit_code=1)
         return 1
     except Exception as error:
@@ -129,7 +130,9 @@ def _train(job: Job, loaded: LoadedModel, events: EventLog) -> Outcome:
         should_stop=_stop_on_signals(),
     )
     if not training.loaded.forward.shares or (job.recipe.lora and job.recipe.lora.dropout > 0):
-        events.append("note", message="shared beginnings are computed for each row (see the notes above, or adapter dropout)")
+        events.append(
+            "note", message="shared beginnings are computed for each row (see the notes above, or adapter dropout)"
+        )
     return train(training)
 
 

@@ -23,9 +23,7 @@ class RowLoss:
 
 
 @torch.no_grad()
-def row_losses(
-    loaded: LoadedModel, examples: ExampleSet, indices: Sequence[int], batch_size: int
-) -> list[RowLoss]:
+def row_losses(loaded: LoadedModel, examples: ExampleSet, indices: Sequence[int], batch_size: int) -> list[RowLoss]:
     """The loss of each of these rows, in the order of `indices`; rows of like length are computed together."""
     by_length = sorted(range(len(indices)), key=lambda at: len(examples[indices[at]].ids))
     found: dict[int, RowLoss] = {}

@@ -21,8 +21,11 @@ def learning_rate(step: int, total: int, train: TrainSettings) -> float:
     if step <= warm:
         return train.learning_rate * step / warm
     done = (step - warm - 1) / max(1, total - warm)
-    return train.learning_rate * {
-        "constant": 1.0,
-        "linear": 1.0 - done,
-        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
-    }[train.schedule]
+    return (
+        train.learning_rate
+        * {
+            "constant": 1.0,
+            "linear": 1.0 - done,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+        }[train.schedule]
+    )

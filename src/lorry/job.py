@@ -1,0 +1,182 @@
+"""The story of a run, every room in order.
+
+A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong before anything is spent; it opens a
+run, trains on this machine, evaluates base model and adapter side by side, and writes the report beside the adapter.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lorry.errors import InputError, LorryError, MissingExtraError, RefusedError, RunFailedError, StoppedError
+from lorry.plan.check import check
+from lorry.plan.findings import Finding, exit_code
+from lorry.plan.subject import Subject
+from lorry.recipe import load as recipes
+from lorry.recipe.load import Loaded
+from lorry.recipe.name import experiment_name, run_id
+from lorry.recipe.schema import Recipe
+from lorry.recipe.smoke import smoke as as_smoke
+from lorry.recipe.yaml_file import dump
+from lorry.report import write as report
+from lorry.track.events import Event, EventLog
+from lorry.track.folder import RunFolder, home, write_json, write_text
+from lorry.track.process import started
+from lorry.track.run import Run
+from lorry.track.store import Store
+from lorry.trainer import launch
+from lorry.trainer.source import Source, locate
+
+Watcher = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the person asked for, understood."""
+
+    loaded: Loaded
+    smoke: bool = False
+    command: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that runs: the given one, or its short form for `--smoke`."""
+        return as_smoke(self.loaded.recipe) if self.smoke else self.loaded.recipe
+
+
+def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | None = None) -> Run:
+    """Trains what a recipe describes, on this machine, and returns the run with its tested adapter.
+
+    `recipe` is a Recipe or the path of one; `watch` is given every event as it comes. Blocks until the run has ended.
+    Raises InputError or RefusedError before anything runs, RunFailedError or StoppedError after.
+    """
+    loaded = _from_object(recipe) if isinstance(recipe, Recipe) else recipes.load(recipe)
+    return carry_out(Wish(loaded, smoke, tuple(sys.argv)), watch or (lambda _event: None))
+
+
+def carry_out(wish: Wish, watch: Watcher) -> Run:
+    """The whole way from a wish to a tested adapter."""
+    require_extra("train")
+    subject = Subject(wish.recipe, wish.loaded.base)
+    findings = _refusing_errors(check(subject))
+    source = locate(wish.recipe.model, wish.loaded.base)
+    run = _begin(wish, subject, source)
+    _say_first(run, wish, subject, findings)
+    try:
+        _train(run, watch)
+    finally:
+        report.write(run.folder)
+    return run
+
+
+def require_extra(extra: str) -> None:
+    """Raises MissingExtraError where the packages that training needs are not installed."""
+    missing = [name for name in ("torch", "transformers", "peft", "accelerate") if find_spec(name) is None]
+    if missing:
+        hint = f"`pip install 'lorry[{extra}]'`"
+        raise MissingExtraError(f"training needs packages that are not installed: {', '.join(missing)}", hint=hint)
+
+
+def _from_object(recipe: Recipe) -> Loaded:
+    return recipes.from_dict(recipe.model_dump(exclude_unset=True), Path.cwd())
+
+
+def _refusing_errors(findings: list[Finding]) -> list[Finding]:
+    """The findings, if none of them is an error; all errors are told in one go."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if not errors:
+        return findings
+    kind = InputError if exit_code(findings) == InputError.exit_code else RefusedError
+    first, *others = errors
+    told = [first.message, *([first.evidence] if first.evidence else [])]
+    told += [f"{other.place}: {other.message}" if other.place else other.message for other in others]
+    raise kind("\n".join(told), place=first.place, hint=first.remedy)
+
+
+def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
+    """Opens a run: its folder, with everything that the training process reads, and its row in the store."""
+    recipe = wish.recipe
+    name = experiment_name(recipe)
+    folder = _new_folder(name)
+    write_text(folder.recipe, wish.loaded.text or dump(recipe.model_dump(mode="json", exclude_unset=True)))
+    facts: dict[str, Any] = {
+        "recipe": recipe.model_dump(mode="json"),
+        "base": str(wish.loaded.base),
+        "model_folder": str(source.folder),
+        "data_folder": str(subject.prepared.folder),
+        "source": {"id": source.id, "kind": source.kind, "revision": source.revision},
+        "command": list(wish.command),
+        "smoke": wish.smoke,
+    }
+    write_json(folder.resolved, facts)
+    store = Store.open()
+    method = str(recipe.method["name"])
+    store.add(folder.id, name=name, folder=folder.path, model=recipe.model.id, method=method, created_at=time.time())
+    return Run(folder)
+
+
+def _new_folder(name: str) -> RunFolder:
+    """A folder that no other run has; two runs of one second get different names."""
+    wanted = run_id(name, datetime.now(UTC))
+    for number in range(1, 1000):
+        path = home() / "runs" / (wanted if number == 1 else f"{wanted}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return RunFolder(path)
+    raise RunFailedError(f"no free name for a run like {wanted}")
+
+
+def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) -> None:
+    """The events that stand before training: what was asked, what was found, what the rows are."""
+    facts = subject.prepared.facts
+    found = [asdict(finding) for finding in findings]
+    write_json(run.folder.plan, {"findings": found, "data": facts.as_json()})
+    log = EventLog(run.folder.events)
+    log.append("created", recipe=experiment_name(wish.recipe), run=run.id)
+    log.append("checked", findings=found)
+    for message in [*wish.loaded.warnings, *(one.message for one in findings if one.severity == "warning")]:
+        log.append("warning", message=message)
+    for message in facts.notes:
+        log.append("note", message=message)
+    log.append(
+        "data",
+        train_rows=facts.train.rows,
+        eval_rows=facts.eval.rows if facts.eval else 0,
+        test_rows=facts.test.rows if facts.test else 0,
+        train_tokens=facts.train.tokens,
+    )
+
+
+def _train(run: Run, watch: Watcher) -> None:
+    """Runs the training process to its end, keeping the store up to date; raises what ended it, if not well."""
+    store = Store.open()
+    process = launch.start(run.folder)
+    store.update(run.id, status="running", pid=process.pid, pid_started=started(process.pid))
+
+    def note_and_show(event: Event) -> None:
+        if event.kind == "started":
+            store.update(run.id, steps=event.data["steps"])
+        elif event.kind == "step":
+            store.update(run.id, step=event.step, loss=event.data["loss"])
+        watch(event)
+
+    try:
+        ending = launch.watch(run.folder, process, note_and_show)
+    except LorryError:
+        store.update(run.id, status="failed")
+        raise
+    store.update(run.id, status=ending.kind)
+    if ending.kind == "stopped":
+        raise StoppedError(ending.data["reason"], hint=f"`lorry show {run.id}` tells what there is")
+    if ending.kind == "failed":
+        kind = InputError if ending.data["exit_code"] == InputError.exit_code else RunFailedError
+        raise kind(ending.data["error"], hint=ending.data["hint"])

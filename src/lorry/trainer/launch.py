@@ -1,0 +1,78 @@
+"""Starts the process that trains, watches its events, and sees to its end. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+from lorry.errors import RunFailedError
+from lorry.track.events import ENDINGS, Event, follow
+from lorry.track.folder import RunFolder
+
+Watcher = Callable[[Event], None]
+
+
+def start(folder: RunFolder) -> subprocess.Popen[bytes]:
+    """Starts training a run in a process and session of its own, so that closing the terminal does not end it.
+
+    What it prints goes to `logs/trainer.log`.
+    """
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    with (folder.logs / "trainer.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lorry.trainer", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=_environment(),
+        )
+
+
+def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher) -> Event:
+    """Gives every event of a running process to `show` until it ends; returns the event that ended the run.
+
+    An interrupt from the keyboard is passed on: the process writes a checkpoint of the step at hand and ends; a second one
+    ends it at once. Raises RunFailedError when it ends without a word.
+    """
+    seen = _Seen(show)
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    while True:
+        try:
+            for event in follow(folder.events, ended=lambda: process.poll() is not None, after=seen.number):
+                seen.take(event)
+            break
+        except KeyboardInterrupt:
+            process.send_signal(signals.pop(0) if signals else signal.SIGKILL)
+    if seen.ending is not None:
+        return seen.ending
+    raise RunFailedError(_last_words(process.wait()), hint=f"see {folder.logs / 'trainer.log'}")
+
+
+class _Seen:
+    """How far the events have been shown, and the one that ended the run."""
+
+    def __init__(self, show: Watcher) -> None:
+        self.number = 0
+        self.ending: Event | None = None
+        self._show = show
+
+    def take(self, event: Event) -> None:
+        self.number = event.seq
+        if event.kind in ENDINGS:
+            self.ending = event
+        self._show(event)
+
+
+def _last_words(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "the process that trained was killed, most likely because the machine ran out of memory"
+    return f"the process that trained ended with exit code {code} and without a word"
+
+
+def _environment() -> dict[str, str]:
+    """The person's environment, without what would make the trainer reach out on its own."""
+    return {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
