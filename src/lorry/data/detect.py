@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -82,6 +83,18 @@ def known_formats() -> list[type[Format]]:
     return sorted(
         (cast("type[Format]", find("formats", name)) for name in names("formats")), key=lambda kind: kind.rank
     )
+
+
+def examples_of_formats() -> list[dict[str, str]]:
+    """Every format's name, summary, and the explanation with an example that its file begins with."""
+    return [
+        {
+            "name": kind.name,
+            "summary": kind.summary(),
+            "about": (getattr(inspect.getmodule(kind), "__doc__", "") or "").strip(),
+        }
+        for kind in known_formats()
+    ]
 
 
 def _known() -> list[Format]:

@@ -42,22 +42,22 @@ def _found(name: str, base: Path) -> list[Blob]:
         return hub.find(name, tuple(READERS))
     path = base / Path(name).expanduser()
     if path.is_dir():
-        return _folder(path, name)
+        return _folder(path, base)
     if any(sign in name for sign in "*?[") and not path.exists():
         return _matching(name, base)
     if not path.is_file():
-        raise DataError("no such file", place=name, hint=_near(path))
-    return [_known(Blob.local(path, name))]
+        raise DataError("no such file", place=_shown(path, base), hint=_near(path))
+    return [_known(Blob.local(path, _shown(path, base)))]
 
 
-def _folder(path: Path, name: str) -> list[Blob]:
+def _folder(path: Path, base: Path) -> list[Blob]:
     inside = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file, path))
     texts = [file for file in inside if file.suffix.lower() in text.SUFFIXES]
     if texts:
-        return [Blob.local(file, (Path(name) / file.relative_to(path)).as_posix()) for file in texts]
+        return [Blob.local(file, _shown(file, base)) for file in texts]
     tables = [file.relative_to(path).as_posix() for file in inside if file.suffix.lower() in READERS]
-    hint = f"name its files: `{Path(name, tables[0]).as_posix()}`" if tables else "put .txt, .md or .rst files there"
-    raise DataError("the folder holds no text files", place=name, hint=hint)
+    hint = f"name its files: `{_shown(path / tables[0], base)}`" if tables else "put .txt, .md or .rst files there"
+    raise DataError("the folder holds no text files", place=_shown(path, base), hint=hint)
 
 
 def _hidden(file: Path, folder: Path) -> bool:
@@ -75,6 +75,7 @@ def _matching(name: str, base: Path) -> list[Blob]:
 
 
 def _shown(file: Path, base: Path) -> str:
+    """A file's name as the person knows it: from the recipe's folder if it lies there, else whole."""
     return file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
 
 

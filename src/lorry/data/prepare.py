@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from lorry.data import files
 from lorry.data.assemble import Assembler
 from lorry.data.examples import ExampleSet
@@ -79,6 +81,10 @@ class Prepared:
     def test(self) -> ExampleSet | None:
         """Rows that are scored once, at the end; None if there are none."""
         return ExampleSet(self.folder / "test") if self.facts.test else None
+
+    def was_cut(self, split: str, index: int) -> bool:
+        """Whether the row of an example lost its end."""
+        return bool(np.load(self.folder / split / "cut.npy")[index])
 
     def tasks(self, split: str) -> list[Task]:
         """Questions and answers of `train`, `eval` or `test`, in the order of its examples; none for raw text."""

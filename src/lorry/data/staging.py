@@ -100,12 +100,14 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path) -> ExampleSet:
     """A set of the examples and tasks of some rows (rising indices), or of all, which empties the staged set."""
     if rows is None:
+        np.save(staged.folder / "cut.npy", staged.cut[staged.row_of])
         staged.folder.rename(folder)
         return ExampleSet(folder)
     wanted = np.zeros(len(staged.keys), dtype=np.bool_)
     wanted[rows] = True
     examples = staged.examples.copy(wanted[staged.row_of], folder)
     _copy_tasks(staged, wanted, folder)
+    np.save(folder / "cut.npy", staged.cut[staged.row_of][wanted[staged.row_of]])
     return examples
 
 
