@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
 from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.schema import Recipe
+from lorry.track.folder import RunFolder, write_json
+from lorry.track.store import Store
 from model_folders import save_model
 
 if TYPE_CHECKING:
@@ -65,6 +69,26 @@ def save_tiny(folder: Path, **changes: Any) -> tuple[Path, Path]:
             torch.nn.init.normal_(weight, std=0.3)
     adapted.save_pretrained(folder / "adapter")
     return place, folder / "adapter"
+
+
+def finished_run(home: Path, folder: Path, rows: Sequence[tuple[str, str]]) -> RunFolder:
+    """A run's folder and its row in the store, as a run leaves them that was trained and is scored on these rows."""
+    from lorry.data.prepare import prepare
+
+    model, adapter = save_tiny(folder)
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps({"messages": _turns(*pair)}) + "\n" for pair in rows), encoding="utf-8")
+    data = {"train": str(file), "eval": str(file)}
+    asked = {"metrics": ["exact_match", "dangerous_command"], "rows": 4, "max_new_tokens": 4}
+    made = Recipe.model_validate({"model": {"id": str(model), "precision": "fp32"}, "data": data, "evaluate": asked})
+    run = RunFolder(home / "runs" / "tiny-sft-20260101-000000")
+    shutil.copytree(adapter, run.adapter)
+    facts = {"recipe": made.model_dump(mode="json"), "base": str(folder), "model_folder": str(model)}
+    ready = prepare(made, folder, Tokenizer.open(model))
+    write_json(run.resolved, {**facts, "data_folder": str(ready.folder), "command": ["lorry", "run"], "smoke": False})
+    at = 1_767_225_600.0
+    Store.open().add(run.id, name="tiny", folder=run.path, model=str(model), method="sft", created_at=at)
+    return run
 
 
 def prepared(

@@ -44,6 +44,12 @@ def exact(text: str) -> None:
     _out(_line(clean(text)) if _is_terminal(sys.stdout) else text)
 
 
+def stream(text: str) -> None:
+    """Prints a piece of a text that is still being made, at once, with no newline; only a terminal gets it cleaned."""
+    _out(clean(text) if _is_terminal(sys.stdout) else text)
+    flush()
+
+
 def pieces(parts: Iterable[Piece]) -> None:
     """Prints one line of styled pieces on stdout; without colour only their text."""
     _out(_line("".join(_styled(clean(text), style, sys.stdout) for text, style in parts)))

@@ -46,6 +46,11 @@ def read_json(path: Path) -> Json:
     return cast("Json", value) if isinstance(value, dict) else {}
 
 
+def read_lines(path: Path) -> list[Json]:
+    """The rows of a file that `write_evaluation` wrote."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def _lines(rows: Sequence[Json]) -> str:
     # Half of a surrogate pair, which a row may hold, has no place in UTF-8: it is written as its escape.
     texts = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)

@@ -38,6 +38,11 @@ class Found:
     model_folder: Path
     """Where the base model lies."""
 
+    @property
+    def is_raw_text(self) -> bool:
+        """Whether it continues texts, and does not answer."""
+        return self.recipe.method["name"] == "cpt"
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -84,10 +89,14 @@ def find(named: str, model: str | None = None) -> Found:
 
 def open_found(found: Found) -> Opened:
     """Loads the model with its adapter. Raises ModelError when the two do not fit each other."""
-    loaded = _loaded(found)
+    renderer = renderer_for(found.recipe, found.base, tokenizer_of(found))
+    return Opened(found, _loaded(found), renderer)
+
+
+def tokenizer_of(found: Found) -> Tokenizer:
+    """The base model's tokenizer; for an adapter of unknown origin its own, if it brings one: tokens may be added."""
     own = found.run is None and (found.adapter / "tokenizer.json").is_file()
-    tokenizer = Tokenizer.open(found.adapter if own else found.model_folder)
-    return Opened(found, loaded, renderer_for(found.recipe, found.base, tokenizer))
+    return Tokenizer.open(found.adapter if own else found.model_folder)
 
 
 def _placed(named: str) -> tuple[RunFolder | None, Path]:
@@ -98,6 +107,8 @@ def _placed(named: str) -> tuple[RunFolder | None, Path]:
         if run is None or (path != run and path.name != "adapter"):
             return None, path
         return _delivered(RunFolder(run))
+    if "/" in named or "\\" in named:
+        raise InputError(f"there is no folder {path}", hint="name a run (`lorry ps` lists them) or an adapter's folder")
     from lorry.track.store import Store
 
     return _delivered(RunFolder(Store.open().find(named).folder))
@@ -143,8 +154,11 @@ def _located(recipe: Recipe, base: Path, *, named: bool) -> Path:
 
 
 def _loaded(found: Found) -> LoadedModel:
+    from transformers.utils import logging
+
     from lorry.trainer.model import load
 
+    logging.disable_progress_bar()
     if is_whole_model(found.adapter):
         return load(found.recipe, found.adapter, trainable=False)
     try:

@@ -12,7 +12,7 @@ nothing could be scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from lorry.data.prepare import renderer_for
 from lorry.data.render import Renderer
 from lorry.evaluate import dangerous, scoring
+from lorry.evaluate.any_rows import Rows
 from lorry.evaluate.folder import read_json, write_evaluation
 from lorry.evaluate.generation import Limits
 from lorry.evaluate.hard_rows import hard_rows
@@ -33,7 +34,7 @@ from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
 
 if TYPE_CHECKING:
-    from lorry.data.prepare import Prepared, Task
+    from lorry.data.prepare import Task
     from lorry.data.tokenizer import Tokenizer
     from lorry.trainer.model import LoadedModel
 
@@ -43,12 +44,13 @@ SPLITS = ("eval", "test")
 
 
 def evaluate(
-    loaded: LoadedModel, tokenizer: Tokenizer, prepared: Prepared, recipe: Recipe, folder: RunFolder, progress: Progress
+    loaded: LoadedModel, tokenizer: Tokenizer, prepared: Rows, recipe: Recipe, folder: RunFolder, progress: Progress
 ) -> Json:
     """Scores base model and adapter on the evaluation and test rows, writes `eval/` and gives what scores.json says."""
     run = read_json(folder.resolved)
     renderer = renderer_for(recipe, Path(run.get("base", ".")), tokenizer)
-    return Evaluation(loaded, renderer, prepared, recipe).run(folder, progress)
+    model_folder = Path(run["model_folder"]) if "model_folder" in run else None
+    return Evaluation(loaded, renderer, prepared, recipe, model_folder).run(folder, progress)
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ class Evaluation:
     loaded: LoadedModel
     renderer: Renderer
     """Renders prompts as in training."""
-    prepared: Prepared
+    prepared: Rows
     recipe: Recipe
+    model_folder: Path | None = None
+    """Where the base model lies; needed where there is no adapter to switch off."""
 
     def run(self, folder: RunFolder, progress: Progress) -> Json:
         """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
         metrics = self.metrics
-        with base_of(self.loaded, self.recipe, _model_folder(folder)) as base:
+        with base_of(self.loaded, self.recipe, self.model_folder) as base:
             by_side = {"base": self._measure(base, "base", progress)}
         by_side["adapter"] = self._measure(self.loaded, "adapter", progress)
         measured: dict[str, dict[Side, Measured]] = {
@@ -95,7 +99,7 @@ class Evaluation:
         return {name: metric for name, metric in named.items() if metric.unavailable() is None}
 
     @cached_property
-    def tasks(self) -> dict[str, list[Task]]:
+    def tasks(self) -> dict[str, Sequence[Task]]:
         """The tasks that are answered, by split; a split without rows is missing, one of raw text has no tasks."""
         return {
             split: _drawn(self.prepared.tasks(split), self.recipe.evaluate.rows)
@@ -151,7 +155,7 @@ class Evaluation:
         return notes
 
 
-def _drawn(tasks: list[Task], most: int) -> list[Task]:
+def _drawn(tasks: Sequence[Task], most: int) -> Sequence[Task]:
     if len(tasks) <= most:
         return tasks
     chosen = np.random.default_rng(0).permutation(len(tasks))[:most]
@@ -166,8 +170,3 @@ def _speed(measured: Mapping[str, Mapping[Side, Measured]], side: Side) -> float
 
 def _described(metric: Metric) -> Json:
     return {"higher_is_better": metric.higher_is_better, "unit": metric.unit, "settings": metric.model_dump()}
-
-
-def _model_folder(folder: RunFolder) -> Path | None:
-    named = read_json(folder.resolved).get("model_folder")
-    return Path(named) if isinstance(named, str) else None

@@ -49,7 +49,7 @@ class Measured:
 @contextmanager
 def base_of(loaded: LoadedModel, recipe: Recipe, model_folder: Path | None) -> Generator[LoadedModel]:
     """The model without what was trained: the adapter switched off, or, where all weights were trained, loaded anew."""
-    if recipe.lora is not None:
+    if loaded.has_adapter:
         with loaded.base_disabled():
             yield loaded
         return

@@ -1,0 +1,138 @@
+"""`lorry evaluate RUN | ADAPTER_FOLDER`: how good an adapter is, beside its base model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorry import units
+from lorry.cli import output
+from lorry.cli.options import takes
+
+if TYPE_CHECKING:
+    from lorry.evaluate.opening import Found
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is scored, on what, and by what."""
+
+    run: Annotated[str, typer.Argument(help="A run's id, a beginning of it, `last`, or an adapter's folder.")] = "last"
+    data: Annotated[Path | None, typer.Option(help="Score on the rows of this file, not on the run's.")] = None
+    samples: Annotated[int | None, typer.Option(min=0, help="Answers shown side by side; 5 by default.")] = None
+    metrics: Annotated[str, typer.Option(help="Names from `lorry metrics`, with commas; the recipe's by default.")] = ""
+    rows: Annotated[int | None, typer.Option(min=0, help="Rows for which answers are made; 100 by default.")] = None
+    model: Annotated[str, typer.Option(help="The base model, in place of the one that the adapter names.")] = ""
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False
+
+
+@takes(Options)
+def command(options: Options) -> None:
+    """Check that an adapter is complete and loads, and score it beside its base model."""
+    from lorry import job
+
+    job.require_extra("train")
+    from lorry.evaluate.opening import find
+    from lorry.evaluate.scoring import metrics_of
+
+    found = _with_settings(find(options.run, options.model or None), options)
+    metrics_of(found.recipe.evaluate.metrics)
+    if options.data is None and found.run is None:
+        _only_loads(found, as_json=options.as_json)
+        return
+    scores, samples = _scored(found, options)
+    if options.as_json:
+        output.emit_json({**scores, "samples": samples})
+    else:
+        _show(scores, samples)
+
+
+def _with_settings(found: Found, options: Options) -> Found:
+    """What was found, with what the command line says in place of what the recipe says."""
+    from dataclasses import replace
+
+    changes: dict[str, Any] = {}
+    if options.metrics:
+        changes["metrics"] = [{"name": name.strip()} for name in options.metrics.split(",") if name.strip()]
+    elif found.run is None:
+        changes["metrics"] = [{"name": "exact_match"}]
+    changes |= {name: value for name in ("samples", "rows") if (value := getattr(options, name)) is not None}
+    settings = found.recipe.evaluate.model_copy(update=changes)
+    return replace(found, recipe=found.recipe.model_copy(update={"evaluate": settings}))
+
+
+def _only_loads(found: Found, *, as_json: bool) -> None:
+    from lorry.evaluate.opening import open_found
+
+    opened = open_found(found)
+    if as_json:
+        output.emit_json({"complete": True, "loads": True, "model": found.recipe.model.id, "splits": {}})
+        return
+    output.data(f"the adapter is complete and loads on {found.recipe.model.id} ({opened.loaded.precision.weights})")
+    output.note(f"to score it, give rows: `lorry evaluate {found.adapter} --data FILE`")
+
+
+def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The scores and the samples. The run's own `eval` folder is written anew only for the run as its recipe says."""
+    from lorry.evaluate.any_rows import rows_of
+    from lorry.evaluate.folder import read_lines
+    from lorry.evaluate.opening import open_found, tokenizer_of
+    from lorry.evaluate.score import Evaluation
+    from lorry.track.folder import RunFolder
+
+    # Rows are read before the model is loaded: what is wrong with them is told within seconds.
+    rows = rows_of(found, tokenizer_of(found), options.data)
+    opened = open_found(found)
+    changed = options.data or options.metrics or options.model or options.rows is not None
+    with tempfile.TemporaryDirectory() as scratch:
+        place = found.run if found.run and not changed else RunFolder(Path(scratch))
+        evaluation = Evaluation(opened.loaded, opened.renderer, rows, found.recipe, found.model_folder)
+        scores = evaluation.run(place, _progress)
+        output.live("")
+        return scores, read_lines(place.evaluation / "samples.jsonl")
+
+
+def _progress(part: str, done: int, total: int) -> None:
+    if output.stderr_is_live():
+        output.live(f"{part}: {done:,} of {total:,}")
+
+
+def _show(scores: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
+    right = [output.Column(name, right=True) for name in ("base model", "adapter", "rows")]
+    for split, found in scores["splits"].items():
+        output.data(f"{split} rows: {found['rows']:,}, answers: {found['generated']:,}")
+        rows = [
+            [name, _interval(entry["base"]), _interval(entry["adapter"]), units.count(entry["rows"])]
+            for name, entry in found["scores"].items()
+        ]
+        output.table(["metric", *right], rows)
+        output.data("")
+    for one in samples:
+        _show_sample(one)
+    for one in scores["dangerous"]:
+        output.warn(f"dangerous ({one['mark']}): `{one['command']}` {one['reason']}")
+    for note in scores["notes"]:
+        output.note(note)
+    speed = scores["tokens_per_second"]["adapter"]
+    if speed:
+        output.note(f"the adapter makes {units.rate(speed)} tokens per second; in brackets: 95 % interval")
+
+
+def _show_sample(row: Mapping[str, Any]) -> None:
+    output.pieces([(f"{row['origin']}  ", "dim"), (str(row["prompt"]), "")])
+    for label, key in (("expected", "truth"), ("base model", "base"), ("adapter", "adapter")):
+        output.pieces([(f"  {label:<11}", "dim"), (str(row[key]), "")])
+
+
+def _interval(side: Mapping[str, float | None] | None) -> str:
+    if side is None:
+        return "-"
+    value = units.value(side["value"])
+    if side["low"] is None or side["high"] is None:
+        return value
+    return f"{value} ({units.value(side['low'])} to {units.value(side['high'])})"
