@@ -24,13 +24,13 @@ def check(subject: Subject) -> list[Finding]:
     names = plugins.names("checks")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         outcomes = list(pool.map(lambda name: _outcome(name, subject), names))
-    found = [finding for outcome in outcomes if isinstance(outcome, list) for finding in outcome]
-    blocked = [(name, outcome) for name, outcome in zip(names, outcomes, strict=True) if not isinstance(outcome, list)]
+    found = [finding for made, _ in outcomes for finding in made]
+    blocked = [(name, error) for name, (_, error) in zip(names, outcomes, strict=True) if error is not None]
     return findings.ordered([*found, *_not_run(blocked)])
 
 
-def _outcome(name: str, subject: Subject) -> list[Finding] | UnavailableError:
-    """What one check found, or the part that it lacked."""
+def _outcome(name: str, subject: Subject) -> tuple[list[Finding], UnavailableError | None]:
+    """What one check found, and the part that it lacked, if it did not come to its end."""
     from lorry.plan.checks._base import Check
 
     made: list[Finding] = []
@@ -41,12 +41,12 @@ def _outcome(name: str, subject: Subject) -> list[Finding] | UnavailableError:
         for finding in plugin.run(subject):
             made.append(finding)
     except UnavailableError as error:
-        return made or error
+        return made, error
     except LorryError as error:
-        return [*made, findings.from_error(f"{name}.failed", error)]
+        made.append(findings.from_error(f"{name}.failed", error))
     except Exception as error:
-        return [*made, _crashed(name, error)]
-    return made
+        made.append(_crashed(name, error))
+    return made, None
 
 
 def _crashed(name: str, error: Exception) -> Finding:
@@ -64,4 +64,4 @@ def _not_run(blocked: Iterable[tuple[str, UnavailableError]]) -> Iterable[Findin
     for name, error in blocked:
         by_part.setdefault(error.name, []).append(name)
     for part, names in by_part.items():
-        yield findings.note("check.not-run", f"not checked, since {part} cannot be had: {', '.join(names)}")
+        yield findings.note("check.not-run", f"not checked in full, since {part} cannot be had: {', '.join(names)}")

@@ -6,12 +6,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
-"""Names in /proc/cpuinfo of instructions that multiply in bf16 (x86: AVX512-BF16, AMX; ARM: BF16)."""
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Names in /proc/cpuinfo of instructions that multiply in bf16; the trainer asks for the same ones."""
 _BF16_CAPABILITY = 8.0  # Ampere; CUDA C++ programming guide, "Compute Capabilities"
 _QUERY = "name,memory.total,compute_cap,driver_version"
 
@@ -73,9 +72,7 @@ def usable_cores() -> int:
 
 
 def _cpu_has_bf16() -> bool:
-    if sys.platform == "darwin":
-        return _sysctl("hw.optional.arm.FEAT_BF16") == "1"
-    return bool(_BF16_FLAGS & set((_cpu_field("flags") or _cpu_field("Features")).split()))
+    return bool(_BF16_FLAGS & set(_cpu_field("flags").split()))
 
 
 def _cpu_field(name: str) -> str:
@@ -85,11 +82,6 @@ def _cpu_field(name: str) -> str:
         return ""
     lines = (line.partition(":") for line in info.read_text(encoding="utf-8", errors="replace").splitlines())
     return next((value.strip() for key, _, value in lines if key.strip() == name), "")
-
-
-def _sysctl(name: str) -> str:
-    done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def _gpus() -> tuple[list[Gpu], str]:

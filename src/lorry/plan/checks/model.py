@@ -34,8 +34,8 @@ class ModelCheck(Check):
             yield note("model.source", said, place="model.id")
         config = read_config(source.folder, source.id)
         yield _what_it_is(subject, config)
-        yield from _length(subject, config)
         yield from _quantised_already(subject, config)
+        yield from _length(subject, config)
 
 
 def _what_it_is(subject: Subject, config: dict[str, Any]) -> Finding:
@@ -51,12 +51,15 @@ def _millions(count: int) -> str:
 
 
 def _length(subject: Subject, config: dict[str, Any]) -> Iterable[Finding]:
+    """Whether rows are longer than the model was made for; a max_length that no row reaches does no harm."""
     most = _text_config(config).get("max_position_embeddings")
-    asked = subject.recipe.data.max_length
-    if isinstance(most, int) and asked > most:
+    if not isinstance(most, int) or subject.recipe.data.max_length <= most:
+        return
+    longest = subject.prepared.facts.train.lengths["p100"]
+    if longest > most:
         yield warning(
             "model.max-length",
-            f"data.max_length is {asked:,}, and the model was made for {most:,} tokens",
+            f"rows have up to {longest:,} tokens, and the model was made for {most:,}",
             remedy=f"set data.max_length to {most} or less",
             place="data.max_length",
         )

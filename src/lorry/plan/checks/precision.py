@@ -27,21 +27,21 @@ class PrecisionCheck(Check):
         if hardware.gpu_trouble:
             remedy = "install the NVIDIA driver anew, or restart; until then training runs on the processor"
             yield warning("hardware.gpu-silent", hardware.gpu_trouble, remedy=remedy)
-        yield from _precision(recipe, hardware)
         yield from _attention(recipe, hardware)
         if not hardware.gpus:
             yield from _without_gpu(recipe)
-            tensors = subject.tensors
-            if tensors and parameters(tensors) > _LARGE_FOR_CPU:
-                yield warning(
-                    "hardware.slow",
-                    "this machine has no GPU: training a model of this size here takes days",
-                    remedy="use a smaller model, or a machine with a GPU; `--smoke` tries ten steps",
-                )
+        yield from _precision(subject)
+        tensors = subject.tensors
+        if not hardware.gpus and tensors and parameters(tensors) > _LARGE_FOR_CPU:
+            yield warning(
+                "hardware.slow",
+                "this machine has no GPU: training a model of this size here takes days",
+                remedy="use a smaller model, or a machine with a GPU; `--smoke` tries ten steps",
+            )
 
 
-def _precision(recipe: Recipe, hardware: Hardware) -> Iterable[Finding]:
-    asked = recipe.model.precision
+def _precision(subject: Subject) -> Iterable[Finding]:
+    hardware, asked = subject.hardware, subject.recipe.model.precision
     if asked == "fp16" and not hardware.gpus:
         yield refusal(
             "precision.fp16-without-gpu",
@@ -57,9 +57,20 @@ def _precision(recipe: Recipe, hardware: Hardware) -> Iterable[Finding]:
             place="model.precision",
         )
     elif asked == "auto":
-        fallback = "fp16 with a loss scaler" if hardware.gpus else "fp32"
-        message = "the checkpoint's precision is used" if hardware.bf16 else f"no bf16 here: {fallback} is used"
-        yield note("precision.auto", message, place="model.precision")
+        yield _resolved(subject)
+
+
+def _resolved(subject: Subject) -> Finding:
+    """What `auto` means here, by the trainer's own table."""
+    from lorry.trainer.model_folder import read_config
+    from lorry.trainer.precision import decide
+
+    config = read_config(subject.source.folder, subject.source.id)
+    checkpoint = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    device = "cuda" if subject.hardware.gpus else "cpu"
+    full = subject.recipe.lora is None
+    made = decide("auto", checkpoint, device=device, has_bf16=subject.hardware.bf16, full=full)
+    return note("precision.auto", f"weights in {made.weights}: {made.why}", place="model.precision")
 
 
 def _attention(recipe: Recipe, hardware: Hardware) -> Iterable[Finding]:

@@ -35,18 +35,19 @@ class TokenizerCheck(Check):
                 raise
             yield from_error("tokenizer.unavailable", unavailable.cause)
             return
-        yield from _special(tokenizer)
+        try:
+            yield from _special(tokenizer)
+        except LorryError as missing:
+            yield from_error("tokenizer.no-end-token", missing)
+            return
         yield from _vocabulary(subject, tokenizer)
         if "messages" in subject.method.accepts:
             yield from _template(subject, tokenizer)
 
 
 def _special(tokenizer: Tokenizer) -> Iterable[Finding]:
-    try:
-        end = tokenizer.eos_id
-    except LorryError as missing:
-        yield from_error("tokenizer.no-end-token", missing)
-        return
+    """The tokens that end texts and fill batches. Raises ModelError where there is none to end with."""
+    end = tokenizer.eos_id
     if tokenizer.pad_id == end:
         message = (
             f"{tokenizer.token(end)} both ends texts and fills up batches; lorry masks by place, so it is trained on"
