@@ -136,3 +136,50 @@ def test_several_gguf_files_on_the_hub_are_listed(tmp_path: Path):
 @pytest.mark.parametrize("name", ["owner/with space", "-bad-/x", "owner/..", "x" * 120])
 def test_name_that_can_be_none_is_an_error(name: str, served: Hub, tmp_path: Path):
     assert ask(served.url, tmp_path, id=name)["code"] == 2
+
+
+CHECK = """
+import json
+from pathlib import Path
+from lorry import plugins
+from lorry.plan.subject import Subject, UnavailableError
+from lorry.recipe.schema import Recipe
+from lorry.trainer import hub
+
+hub.PAUSES = ()
+recipe = Recipe.model_validate({"model": {"id": "owner/tiny"}, "data": {"train": "rows.jsonl"}})
+subject, found = Subject(recipe, Path(".")), {}
+for name in ("credentials", "targets", "disk"):
+    try:
+        found |= {finding.code: finding.message for finding in plugins.make("checks", name).run(subject)}
+    except UnavailableError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def checked(url: str, home: Path, **environment: str) -> dict[str, str]:
+    """What the checks say about a model that is on the Hub only."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        cwd=home,
+        env={**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "0", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_names_and_sizes_of_tensors_are_known_before_the_weights_are_here(served: Hub, tmp_path: Path):
+    found = checked(served.url, tmp_path)
+    assert found["targets.size"] == "the adapter has 8,704 parameters on 7 modules"
+    assert "disk.room" in found
+    assert not list((tmp_path / "hf").rglob("*.safetensors"))
+
+
+def test_gated_model_without_a_token_is_told_apart_from_an_account_that_was_not_let_in(served: Hub, tmp_path: Path):
+    served.gated.add("owner/tiny")
+    assert "credentials.no-token" in checked(served.url, tmp_path)
+    assert "credentials.not-let-in" in checked(served.url, tmp_path, HF_TOKEN="hf_x")
