@@ -80,11 +80,17 @@ def measure(file: Path, tokenizer: Path) -> None:
             {
                 "seconds": time.perf_counter() - started,
                 "cpu_seconds": used.ru_utime + used.ru_stime,
-                "megabytes": used.ru_maxrss / 1024,
+                "megabytes": peak_megabytes(),
                 "tokens": prepared.train.tokens + (prepared.eval.tokens if prepared.eval else 0),
             }
         )
     )
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process held. (`ru_maxrss` would count the process that started it.)"""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def smollm2() -> Path:

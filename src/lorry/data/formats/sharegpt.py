@@ -1,6 +1,6 @@
 """ShareGPT: turns with `from` and `value`.
 
-    {"conversations": [{"from": "human", "value": "What is 2 + 2?"}, {"from": "gpt", "value": "4"}], "tools": "[...]"}
+    {"conversations": [{"from": "human", "value": "What is 2 + 2?"}, {"from": "gpt", "value": "4"}], "tools": "[]"}
 
 `function_call` holds a tool call as JSON, `observation` what the tool gave; `system` may be a field of the row.
 """

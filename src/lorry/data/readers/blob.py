@@ -61,7 +61,7 @@ class Blob:
     def open(self) -> BinaryIO:
         """The file's bytes, unpacked."""
         raw = self.opener()
-        return cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if self.suffix.endswith(".gz") else raw
+        return cast("BinaryIO", _Unpacked(raw)) if self.suffix.endswith(".gz") else raw
 
     def text(self) -> str:
         """The whole file as text. Raises DataError if it is not UTF-8."""
@@ -73,6 +73,19 @@ class Blob:
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise DataError(**not_utf8(error, error.start), place=f"{self.name}:{line}") from error
+
+
+class _Unpacked(gzip.GzipFile):
+    """An archive that closes the file under it, too."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        super().__init__(fileobj=raw)
+        self._raw = raw
+
+    def close(self) -> None:
+        """Closes both."""
+        super().close()
+        self._raw.close()
 
 
 class unpacking:  # noqa: N801 - reads as a verb: `with unpacking(blob)`
@@ -100,18 +113,16 @@ def refuse_binary(blob: Blob) -> None:
 
 
 def lines(blob: Blob) -> Iterator[tuple[int, bytes | BadRowError]]:
-    """Each line with its number from 1, without the newline; an endless one is a bad row, and the last."""
+    """Each line as it stands, and the byte at which it begins; an endless one is a bad row, and the last."""
+    offset = 0
     with unpacking(blob), blob.open() as file:
-        number = 0
         while line := file.readline(LONGEST_LINE + 1):
-            number += 1
             if len(line) > LONGEST_LINE:
-                yield (
-                    number,
-                    BadRowError(f"the line is longer than {LONGEST_LINE // 2**20} MiB", hint="write one row a line"),
-                )
+                said = f"the line is longer than {LONGEST_LINE // 2**20} MiB"
+                yield offset, BadRowError(said, hint="write one row a line")
                 return
-            yield number, (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).rstrip(b"\r\n")
+            yield offset, line
+            offset += len(line)
 
 
 def not_utf8(error: UnicodeDecodeError, offset: int) -> dict[str, str]:

@@ -51,7 +51,7 @@ def _whole(text: str, name: str) -> Any:
 
 
 def _list(value: Any, name: str) -> list[Any]:
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return cast("list[Any]", value)
     if not isinstance(value, dict):
         raise DataError("the file holds no rows", place=name, hint="write an array of objects")

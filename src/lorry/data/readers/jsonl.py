@@ -13,15 +13,13 @@ from lorry.data.strict_json import parse
 def read(blob: Blob, bad: BadRows) -> Rows:
     """Rows in order; empty lines are passed over."""
     refuse_binary(blob)
-    before = 0
-    for number, line in lines(blob):
+    for number, (offset, line) in enumerate(lines(blob), 1):
         origin = Origin(blob.name, number)
         try:
-            row = _row(line, before)
+            row = _row(line, offset)
         except BadRowError as error:
             bad.add(origin, error)
             row = None
-        before += 0 if isinstance(line, BadRowError) else len(line) + 1
         if row is not None:
             yield row, origin
 
@@ -36,11 +34,12 @@ def as_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _row(line: bytes | BadRowError, before: int) -> dict[str, Any] | None:
+def _row(line: bytes | BadRowError, offset: int) -> dict[str, Any] | None:
     if isinstance(line, BadRowError):
         raise line
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise BadRowError(**not_utf8(error, before + error.start)) from error
-    return as_object(parse(text)) if text and not text.isspace() else None
+        raise BadRowError(**not_utf8(error, offset + error.start)) from error
+    text = text.removeprefix("\ufeff") if not offset else text
+    return as_object(parse(text.rstrip("\r\n"))) if text and not text.isspace() else None
