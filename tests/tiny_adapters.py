@@ -50,18 +50,17 @@ def tiny(folder: Path, **changes: Any) -> tuple[LoadedModel, Tokenizer]:
     return load(recipe(), model, adapter=adapter, trainable=False), Tokenizer.open(model)
 
 
-def save_tiny(folder: Path, **changes: Any) -> tuple[Path, Path]:
+def save_tiny(folder: Path, seed: int = 1, **changes: Any) -> tuple[Path, Path]:
     """The folders of a tiny model and of its adapter, as Transformers and PEFT write them."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     place = save_model(folder / "model", **changes)
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
     for weight in model.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.4)
+        torch.nn.init.normal_(weight, std=0.4) if weight.dim() > 1 else torch.nn.init.ones_(weight)
     model.save_pretrained(place)
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, weight in adapted.named_parameters():

@@ -178,6 +178,18 @@ def test_chat_answer_is_what_generate_gives(
     assert capsys.readouterr().out == expected
 
 
+def test_chat_on_a_terminal_shows_the_help_and_ends_with_the_input(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO("/both\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert lorry(["chat", run.id]) == 0
+    shown = capsys.readouterr()
+    assert "/reset forgets the conversation" in shown.err
+    assert shown.out == "both answer\n"
+
+
 def test_importing_the_commands_leaves_torch_out() -> None:
     script = (
         "import sys, lorry.cli.commands.evaluate, lorry.cli.commands.generate, lorry.cli.commands.chat;"

@@ -15,8 +15,8 @@ from lorry.errors import InputError
 from lorry.evaluate import folder as evaluation_folder
 from lorry.evaluate.generation import Limits, generate
 from lorry.evaluate.score import evaluate
-from lorry.track.folder import RunFolder
-from tiny_adapters import prepared, recipe, tiny
+from lorry.track.folder import RunFolder, write_json
+from tiny_adapters import prepared, recipe, save_tiny, tiny
 
 Tiny = tuple[Tokenizer]
 ROWS = [(f"question {number}", "ls -l" + " -a" * number) for number in range(40)]
@@ -169,3 +169,18 @@ def test_loss_is_the_mean_over_trained_tokens_computed_plainly(done: Done, model
         losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")[trained].tolist()
     found = done.scores["splits"]["eval"]["scores"]["loss"]["adapter"]["value"]
     assert found == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_model_with_all_weights_trained_is_compared_with_its_base_loaded_anew(tmp_path: Path) -> None:
+    from lorry.trainer.model import load
+
+    base, _ = save_tiny(tmp_path / "base")
+    trained, _ = save_tiny(tmp_path / "trained", seed=2)
+    settings = recipe(rows=2, max_new_tokens=2).model_copy(update={"lora": None})
+    tokenizer = Tokenizer.open(base)
+    data, run = prepared(tmp_path / "data", tokenizer, ROWS[:4]), RunFolder(tmp_path / "run")
+    write_json(run.resolved, {"model_folder": str(base), "base": str(tmp_path)})
+    whole = load(settings, trained, trainable=False)
+    scores = evaluate(whole, tokenizer, data, settings, run, lambda *_: None)["splits"]["eval"]["scores"]  # type: ignore[arg-type]
+    plain = evaluate(load(settings, base, trainable=False), tokenizer, data, settings, run, lambda *_: None)  # type: ignore[arg-type]
+    assert scores["loss"]["base"] == plain["splits"]["eval"]["scores"]["loss"]["adapter"] != scores["loss"]["adapter"]

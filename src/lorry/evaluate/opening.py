@@ -174,6 +174,6 @@ def _loaded(found: Found) -> LoadedModel:
 
 
 def _misfit(found: Found, why: str) -> ModelError:
-    first = next((line.strip() for line in why.splitlines() if line.strip()), "")[:300]
+    first = " ".join(why.split())[:300]
     hint = "name the model that it was trained on: `--model ID_OR_FOLDER`"
     return ModelError(f"the adapter does not fit {found.recipe.model.id}: {first}", place=str(found.adapter), hint=hint)
