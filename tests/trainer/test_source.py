@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from lorry.errors import MissingExtraError, ModelError
 from lorry.recipe.schema import ModelSettings
+from lorry.trainer import converted
 from lorry.trainer.source import Source, locate
 from model_folders import VOCABULARY, save_gguf, save_model, weights, write_json
 
@@ -146,11 +147,19 @@ def test_gguf_becomes_safetensors_with_the_same_weights_once(tmp_path: Path):
     assert source.revision is not None
     assert len(source.revision) == 64
     assert "converted once" in source.notes[0]
-    again = located(file, tmp_path)
+    again = locate(settings(file), tmp_path, weights=False)
     assert (again.folder, again.notes) == (source.folder, [])
 
 
-def test_gguf_keeps_template_and_splits_digits_as_its_model_does(tmp_path: Path):
+def test_small_gguf_is_converted_whole_at_once(tmp_path: Path):
+    light = locate(settings(save_gguf(tmp_path / "tiny.gguf")), tmp_path, weights=False)
+    assert located(tmp_path / "tiny.gguf", tmp_path).folder == light.folder
+
+
+def test_large_gguf_without_weights_keeps_template_and_splits_digits_as_its_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(converted, "SMALL", 0)
     source = locate(settings(save_gguf(tmp_path / "tiny.gguf")), tmp_path, weights=False)
     tokenizer = json.loads((source.folder / "tokenizer.json").read_text(encoding="utf-8"))
     assert tokenizer["pre_tokenizer"]["pretokenizers"][0] == {"type": "Digits", "individual_digits": True}

@@ -9,10 +9,12 @@ import argparse
 import errno
 import hashlib
 import json
+import os
 import shutil
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(error: Exception, origin: Path) -> dict[str, str]:
     if isinstance(error, LorryError):
         return {"error": error.message, "hint": error.hint}
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    # safetensors reports a full disk as an error of its own, with the system's words in it.
+    if os.strerror(errno.ENOSPC) in str(error):
         return {"error": "the disk is full", "hint": "make room, or set LORRY_HOME to a folder on another disk"}
     if isinstance(error, MemoryError):
         return {"error": f"there is not enough memory to convert {origin.name}", "hint": "use a larger machine"}
@@ -64,6 +67,7 @@ def _from_gguf(file: Path, target: Path, light: bool) -> list[str]:
     """Dequantises a GGUF file: float32 where all of it is float32, else bfloat16."""
     from lorry.trainer.gguf_tokenizer import fields, restore_split
 
+    _parse_once()
     facts = fields(file)  # before the imports, which take seconds: a damaged file is refused at once
     import torch
     from transformers import AutoConfig, AutoTokenizer, GgufConfig
@@ -71,15 +75,23 @@ def _from_gguf(file: Path, target: Path, light: bool) -> list[str]:
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     dtype = torch.float32 if facts.get("general.file_type") == _F32_FILE else torch.bfloat16
     config = AutoConfig.from_pretrained(**place)
-    tokenizer = AutoTokenizer.from_pretrained(**place)
+    tokenizer = AutoTokenizer.from_pretrained(**place, config=config)
     notes = restore_split(tokenizer.backend_tokenizer, facts)
     tokenizer.save_pretrained(target)
     config.dtype = dtype
     if light:
         _outline(config, target)
     else:
-        _save_weights(place | {"dtype": dtype, "quantization_config": GgufConfig(dequantize=True)}, target)
+        load = {"config": config, "dtype": dtype, "quantization_config": GgufConfig(dequantize=True)}
+        _save_weights(place | load, target)
     return notes
+
+
+def _parse_once() -> None:
+    """Lets this process parse the file's header once: Transformers does it anew for each of its four questions."""
+    import gguf
+
+    gguf.GGUFReader = cache(gguf.GGUFReader)  # type: ignore[misc, assignment]
 
 
 def _from_folder(folder: Path, target: Path, light: bool) -> list[str]:

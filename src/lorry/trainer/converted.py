@@ -23,6 +23,9 @@ from lorry.track.folder import cache, write_json
 
 _VERSION = 1
 """Raised when the conversion writes something else than before, so that older folders are not reused."""
+SMALL = 300_000_000
+"""Bytes of a GGUF file up to which its weights are converted even when they are not asked for: they will be, and
+leaving them out saves less time than a second conversion costs."""
 _NEEDED = ("torch", "transformers", "gguf", "sentencepiece")
 _QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -46,9 +49,11 @@ class Converted:
 def convert_once(origin: Path, *, weights: bool) -> Converted:
     """The model at `origin` (a GGUF file or a folder) in a form that lorry reads, from the cache when it is there.
 
-    Without `weights` only configuration, tokenizer and the tensors' names and shapes are made. Of two processes that
-    ask at once the second waits for the first. Raises ModelError for what cannot be converted, and MissingExtraError.
+    Without `weights` only configuration, tokenizer and the tensors' names and shapes are made of a large model. Of
+    two processes that ask at once the second waits for the first. Raises ModelError for what cannot be converted, and
+    MissingExtraError.
     """
+    weights = weights or (origin.is_file() and origin.stat().st_size <= SMALL)
     whole = _target(origin)
     light = whole.with_name(whole.name + "-light")
     for made in (whole,) if weights else (whole, light):

@@ -23,7 +23,7 @@ def fields(file: Path) -> dict[str, Any]:
     from gguf import GGUFReader
 
     try:
-        reader = GGUFReader(file)
+        reader = GGUFReader(str(file))
     except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
         hint = "fetch the file again, and compare its size with the one published"
         raise ModelError(f"{file.name} is not a whole GGUF file ({error})", hint=hint) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import stat
@@ -90,14 +92,21 @@ def _wheel(requirement: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode == 0 and wheels:
         return wheels[0]
-    if "No module named pip" in done.stderr:
+    raise _explained(requirement, done.stderr)
+
+
+def _explained(requirement: str, said: str) -> ModelError:
+    """What pip's complaint means."""
+    if "No module named pip" in said:
         hint = f"install it yourself: pip install --no-deps {requirement}"
-        raise _error("pip is missing from this environment, so the package cannot be fetched", hint)
-    if "No matching distribution" in done.stderr and "from versions: none" not in done.stderr:
-        versions = re.search(r"from versions: ([^)]*)\)", done.stderr)
-        raise _error(f"PyPI has no wheel for {requirement}", f"there are: {versions[1] if versions else 'others'}")
-    reason = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "no answer")
-    raise _error(
+        return _error("pip is missing from this environment, so the package cannot be fetched", hint)
+    if os.strerror(errno.ENOSPC) in said:
+        return _error("the disk is full", "make room, or set LORRY_HOME (and TMPDIR) to a folder on another disk")
+    versions = re.search(r"from versions: ([^)]*)\)", said)
+    if versions and versions[1] != "none":
+        return _error(f"PyPI has no wheel for {requirement}", f"there are: {versions[1]}")
+    reason = next((line for line in reversed(said.splitlines()) if line.startswith("ERROR: ")), "no answer")
+    return _error(
         f"{requirement} cannot be fetched from PyPI ({reason.removeprefix('ERROR: ')})",
         "check the name and the network",
     )
