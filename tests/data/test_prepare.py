@@ -210,6 +210,13 @@ def test_format_is_found_over_all_rows_and_not_the_first(tmp_path: Path, tokeniz
     assert "train.jsonl:6" in error.message
 
 
+def test_warnings_count_each_row_once_though_mixed_sets_are_read_twice(tmp_path: Path):
+    tokenizer = Tokenizer.open(chat_folder(tmp_path / "model", "plain"))
+    write(tmp_path, "train.jsonl", [*chats(4), {"instruction": "a", "output": "b"}])
+    warnings = prepare(recipe(on_bad_row="skip", eval_split=0), tmp_path, tokenizer).facts.warnings
+    assert any("no end token in 4 of 4 conversations" in warning for warning in warnings)
+
+
 def test_row_that_also_fits_the_common_format_is_read_by_it(tmp_path: Path, tokenizer: Tokenizer):
     both = {**chats(1)[0], "instruction": "a", "output": "b"}
     write(tmp_path, "train.jsonl", [both, *({"instruction": "a", "output": str(n)} for n in range(4))])

@@ -127,6 +127,13 @@ def test_generation_prompt_that_no_answer_begins_with_is_noticed(tmp_path: Path)
     assert renders.tally.prompt_differs == 1
 
 
+def test_answer_before_any_question_is_trained_only_where_the_template_can_show_it(tmp_path: Path):
+    messages = [{"role": "assistant", "content": "hello"}, *turns("find", "the fox")]
+    renders = renderer(tmp_path)
+    assert trained(renders, renders.chat(Row(HERE, messages=messages))) == "the fox<|im_end|>"
+    assert renders.tally.changing == 1
+
+
 def test_all_trains_every_token_but_the_first(tmp_path: Path):
     example = renderer(tmp_path).chat(row("find", "the fox"), train_on="all")
     assert not example.trained[0]

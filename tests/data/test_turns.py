@@ -40,6 +40,7 @@ def refused(name: str, raw: dict[str, Any]) -> BadRowError:
         ([USER, {"role": "assistant", "tool_calls": [{"x": 1}]}], "messages[1].tool_calls[0]", "no name"),
         (["hi"], "messages[0]", "not an object"),
         ([], "messages", "no assistant turn"),
+        ([ANSWER, ANSWER], "messages", "nothing that the assistant answers"),
         ("[1", "messages", "not valid JSON"),
     ],
 )
@@ -114,6 +115,13 @@ def test_alpaca_row_without_an_answer_or_question_is_refused(field: str, value: 
 def test_prompt_and_completion_may_be_lists_of_turns():
     assert read("prompt_completion", {"prompt": [USER], "completion": [ANSWER]}).messages == [USER, ANSWER]
     assert read("prompt_completion", {"prompt": "a", "completion": "b"}).messages == [USER, ANSWER]
+
+
+@pytest.mark.parametrize("name", ["messages", "prompt_completion"])
+def test_answer_that_is_marked_as_bad_is_not_learned(name: str):
+    raw = {"messages": [USER, ANSWER], "prompt": "a", "completion": "b"}
+    assert refused(name, {**raw, "label": False}).field == "label"
+    assert read(name, {**raw, "label": True}).messages == [USER, ANSWER]
 
 
 def test_completion_reads_the_field_that_is_named():

@@ -22,14 +22,16 @@ class Layout:
     def __init__(self, spec: Mapping[str, Any], accepts: frozenset[str], method: str) -> None:
         self._accepts = accepts
         self._method = method
-        self._known = _known() if spec.get("name") == "auto" else [_named(spec, accepts, method)]
-        self._usable = [entry for entry in self._known if entry.gives in accepts]
+        self._named = None if spec.get("name") == "auto" else _named(spec, accepts, method)
+        self._known = _known()
+        self._usable = [self._named] if self._named else [entry for entry in self._known if entry.gives in accepts]
         self._seen: Counter[str] = Counter()
 
     @property
     def format(self) -> str:
         """The name of the format that most rows have; empty before a row was read."""
-        return min(self._seen, key=lambda name: (-self._seen[name], self._order(name))) if self._seen else ""
+        # Of equally common ones the more particular, which comes first.
+        return max(self._usable, key=lambda entry: self._seen[entry.name]).name if self._seen else ""
 
     @property
     def mixed(self) -> bool:
@@ -49,21 +51,21 @@ class Layout:
         self._seen[entry.name] += 1
         return entry.read(raw, origin)
 
-    def _order(self, name: str) -> int:
-        return next(index for index, entry in enumerate(self._known) if entry.name == name)
-
     def _unreadable(self, raw: dict[str, Any]) -> BadRowError:
         other = next((entry for entry in self._known if entry.matches(raw)), None)
         fields = ", ".join(f"`{str(name)[:40]}`" for name in list(raw)[:8]) or "none"
         if other is None:
-            own = f"`{self.format}`" if self._seen else "any format"
-            return BadRowError(f"the row has not the fields of {own}, but {fields}", hint=_LIST)
+            own = self._usable[0].name if len(self._usable) == 1 else self.format
+            what = f"the fields of `{own}`" if own else "the fields of any format"
+            return BadRowError(f"the row has not {what}, but {fields}", hint=_LIST)
         if other.gives not in self._accepts:
             kind = {"messages": "a conversation", "text": "raw text"}[other.gives]
             better = "sft" if other.gives == "messages" else "cpt"
             message = f"the row is {kind} (`{other.name}`), which `{self._method}` does not learn from"
             return BadRowError(message, hint=f"use `method: {better}`, or name another `data.format`")
-        message = f"the row is laid out as `{other.name}`, most rows as `{self._usable[0].name}`"
+        own = self._usable[0].name
+        expected = f"and `data.format` names `{own}`" if self._named else f"most rows as `{own}`"
+        message = f"the row is laid out as `{other.name}`, {expected}"
         return BadRowError(message, hint="lay all rows out alike, or train on each kind by itself")
 
 

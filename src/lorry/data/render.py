@@ -8,6 +8,7 @@ on, up to the end token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from lorry.errors import DataError
 
 TrainOn = Literal["assistant", "all"]
 
+
+_TOGETHER = 128
+"""Conversations tokenised at once."""
 
 _HEADERS = 1024
 """Headers of answers whose tokens are remembered."""
@@ -76,12 +80,20 @@ class Renderer:
 
     def chats(self, rows: Sequence[Row], train_on: TrainOn = "assistant") -> list[Example | DataError]:
         """Many conversations, tokenised together; in place of one that the template refuses stands the error."""
-        drafts = [self._drafted(row) for row in rows]
-        encodings = iter(self.tokenizer.encodings([draft.text for draft in drafts if isinstance(draft, _Draft)]))
-        return [
-            draft if isinstance(draft, DataError) else self._example(draft, next(encodings), train_on)
-            for draft in drafts
-        ]
+        groups = [rows[start : start + _TOGETHER] for start in range(0, len(rows), _TOGETHER)]
+        finished: list[Example | DataError] = []
+        with ThreadPoolExecutor(1) as tokenising:
+            # The tokenizer works outside Python's lock: while it does, the next group is rendered.
+            waiting: list[tuple[list[_Draft | DataError], Future[list[Encoding]]]] = []
+            for group in groups:
+                drafts = [self._drafted(row) for row in group]
+                texts = [draft.text for draft in drafts if isinstance(draft, _Draft)]
+                waiting.append((drafts, tokenising.submit(self.tokenizer.encodings, texts)))
+                if len(waiting) > 1:
+                    finished += self._finished(*waiting.pop(0), train_on)
+            for drafts, encodings in waiting:
+                finished += self._finished(drafts, encodings, train_on)
+        return finished
 
     def pieces(self, text: str) -> Iterator[Example]:
         """One document, cut into pieces of at most `max_length` tokens."""
@@ -100,6 +112,13 @@ class Renderer:
         asked = list(messages[:-1]) if messages and messages[-1]["role"] == "assistant" else list(messages)
         ids = self.tokenizer.encode(self._text(asked, tools, prompt=True))
         return ids[self._doubled(ids) :]
+
+    def _finished(
+        self, drafts: list[_Draft | DataError], encodings: Future[list[Encoding]], train_on: TrainOn
+    ) -> Iterator[Example | DataError]:
+        tokenised = iter(encodings.result())
+        for draft in drafts:
+            yield draft if isinstance(draft, DataError) else self._example(draft, next(tokenised), train_on)
 
     # --- where the answers are
 
@@ -139,16 +158,22 @@ class Renderer:
             # Templates that look at the first message cannot show what stands before it.
             return None
         if index == len(messages) - 1:
-            if not whole.startswith(before):
-                self.tally.prompt_differs += 1
-                return _common(before, whole), len(whole)
-            return len(before), len(whole)
+            return self._last_span(row, before, whole)
         if not whole.startswith(before):
             return None
         through = self._text(messages[: index + 1], row.tools)
         if not whole.startswith(through) or len(through) <= len(before):
             return None
         return len(before), len(through)
+
+    def _last_span(self, row: Row, before: str, whole: str) -> tuple[int, int]:
+        """The last answer: from the generation prompt's end, or from where the template leaves the prompt."""
+        if whole.startswith(before):
+            return len(before), len(whole)
+        self.tally.prompt_differs += 1
+        asked = self._text((row.messages or [])[:-1], row.tools)
+        known = len(asked) if whole.startswith(asked) and before.startswith(asked) else 0
+        return known + _common(before[known:], whole[known:]), len(whole)
 
     def _text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False) -> str:
         return self.tokenizer.render(messages, tools=tools, add_generation_prompt=prompt, **self.template_args)

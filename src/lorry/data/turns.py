@@ -106,6 +106,9 @@ def checked(messages: list[Message], field: str) -> list[Message]:
     if not any(message["role"] == "assistant" for message in messages):
         hint = "write the answer as the last turn; preference pairs need another method"
         raise BadRowError("there is no assistant turn", field=field, hint=hint)
+    if all(message["role"] == "assistant" for message in messages):
+        hint = "write what is asked as the first turn, or learn the text with `method: cpt`"
+        raise BadRowError("there is nothing that the assistant answers", field=field, hint=hint)
     for index, message in enumerate(messages):
         if message["role"] == "assistant" and not message.get("tool_calls") and not str(message["content"]).strip():
             raise BadRowError("an assistant turn is empty", field=f"{field}[{index}]", hint="write the answer")
@@ -114,6 +117,13 @@ def checked(messages: list[Message], field: str) -> list[Message]:
         hint = f"write the assistant's answer behind it, or take the last {last} turn out"
         raise BadRowError(f"the conversation ends in a {last} turn", field=f"{field}[{len(messages) - 1}]", hint=hint)
     return messages
+
+
+def refuse_marked_bad(raw: Mapping[str, Any]) -> None:
+    """Raises BadRowError for an answer that its row calls a bad one, as rows for KTO do."""
+    if raw.get("label") is False:
+        hint = "leave such rows out, or learn from labels with a preference method"
+        raise BadRowError("the row is marked as a bad answer", field="label", hint=hint)
 
 
 def _joined(parts: list[Any], field: str) -> Message:

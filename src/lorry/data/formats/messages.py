@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format
 from lorry.data.rows import Origin, Row
-from lorry.data.turns import checked, listed, tools_of, turn
+from lorry.data.turns import checked, listed, refuse_marked_bad, tools_of, turn
 
 
 class Messages(Format):
@@ -29,6 +29,7 @@ class Messages(Format):
         """Turns as they stand, checked."""
         if raw.get("images") or raw.get("videos") or raw.get("audios"):
             raise BadRowError("the row has images or sound", hint="lorry trains on text")
+        refuse_marked_bad(raw)
         turns = listed(raw.get("messages"), "messages")
         messages = [turn(entry, f"messages[{index}]") for index, entry in enumerate(turns)]
         return Row(origin, messages=checked(messages, "messages"), tools=tools_of(raw.get("tools")))

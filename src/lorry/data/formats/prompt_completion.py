@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format
 from lorry.data.rows import Message, Origin, Row
-from lorry.data.turns import checked, listed, text_of, tools_of, turn
+from lorry.data.turns import checked, listed, refuse_marked_bad, text_of, tools_of, turn
 
 
 class PromptCompletion(Format):
@@ -28,6 +28,7 @@ class PromptCompletion(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """The turns of both."""
+        refuse_marked_bad(raw)
         messages = _turns(raw.get("prompt"), "prompt", "user") + _turns(
             raw.get("completion"), "completion", "assistant"
         )

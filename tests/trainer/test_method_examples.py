@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chat_tokenizers import chat_folder, turns
+from lorry.data.render import Renderer
+from lorry.data.rows import Origin, Row
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import DataError, InputError
+from lorry.plugins import make, names
+from lorry.trainer.methods._base import Method
+
+HERE = Origin("rows.jsonl", 1)
+
+
+@pytest.fixture
+def renderer(tmp_path: Path) -> Renderer:
+    return Renderer(Tokenizer.open(chat_folder(tmp_path / "model", "gemma")), 64)
+
+
+def method(spec: object) -> Method:
+    return make("methods", spec)  # type: ignore[arg-type,return-value]
+
+
+def test_sft_trains_answers_or_everything(renderer: Renderer):
+    row = Row(HERE, messages=turns("find", "the fox"))
+    (answers,), (everything,) = (
+        list(method({"name": "sft", "train_on": part}).examples(row, renderer)) for part in ("assistant", "all")
+    )
+    assert answers.ids.tolist() == everything.ids.tolist()
+    assert 0 < answers.trained.sum() < everything.trained.sum() == len(everything.ids) - 1
+
+
+def test_cpt_trains_every_token_of_a_document_but_the_first(renderer: Renderer):
+    (piece,) = method("cpt").examples(Row(HERE, text="the fox"), renderer)
+    assert piece.trained.tolist() == [False, *[True] * (len(piece.ids) - 1)]
+    assert piece.ids[-1] == renderer.tokenizer.eos_id
+
+
+@pytest.mark.parametrize("name", names("methods"))
+def test_many_rows_at_once_are_what_each_is_alone(renderer: Renderer, name: str):
+    chosen = method(name)
+    if "messages" in chosen.accepts:
+        rows = [Row(HERE, messages=turns("find", f"fox {index}")) for index in range(5)]
+    else:
+        rows = [Row(HERE, text="fox " * index * 30 + "end") for index in range(5)]
+    together = list(chosen.examples_of(rows, renderer))
+    alone = list(Method.examples_of(chosen, rows, renderer))
+    for many, one in zip(together, alone, strict=True):
+        assert [example.ids.tolist() for example in many] == [example.ids.tolist() for example in one]  # type: ignore[union-attr]
+        assert [example.trained.tolist() for example in many] == [example.trained.tolist() for example in one]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_refused_row_is_an_error_in_its_place(renderer: Renderer, batched: bool):
+    chosen = method("sft")
+    rows = [Row(HERE, messages=turns("a", "b", system=system)) for system in (None, "no", None)]
+    results = chosen.examples_of(rows, renderer) if batched else Method.examples_of(chosen, rows, renderer)
+    assert [isinstance(result, DataError) for result in results] == [False, True, False]
+
+
+def test_unknown_setting_of_a_method_is_refused():
+    with pytest.raises(InputError, match="train_on"):
+        method({"name": "sft", "train_on": "nothing"})
+
+
+def test_methods_are_known_without_torch():
+    made = "from lorry.plugins import make, names; [make('methods', name) for name in names('methods')]"
+    code = f"import sys; {made}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
