@@ -185,7 +185,7 @@ def test_skipped_rows_are_warned_of(tmp_path: Path):
 
 
 def test_missing_file_is_an_error(tmp_path: Path):
-    assert grave("data", subject(tmp_path, data={"train": "none.jsonl"})) == {"data.bad-row"}
+    assert grave("data", subject(tmp_path, data={"train": "none.jsonl"})) == {"data.unusable"}
 
 
 def test_passes_over_the_rows_are_counted(tmp_path: Path):

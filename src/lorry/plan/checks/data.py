@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
 
+_LINE = re.compile(r":\d+$")
 _MANY_PASSES = 20
 """Passes over the rows from which a model mostly learns them by heart."""
 
@@ -42,7 +44,9 @@ class DataCheck(Check):
 
 
 def _unusable(cause: LorryError) -> Finding:
-    return from_error("data.bad-row" if isinstance(cause, DataError) else "data.unusable", cause)
+    """A row names its line, and many rows their number; everything else is about the files."""
+    of_rows = isinstance(cause, DataError) and (_LINE.search(cause.place) or "rows cannot be used" in cause.message)
+    return from_error("data.bad-row" if of_rows else "data.unusable", cause)
 
 
 def _unrendered(subject: Subject, missing: str) -> Iterable[Finding]:
