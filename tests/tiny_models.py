@@ -35,11 +35,25 @@ SIZES: dict[str, Any] = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 9},
     "starcoder2": {"sliding_window": None, "residual_dropout": 0.0, "embedding_dropout": 0.0},
-    "gemma3_text": {"sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8},
-    "granite": {"logits_scaling": 3.0, "embedding_multiplier": 2.0, "attention_multiplier": 0.4, "residual_multiplier": 0.5},
+    "gemma3_text": {
+        "sliding_window": 9,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "query_pre_attn_scalar": 8,
+    },
+    "granite": {
+        "logits_scaling": 3.0,
+        "embedding_multiplier": 2.0,
+        "attention_multiplier": 0.4,
+        "residual_multiplier": 0.5,
+    },
     "cohere": {"logit_scale": 0.25},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
-    "qwen2_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "qwen2_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    },
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
 }
 
@@ -91,7 +105,9 @@ def rows(count: int = 6, *, prefix: int = 20, seed: int = 0, longest: int = 30) 
     return made
 
 
-def loss_and_gradients(adapted: Any, forward: Forward, batches: Sequence[Forest]) -> tuple[float, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    adapted: Any, forward: Forward, batches: Sequence[Forest]
+) -> tuple[float, dict[str, torch.Tensor]]:
     """The mean loss per trained token over all micro-batches of a step, and every trained tensor's gradient."""
     trained = sum(batch.trained_tokens for batch in batches)
     adapted.zero_grad(set_to_none=True)

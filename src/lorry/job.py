@@ -1,14 +1,15 @@
 """The story of a run, every room in order.
 
-A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong before anything is spent; it opens a
-run, trains on this machine, evaluates base model and adapter side by side, and writes the report beside the adapter.
+A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong before anything is spent; it
+opens a run, trains on this machine, evaluates base model and adapter side by side, and writes the report beside the
+adapter.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec

@@ -1,11 +1,11 @@
-"""Each architecture that may share beginnings gives the loss and gradients of the plain computation; so do the others, padded."""
+"""Each architecture that may share beginnings gives the loss and gradients of the plain computation."""
 
 from __future__ import annotations
 
 import pytest
-from tiny_models import compare, rows, tiny_model, with_lora
 
 from lorry.trainer.architectures import PROVEN
+from tiny_models import compare, rows, tiny_model, with_lora
 
 RELATIVE = 1e-5
 

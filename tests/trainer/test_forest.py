@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_models import rows
 
 from lorry.data.examples import Example
 from lorry.trainer.forest import WASTE, Forest, lineage, path_places, plant
+from tiny_models import rows
 
 
 def example(*ids: int, trained: int = 1) -> Example:

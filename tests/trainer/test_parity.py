@@ -7,11 +7,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_models import compare, forward_of, loss_and_gradients, rows, tiny_model, with_lora, worst_difference
 
 from lorry.data.examples import Example
 from lorry.trainer import attention
 from lorry.trainer.forest import plant
+from tiny_models import compare, forward_of, loss_and_gradients, rows, tiny_model, with_lora, worst_difference
 
 RELATIVE = 1e-5
 
@@ -53,7 +53,9 @@ def test_fused_lora_layer_against_peft():
     agree(one, loss_and_gradients(plain, forward_of(plain), [plant(examples)]))
 
 
-@pytest.mark.parametrize("settings", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj", "down_proj"]}])
+@pytest.mark.parametrize(
+    "settings", [{"use_dora": True}, {"use_rslora": True}, {"target_modules": ["q_proj", "down_proj"]}]
+)
 def test_every_kind_of_adapter_shares_exactly(settings):
     loss, gradients = compare("qwen3", lambda way: with_lora(tiny_model("qwen3", way), **settings), rows(8))
     assert loss < RELATIVE

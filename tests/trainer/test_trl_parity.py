@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import forward_of, loss_and_gradients, rows, tiny_model, with_lora, worst_difference
 
 from lorry.data.examples import Example
 from lorry.trainer import attention
 from lorry.trainer.forest import plant
+from tiny_models import forward_of, loss_and_gradients, rows, tiny_model, with_lora, worst_difference
 
 pytest.importorskip("trl", reason="TRL is the yardstick; `make test` installs it")
 

@@ -1,7 +1,7 @@
 """Which architectures may compute shared beginnings once, and how their heads make logits.
 
-An architecture stands here because tests/trainer/test_architectures.py has shown that its losses and gradients over a forest
-are those of the plain computation. All others run padded, one row a line, and an event says so.
+An architecture stands here because tests/trainer/test_architectures.py has shown that its losses and gradients over a
+forest are those of the plain computation. All others run padded, one row a line, and an event says so.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ PROVEN = frozenset(
 """Values of `model_type` in a model's configuration."""
 
 
-def is_proven(model: torch.nn.Module) -> bool:
-    """Whether this model's architecture has passed the parity test."""
-    return getattr(getattr(model, "config", None), "model_type", "") in PROVEN
+def is_proven(config: object) -> bool:
+    """Whether the architecture of this configuration has passed the parity test."""
+    return getattr(config, "model_type", "") in PROVEN
 
 
 def head_of(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """From hidden states to logits as the model's own forward does it: its output layer, and what follows in some families."""
+    """From hidden states to logits as the model's own forward does it: its output layer, and what follows in some
+    families.
+    """
     config = model.config  # pyright: ignore[reportAttributeAccessIssue]
     output = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     scale = _scale(config)

@@ -1,9 +1,10 @@
 """Attention over a forest, as an attention function that Transformers' models call.
 
-The sequence of a forest goes through the model as one row, so linear layers, norms and activations compute each token once
-and no padding. Here alone the tree matters. A group of segments is computed as one batch: queries `(B, heads, Lq, D)` are the
-segments' own tokens, keys and values `(B, heads, P + Lq, D)` their path above, expanded to the batch, and their own. Autograd
-adds the branches' gradients up into the one copy. Models called without a forest (generation) get Transformers' own SDPA.
+The sequence of a forest goes through the model as one row, so linear layers, norms and activations compute each token
+once and no padding. Here alone the tree matters. A group of segments is computed as one batch: queries `(B, heads,
+Lq, D)` are the segments' own tokens, keys and values `(B, heads, P + Lq, D)` their path above, expanded to the batch,
+and their own. Autograd adds the branches' gradients up into the one copy. Models called without a forest (generation)
+get Transformers' own SDPA.
 """
 
 from __future__ import annotations

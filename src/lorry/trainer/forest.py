@@ -1,8 +1,9 @@
 """A batch is a forest: rows that begin with the same tokens compute that beginning once.
 
 The rows of a micro-batch become segments laid one after the other in a single sequence of `T` tokens. A segment has at
-most one parent, the beginning that it continues; a token sees its own segment up to itself and the whole of every segment
-above it. A beginning that nobody shares is simply a segment without children, so a forest without sharing is plain packing.
+most one parent, the beginning that it continues; a token sees its own segment up to itself and the whole of every
+segment above it. A beginning that nobody shares is simply a segment without children, so a forest without sharing is
+plain packing.
 
 Everything here is arithmetic on token ids: no tensor, no model.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
 from lorry.trainer import attention, hardware, lora_linear
 from lorry.trainer.architectures import head_of, is_proven
 from lorry.trainer.forward import Forward
+from lorry.trainer.liger import use_liger
 from lorry.trainer.precision import Precision, decide
 
 attention.register()
@@ -69,7 +70,7 @@ class LoadedModel:
         return digest.hexdigest()
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> Generator[None]:
         """Evaluation mode within, training mode as it was after."""
         was_training = self.model.training
         self.model.eval()
@@ -120,8 +121,11 @@ def _base(
     except (ValueError, KeyError, OSError, ImportError) as error:
         hint = "`lorry check` tells what the folder lacks"
         raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
-    if recipe.train.liger and device.type == "cuda":
-        _use_liger(base, notes)
+    notes += use_liger(base, recipe.train, device)
+    for module in base.modules():
+        # On processors bitsandbytes repacks 4-bit weights in place when a model first answers, and no longer trains then.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            cast("Any", module).support_avx512bf16_for_cpu = False
     return base
 
 
@@ -146,14 +150,9 @@ def _quantization(settings: ModelSettings, config: Any, precision: Precision, no
 def _attention(settings: ModelSettings, config: Any) -> str:
     if settings.attention == "flash":
         return "flash_attention_2"
-    return attention.NAME if settings.attention == "auto" and is_proven_type(config) else "sdpa"
-
-
-def is_proven_type(config: Any) -> bool:
-    """Whether the architecture of this configuration has passed the parity test."""
-    from lorry.trainer.architectures import PROVEN
-
-    return getattr(config, "model_type", "") in PROVEN
+    # A model that brings its own code may say that it is a `llama`, and compute something else.
+    is_known = is_proven(config) and not (settings.trust_remote_code and hasattr(config, "auto_map"))
+    return attention.NAME if settings.attention == "auto" and is_known else "sdpa"
 
 
 def _with_adapter(
@@ -161,12 +160,12 @@ def _with_adapter(
 ) -> Any:
     from peft import PeftModel, get_peft_model
 
-    earlier = adapter or (Path(recipe.model.adapter) if recipe.model.adapter and trainable else None)
-    if earlier is not None:
-        model = PeftModel.from_pretrained(cast("Any", base), earlier, is_trainable=trainable)
-        _must_agree(recipe, model, notes) if trainable else None
+    if adapter is not None:
+        model = PeftModel.from_pretrained(cast("Any", base), adapter, is_trainable=trainable)
     elif not trainable:
         return base.requires_grad_(False)
+    elif recipe.model.adapter:
+        model = _continued(recipe, base, Path(recipe.model.adapter), notes)
     elif recipe.lora is None:
         base.train()
         return base
@@ -191,22 +190,28 @@ def lora_config(lora: LoraSettings) -> Any:
     )
 
 
-def _must_agree(recipe: Recipe, model: Any, notes: list[str]) -> None:
-    earlier = model.peft_config[model.active_adapter]
+def _continued(recipe: Recipe, base: PreTrainedModel, earlier: Path, notes: list[str]) -> Any:
+    """An earlier adapter to train on. Its dropout becomes the recipe's: that is no part of what it has learnt."""
+    from peft import LoraConfig, PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(str(earlier))
     wanted = recipe.lora
-    if wanted is None or (earlier.r, float(earlier.lora_alpha)) != (wanted.rank, float(wanted.alpha)):
+    if not isinstance(config, LoraConfig) or wanted is None:
+        raise ModelError(f"{earlier} cannot be continued: lorry trains LoRA adapters on", place="model.adapter")
+    if (config.r, float(config.lora_alpha)) != (wanted.rank, float(wanted.alpha)):
         raise ModelError(
-            f"the earlier adapter has rank {earlier.r} and alpha {earlier.lora_alpha}, which lora: does not say",
+            f"the earlier adapter has rank {config.r} and alpha {config.lora_alpha}, which lora: does not say",
             place="model.adapter",
-            hint=f"set `lora.rank: {earlier.r}` and `lora.alpha: {earlier.lora_alpha}`",
+            hint=f"set `lora.rank: {config.r}` and `lora.alpha: {config.lora_alpha}`",
         )
+    config.lora_dropout = wanted.dropout
     notes.append(f"continues the adapter in {recipe.model.adapter}")
+    return PeftModel.from_pretrained(cast("Any", base), earlier, is_trainable=True, config=config)
 
 
 def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes: list[str]) -> Forward:
-    way = {"flash": "flash", "sdpa": "padded", "auto": "forest" if is_proven(base) else "padded"}[
-        recipe.model.attention
-    ]
+    ways = {attention.NAME: "forest", "flash_attention_2": "flash"}
+    way = ways.get(str(base.config._attn_implementation), "padded")
     if way == "padded" and recipe.model.attention == "auto":
         kind = getattr(base.config, "model_type", "unknown")
         notes.append(f"rows are computed whole: shared beginnings have not been proven for the architecture {kind}")
@@ -214,12 +219,3 @@ def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     vocabulary = int(base.get_input_embeddings().weight.shape[0])  # pyright: ignore
     return Forward(base.get_decoder(), head_of(base), device, way, vocabulary)
-
-
-def _use_liger(base: PreTrainedModel, notes: list[str]) -> None:
-    try:
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # pyright: ignore
-    except ImportError:
-        return
-    _apply_liger_kernel_to_instance(model=base)
-    notes.append("Liger's kernels are in use")

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 
+from lorry.data.packing import pack
 from lorry.data.prepare import Prepared
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import LorryError, RunFailedError, StoppedError

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from lorry.trainer.checkpoint import steps, verify
+from lorry.trainer.process import work
+from tiny_runs import begin, chat_rows, events_of, recipe, train_here, write_rows
+
+
+def losses(run) -> list[float]:
+    return [event.data["loss"] for event in events_of(run, "step")]
+
+
+def widen(folder, **changes) -> None:
+    """Puts a wider random model into a tiny model's folder."""
+    config = AutoConfig.from_pretrained(folder, **changes)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def test_run_learns_delivers_and_scores(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 12, "learning_rate": 0.03}))
+    assert losses(run)[-1] < losses(run)[0]
+    assert events_of(run, "finished")
+    assert (run.adapter / "adapter_model.safetensors").exists()
+    assert (run.adapter / "chat_template.jinja").exists()
+    assert json.loads((run.folder.evaluation / "scores.json").read_text())["splits"]["eval"]["rows"] == 4
+
+
+def test_frozen_weights_do_not_change(tmp_path):
+    run = train_here(recipe(tmp_path))
+    provenance = json.loads(run.folder.provenance.read_text())
+    assert provenance["model"]["frozen_sha256"] == events_of(run, "loaded")[0].data["frozen_sha256"]
+
+
+def test_same_seed_gives_the_same_adapter_to_the_bit(tmp_path):
+    runs = [train_here(recipe(tmp_path)) for _ in range(2)]
+    first, second = (load_file(run.adapter / "adapter_model.safetensors") for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_adapter_loads_in_plain_peft_and_answers_the_same(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 12, "learning_rate": 0.03}))
+    answers = [json.loads(line) for line in (run.folder.evaluation / "answers.jsonl").read_text().splitlines()]
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), run.adapter)
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    for answer in answers:
+        asked = tokenizer.apply_chat_template(
+            answer["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        found = plain.generate(**asked, max_new_tokens=4, do_sample=False)[0, asked["input_ids"].shape[1] :]
+        assert tokenizer.decode(found, skip_special_tokens=True) == answer["adapter"]
+
+
+def test_best_step_is_delivered_when_later_ones_are_worse(tmp_path):
+    settings = {"steps": 12, "eval_every": 1, "learning_rate": 0.3, "schedule": "constant", "keep": 1}
+    run = train_here(recipe(tmp_path, train=settings))
+    scored = {event.step: event.data["loss"] for event in events_of(run, "evaluated")}
+    best = min(scored, key=lambda step: scored[step])
+    assert events_of(run, "delivered")[0].step == best
+    assert set(steps(run.folder.checkpoints)) == {best, 12}
+    final = json.loads((run.folder.evaluation / "scores.json").read_text())["splits"]["eval"]["scores"]["loss"]
+    assert final["adapter"]["value"] == pytest.approx(scored[best], rel=1e-5)
+
+
+def test_last_step_is_delivered_when_the_recipe_says_so(tmp_path):
+    settings = {"steps": 6, "eval_every": 1, "learning_rate": 0.3, "schedule": "constant", "deliver": "last"}
+    assert events_of(train_here(recipe(tmp_path, train=settings)), "delivered")[0].step == 6
+
+
+def test_every_checkpoint_verifies_and_a_flipped_bit_is_noticed(tmp_path):
+    from lorry.errors import RunFailedError
+
+    run = train_here(recipe(tmp_path))
+    folder = run.folder.checkpoints / "step-000004"
+    verify(folder)
+    damaged = bytearray((folder / "optimizer.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "optimizer.safetensors").write_bytes(damaged)
+    with pytest.raises(RunFailedError, match=r"optimizer\.safetensors"):
+        verify(folder)
+
+
+def test_earlier_adapter_is_continued(tmp_path):
+    first = train_here(recipe(tmp_path))
+    again = recipe(tmp_path, model={"id": str(tmp_path / "model"), "adapter": str(first.adapter)})
+    second = train_here({**again, "train": {"steps": 1, "micro_batch": 4, "learning_rate": 1e-9, "warmup": 0}})
+    before, after = (load_file(run.adapter / "adapter_model.safetensors") for run in (first, second))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+
+
+def test_earlier_adapter_of_another_rank_is_refused_before_training(tmp_path):
+    first = train_here(recipe(tmp_path))
+    again = recipe(tmp_path, model={"id": str(tmp_path / "model"), "adapter": str(first.adapter)}, lora={"rank": 2})
+    run = begin(again)
+    assert work(run.folder.path) == 2
+    assert "rank 4" in events_of(run, "failed")[0].data["error"]
+
+
+def test_full_fine_tuning_trains_every_weight(tmp_path):
+    run = train_here(recipe(tmp_path, lora=None))
+    before, after = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", run.adapter))
+    assert events_of(run, "finished")
+    assert all(not np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_loss_that_is_no_number_ends_the_run_with_a_hint(tmp_path):
+    run = train_here(recipe(tmp_path, train={"learning_rate": 1e30, "max_grad_norm": 0, "warmup": 0}))
+    failed = events_of(run, "failed")[0].data
+    assert "not a number" in failed["error"]
+    assert "learning_rate" in failed["hint"]
+
+
+def test_budget_of_hours_ends_training_early_and_delivers(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 500}, budget={"hours": 1e-7}))
+    assert events_of(run, "limit")
+    assert events_of(run, "delivered")[0].step == 1
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_quantised_base_trains_on_this_processor(tmp_path, quantization):
+    values = recipe(tmp_path, train={"steps": 8, "learning_rate": 0.03, "eval_every": 2})
+    widen(tmp_path / "model", hidden_size=64, intermediate_size=128)  # NF4 quantises 64 weights at once
+    values["model"]["quantization"] = quantization
+    run = train_here(values)
+    assert not events_of(run, "failed")
+    assert losses(run)[-1] < losses(run)[0]
+
+
+def test_raw_text_trains_packed(tmp_path):
+    values = recipe(tmp_path, data={"packing": True, "max_length": 32, "eval_split": 1})
+    texts = [{"text": f"{row['messages'][1]['content']} " * 12} for row in chat_rows(12)]
+    values["data"]["train"] = str(write_rows(tmp_path / "texts.jsonl", texts))
+    run = train_here({**values, "method": {"name": "cpt"}})
+    assert events_of(run, "finished")
+    assert all(event.data["trained_tokens"] <= 4 * 32 for event in events_of(run, "step"))
+
+
+def test_smoke_run_checks_its_checkpoint_and_memory(tmp_path):
+    run = train_here(recipe(tmp_path), smoke=True)
+    checks = {event.data["check"]: event.data["passed"] for event in events_of(run, "smoke")}
+    assert checks == {"checkpoint loads": True, "memory as expected": True}
+    assert len(losses(run)) == 10
