@@ -20,6 +20,17 @@ def test_template_end_of_turn_ends_an_answer(tmp_path: Path, family: str, end: s
     assert tokenizer.eos_id in tokenizer.end_ids
 
 
+def test_chatml_ends_turns_with_a_token_that_the_tokenizer_knows(tmp_path: Path):
+    import tokenizers
+
+    folder = tokenizer_folder(tmp_path, None, eos="</s>")
+    known = Tokenizer.open(folder).with_template("chatml")
+    assert known.render([{"role": "user", "content": "a"}]) == "<|im_start|>user\na<|im_end|>\n"
+    text = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).to_str().replace("<|im_end|>", "<|other|>")
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    assert Tokenizer.open(folder).with_template("chatml").render([{"role": "user", "content": "a"}]).endswith("a</s>\n")
+
+
 def test_generation_settings_name_end_tokens(tmp_path: Path):
     folder = chat_folder(tmp_path, "plain")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 9]}))

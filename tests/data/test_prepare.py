@@ -345,6 +345,17 @@ def test_failure_leaves_nothing_behind(tmp_path: Path, tokenizer: Tokenizer):
     assert list((cache() / "rows").iterdir()) == []
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, tokenizer: Tokenizer):
+    write(tmp_path, "train.jsonl", chats(20))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, alive = cache() / f"rows/.abc.{ended.pid}", cache() / "rows/.abc.1"
+    for folder in (left, alive):
+        folder.mkdir(parents=True)
+    prepare(recipe(), tmp_path, tokenizer)
+    assert (left.exists(), alive.exists()) == (False, True)
+
+
 def test_full_disk_is_said_as_such(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch):
     write(tmp_path, "train.jsonl", chats(20))
     monkeypatch.setattr("lorry.data.prepare.write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
@@ -384,6 +395,11 @@ def test_missing_or_broken_template_file_is_refused(tmp_path: Path, tokenizer: T
     assert refused(tmp_path, tokenizer, chat_template="none.jinja").place == "none.jinja"
     (tmp_path / "bad.jinja").write_text("{% for %}")
     assert "cannot be compiled" in refused(tmp_path, tokenizer, chat_template="bad.jinja").message
+
+
+def test_template_argument_that_lorry_sets_is_refused(tmp_path: Path, tokenizer: Tokenizer):
+    write(tmp_path, "train.jsonl", chats(2))
+    assert refused(tmp_path, tokenizer, template_args={"messages": []}).place == "data.template_args"
 
 
 def test_template_arguments_reach_every_row(tmp_path: Path):

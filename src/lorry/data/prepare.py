@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import psutil
 
 from lorry.data import files
 from lorry.data.assemble import Assembler
@@ -24,6 +25,7 @@ from lorry.data.facts import DataFacts
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
 from lorry.data.rows import Message
+from lorry.data.template import plain
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError, InputError
 from lorry.plugins import make
@@ -33,6 +35,8 @@ from lorry.trainer.methods._base import Method
 
 _VERSION = 1
 """Raised whenever the same files and settings would give other sets than before."""
+
+_TAKEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 
 SPLITS = ("train", "eval", "test")
 
@@ -117,7 +121,11 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
 def renderer_for(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Renderer:
     """How rows are rendered, in training and in generation alike; its `tokenizer` has the recipe's template."""
     data = recipe.data
-    return Renderer(templated(tokenizer, data, base), data.max_length, dict(data.template_args))
+    taken = sorted(_TAKEN & set(data.template_args))
+    if taken:
+        hint = "give another name to the template's own variable"
+        raise DataError(f"`{taken[0]}` is set by lorry", place="data.template_args", hint=hint)
+    return Renderer(templated(tokenizer, data, base), data.max_length, plain(data.template_args))
 
 
 def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer:
@@ -157,15 +165,26 @@ def _built(folder: Path) -> Generator[Path]:
     """A folder to build in, put into place whole when the block ends well, and removed when it does not."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
+        _clear_unfinished(folder.parent)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         yield aside
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        if not (folder / "facts.json").is_file():
+            # Nobody else prepared the same in the meantime.
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
     except OSError as error:
         raise _said(error, folder) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear_unfinished(parent: Path) -> None:
+    """Removes what processes left that were killed while they built."""
+    for left in parent.glob(".*.*"):
+        owner = left.suffix[1:]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _said(error: OSError, folder: Path) -> Exception:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lorry.data.drafts import Tally
 from lorry.data.facts import SplitFacts
-from lorry.data.render import Tally
 from lorry.data.staging import Staged
 from lorry.recipe.schema import DataSettings
 

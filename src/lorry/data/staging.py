@@ -67,7 +67,7 @@ class Stager:
         if not layout.mixed:
             return staged
         layout.settle()
-        self._renderer.tally = tally
+        self._renderer.tally.reset_to(tally)
         shutil.rmtree(folder)
         return self._once(blobs, layout, folder)
 

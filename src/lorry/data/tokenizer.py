@@ -48,8 +48,14 @@ class Tokenizer:
         return cls(backend, config, _templates(folder, config))
 
     def with_template(self, text: str) -> Tokenizer:
-        """The same tokenizer with another chat template; `chatml` names the built-in one."""
-        return Tokenizer(self._backend, self._config, {"default": CHATML if text == "chatml" else text})
+        """The same tokenizer with another chat template.
+
+        `chatml` names the built-in one; with a tokenizer that does not know its end sign, turns end with the end token.
+        """
+        if text == "chatml":
+            knows = self._backend.token_to_id("<|im_end|>") is not None
+            text = CHATML if knows else CHATML.replace("'<|im_end|>\\n'", "eos_token + '\\n'")
+        return Tokenizer(self._backend, self._config, {"default": text})
 
     # --- text and tokens
 

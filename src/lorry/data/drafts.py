@@ -1,0 +1,145 @@
+"""Drafts: a conversation as text, and where in it the answers stand.
+
+What an answer is, is found by rendering beginnings: the text of everything before a turn with the generation prompt,
+and the text up to and including that turn. Both must be beginnings of the whole text; what lies between them is the
+answer, with what the template writes behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorry.data.rows import Message, Row
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import DataError
+
+
+@dataclass
+class Tally:
+    """How many conversations needed what the person should know about."""
+
+    conversations: int = 0
+    changing: int = 0
+    """Earlier turns read otherwise once later ones follow; only turns that stay the same are trained on."""
+    prompt_differs: int = 0
+    """The generation prompt is no beginning of the answer as the template writes it."""
+    calls_hidden: int = 0
+    """An answer calls tools, and the template does not write the call; such an answer is not trained on."""
+    tools_hidden: int = 0
+    """The row describes tools, and the template does not write them."""
+    reasoning_hidden: int = 0
+    """The last answer has reasoning, and the template does not write it."""
+    without_end: int = 0
+    """The template wrote no end token after the last answer; it was added."""
+    merging: int = 0
+    """The prompt's end and the answer's beginning would share a token; they are tokenised apart, as at generation."""
+
+    def reset_to(self, earlier: Tally) -> None:
+        """Takes an earlier count again."""
+        vars(self).update(vars(earlier))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A conversation's text and the spans in it, in characters, that hold answers."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+class Drafter:
+    """Renders conversations with one template and its arguments."""
+
+    def __init__(self, tokenizer: Tokenizer, template_args: Mapping[str, Any], tally: Tally) -> None:
+        self._tokenizer = tokenizer
+        self._template_args = template_args
+        self._tally = tally
+
+    def attempt(self, row: Row) -> Draft | DataError:
+        """As `draft`, the error in place of the draft."""
+        try:
+            return self.draft(row)
+        except DataError as error:
+            return error
+
+    def draft(self, row: Row) -> Draft:
+        """A conversation as text, with its answers found. Raises DataError when the template refuses it."""
+        messages = row.messages or []
+        whole = self.text(messages, row.tools)
+        if not whole.isascii() and not _encodable(whole):
+            raise DataError("the text holds half of a surrogate pair", hint="write the character whole")
+        self._tally.conversations += 1
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        found = {index: span for index in answers if (span := self._span(row, index, whole))}
+        self._tally.changing += len(found) < len(answers)
+        shown = [span for index, span in found.items() if _shows_calls(messages[index], whole[slice(*span)])]
+        self._count_hidden(row, whole, len(found) - len(shown))
+        return Draft(whole, tuple(shown))
+
+    def _count_hidden(self, row: Row, whole: str, calls: int) -> None:
+        self._tally.calls_hidden += calls > 0
+        self._tally.tools_hidden += bool(row.tools) and not _named_in(row.tools or [], whole)
+        reasoning = row.messages[-1].get("reasoning_content") if row.messages else None
+        self._tally.reasoning_hidden += isinstance(reasoning, str) and reasoning.strip()[:40] not in whole
+
+    def _span(self, row: Row, index: int, whole: str) -> tuple[int, int] | None:
+        """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""
+        messages = row.messages or []
+        try:
+            before = self.text(messages[:index], row.tools, prompt=True)
+        except DataError:
+            if index:
+                raise
+            # Templates that look at the first message cannot show what stands before it.
+            return None
+        if index == len(messages) - 1:
+            return self._last_span(row, before, whole)
+        if not whole.startswith(before):
+            return None
+        through = self.text(messages[: index + 1], row.tools)
+        if not whole.startswith(through) or len(through) <= len(before):
+            return None
+        return len(before), len(through)
+
+    def _last_span(self, row: Row, before: str, whole: str) -> tuple[int, int]:
+        """The last answer: from the generation prompt's end, or from where the template leaves the prompt."""
+        if whole.startswith(before):
+            return len(before), len(whole)
+        self._tally.prompt_differs += 1
+        asked = self.text((row.messages or [])[:-1], row.tools)
+        known = len(asked) if whole.startswith(asked) and before.startswith(asked) else 0
+        return known + _common(before[known:], whole[known:]), len(whole)
+
+    def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False) -> str:
+        """The text of turns, at their end what asks for an answer if wanted."""
+        return self._tokenizer.render(messages, tools=tools, add_generation_prompt=prompt, **self._template_args)
+
+
+def _shows_calls(message: Message, text: str) -> bool:
+    calls = message.get("tool_calls")
+    return not calls or _named_in(calls, text)
+
+
+def _named_in(functions: list[dict[str, Any]], text: str) -> bool:
+    """Whether a tool, or a call of one, stands in the text by its name."""
+    first = functions[0].get("function", functions[0])
+    return str(first.get("name", "")) in text
+
+
+def _common(first: str, second: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
+    return low
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
