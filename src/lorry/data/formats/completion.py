@@ -1,7 +1,9 @@
 """Raw text under a field of any name: Axolotl's `completion` type.
 
-format: {name: completion, field: content}
-{"content": "All the morning very busy at the office ..."}
+    format: {name: completion, field: content}
+    {"content": "All the morning very busy at the office ..."}
+
+The first line stands in the recipe, the second in the data.
 """
 
 from __future__ import annotations

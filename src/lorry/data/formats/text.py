@@ -1,6 +1,8 @@
 """Raw text under `text`, and files of text.
 
-{"text": "CHAPTER I. THE WORK OF THE WEATHER. In our excursion to the valley ..."}
+    {"text": "CHAPTER I. THE WORK OF THE WEATHER. In our excursion to the valley ..."}
+
+A text file is one document.
 """
 
 from __future__ import annotations
