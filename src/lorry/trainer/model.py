@@ -197,7 +197,8 @@ def _continued(recipe: Recipe, base: PreTrainedModel, earlier: Path, notes: list
     config = PeftConfig.from_pretrained(str(earlier))
     wanted = recipe.lora
     if not isinstance(config, LoraConfig) or wanted is None:
-        raise ModelError(f"{earlier} cannot be continued: lorry trains LoRA adapters on", place="model.adapter")
+        hint = "name the `adapter` folder of a run that trained with lora:"
+        raise ModelError(f"{earlier} holds no LoRA adapter to continue", place="model.adapter", hint=hint)
     if (config.r, float(config.lora_alpha)) != (wanted.rank, float(wanted.alpha)):
         raise ModelError(
             f"the earlier adapter has rank {config.r} and alpha {config.lora_alpha}, which lora: does not say",
@@ -211,7 +212,7 @@ def _continued(recipe: Recipe, base: PreTrainedModel, earlier: Path, notes: list
 
 def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes: list[str]) -> Forward:
     ways = {attention.NAME: "forest", "flash_attention_2": "flash"}
-    way = ways.get(str(base.config._attn_implementation), "padded")
+    way = ways.get(str(base.config._attn_implementation), "padded")  # pyright: ignore[reportPrivateUsage]
     if way == "padded" and recipe.model.attention == "auto":
         kind = getattr(base.config, "model_type", "unknown")
         notes.append(f"rows are computed whole: shared beginnings have not been proven for the architecture {kind}")
