@@ -66,11 +66,16 @@ def test_settings_that_go_together_are_let_be(sections: dict[str, Any], tmp_path
     assert grave("recipe", Subject(recipe(**sections), tmp_path)) == set()
 
 
-@pytest.mark.parametrize("sections", [{"lora": {"dropout": 0.1}}, {"train": {"activation_checkpointing": True}}])
-def test_what_keeps_rows_from_sharing_is_said(sections: dict[str, Any], tmp_path: Path):
-    assert "recipe.no-sharing" in run("recipe", Subject(recipe(**sections), tmp_path))
-    apart = Subject(recipe(**{**sections, "model": {"attention": "sdpa"}}), tmp_path)
+def test_what_keeps_rows_from_sharing_is_said(tmp_path: Path):
+    dropping = {"lora": {"dropout": 0.1}, "train": {"activation_checkpointing": True}}
+    assert "recipe.no-sharing" in run("recipe", Subject(recipe(**dropping), tmp_path))
+    apart = Subject(recipe(**{**dropping, "model": {"attention": "sdpa"}}), tmp_path)
     assert "recipe.no-sharing" not in run("recipe", apart)
+
+
+def test_activation_checkpointing_alone_keeps_no_row_from_sharing(tmp_path: Path):
+    saving = Subject(recipe(train={"activation_checkpointing": True}), tmp_path)
+    assert "recipe.no-sharing" not in run("recipe", saving)
 
 
 # --- model

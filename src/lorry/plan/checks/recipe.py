@@ -114,15 +114,9 @@ def _lengths(recipe: Recipe) -> Iterable[Finding]:
 
 def _sharing(recipe: Recipe) -> Iterable[Finding]:
     """Why rows will not share their beginnings, although the recipe lets them."""
-    if not recipe.train.share_prefixes or recipe.model.attention != "auto":
-        return
-    reasons = {
-        "lora.dropout is above 0": recipe.lora is not None and recipe.lora.dropout > 0,
-        "train.activation_checkpointing is on": recipe.train.activation_checkpointing,
-    }
-    why = [reason for reason, holds in reasons.items() if holds]
-    if why:
-        message = f"rows will not share the computation of their common beginnings, since {' and '.join(why)}"
+    lets = recipe.train.share_prefixes and recipe.model.attention == "auto"
+    if lets and recipe.lora is not None and recipe.lora.dropout > 0:
+        message = "rows will not share the computation of their common beginnings, since lora.dropout is above 0"
         yield note("recipe.no-sharing", message, place="train.share_prefixes")
 
 
