@@ -74,13 +74,16 @@ class Stager:
     def _once(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         bad = BadRows()
         sink = _Sink(folder)
-        rows = detect.rows(blobs, layout, bad)
-        for chunk in chunks(rows):
-            for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
-                if isinstance(result, DataError):
-                    bad.add(row.origin, BadRowError(result.message, hint=result.hint))
-                else:
-                    sink.append(row, result)
+        try:
+            for chunk in chunks(detect.rows(blobs, layout, bad)):
+                for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
+                    if isinstance(result, DataError):
+                        bad.add(row.origin, BadRowError(result.message, hint=result.hint))
+                    else:
+                        sink.append(row, result)
+        except BaseException:
+            sink.abandon()
+            raise
         return sink.close(bad, layout.format)
 
 
@@ -143,6 +146,11 @@ class _Sink:
         self._cut.append(any(example.cut for example in useful))
         if row.messages is not None:
             self._tasks.write(json.dumps(_task(row), ensure_ascii=False) + "\n")
+
+    def abandon(self) -> None:
+        """Closes the files of a set that will not be whole."""
+        self._tasks.close()
+        self._writer.close()
 
     def close(self, bad: BadRows, layout: str) -> Staged:
         self._tasks.close()
