@@ -21,7 +21,6 @@ help: ## Show these verbs
 
 demo: .venv/ready ## Train a small model on bash commands here, and write the report
 	@lorry run recipes/demo.yaml
-	@printf '\nThe report: '; lorry show last --json | $(PYTHON) -c 'import json, sys; print(json.load(sys.stdin)["folder"] + "/report.html")'
 
 test: .venv/ready-dev ## Run the tests
 	@$(PYTEST) -m 'not slow and not gpu' -n $(WORKERS)
@@ -44,7 +43,7 @@ docs: .venv/ready ## Write docs/reference again
 	@$(PYTHON) docs/generate.py
 
 bench: .venv/ready-dev ## Measure speed, as benchmarks/README.md tells
-	@$(PYTHON) benchmarks/cli.py
+	@for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf .venv build dist .pytest_cache .ruff_cache
