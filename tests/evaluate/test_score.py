@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from lorry.data.prepare import renderer_for
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import InputError
 from lorry.evaluate import folder as evaluation_folder
+from lorry.evaluate.folder import read_json
 from lorry.evaluate.generation import Limits, generate
-from lorry.evaluate.score import evaluate
+from lorry.evaluate.score import Evaluation
 from lorry.track.folder import RunFolder, write_json
 from tiny_adapters import prepared, recipe, save_tiny, tiny
 
@@ -26,6 +28,14 @@ METRICS = ["exact_match", "bash_valid", "dangerous_command"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return tiny(tmp_path_factory.mktemp("score"))
+
+
+def evaluate(loaded, tokenizer, data, recipe, run, progress) -> dict[str, Any]:
+    """The evaluation as the training process makes it, with the model's folder that resolved.json names."""
+    facts = read_json(run.resolved)
+    model_folder = Path(facts["model_folder"]) if "model_folder" in facts else None
+    renderer = renderer_for(recipe, Path(facts.get("base", ".")), tokenizer)
+    return Evaluation(loaded, renderer, data, recipe, model_folder).run(run, progress)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lorry.recipe.schema import Recipe
-from lorry.report.provenance import collect, commit, machine, masked, versions
+from lorry.report.provenance import Origins, collect, commit, machine, masked, versions
 
 
 def recipe() -> Recipe:
@@ -86,12 +86,14 @@ def test_machine_has_a_processor_cores_and_memory():
 
 def test_collected_provenance_is_json_with_all_its_parts(repository: Path):
     made = collect(
-        recipe(),
-        repository,
-        source={"id": "m", "revision": "abc"},
-        data={"files": {"rows.jsonl": "00ff"}},
-        hardware={"gpus": ["T4"]},
-        command=["lorry", "run", "--token=x"],
+        Origins(
+            recipe(),
+            repository,
+            model={"id": "m", "revision": "abc"},
+            data={"files": {"rows.jsonl": "00ff"}},
+            hardware={"gpus": ["T4"]},
+            command=["lorry", "run", "--token=x"],
+        )
     )
     assert json.loads(json.dumps(made)) == made
     assert (made["seed"], made["model"]["revision"], made["hardware"]["gpus"]) == (7, "abc", ["T4"])

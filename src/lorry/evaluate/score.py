@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorry.data.prepare import renderer_for
 from lorry.data.render import Renderer
 from lorry.evaluate import dangerous, scoring
 from lorry.evaluate.any_rows import Rows
-from lorry.evaluate.folder import read_json, write_evaluation
+from lorry.evaluate.folder import write_evaluation
 from lorry.evaluate.generation import Limits
 from lorry.evaluate.hard_rows import hard_rows
 from lorry.evaluate.metrics._base import Metric
@@ -41,16 +40,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 SPLITS = ("eval", "test")
-
-
-def evaluate(
-    loaded: LoadedModel, tokenizer: Tokenizer, prepared: Rows, recipe: Recipe, folder: RunFolder, progress: Progress
-) -> Json:
-    """Scores base model and adapter on the evaluation and test rows, writes `eval/` and gives what scores.json says."""
-    run = read_json(folder.resolved)
-    renderer = renderer_for(recipe, Path(run.get("base", ".")), tokenizer)
-    model_folder = Path(run["model_folder"]) if "model_folder" in run else None
-    return Evaluation(loaded, renderer, prepared, recipe, model_folder).run(folder, progress)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,32 +31,39 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _MASK = "***"
 
 
-def collect(
-    recipe: Recipe,
-    base: Path,
-    *,
-    source: Mapping[str, Any],
-    data: Mapping[str, Any],
-    hardware: Mapping[str, Any],
-    command: Sequence[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Origins:
+    """What an adapter was made of, as far as the run itself must tell it."""
+
+    recipe: Recipe
+    base: Path
+    """The folder of the recipe."""
+    model: Mapping[str, Any]
+    """Where the model came from: id, kind, revision, hash."""
+    data: Mapping[str, Any]
+    """The facts of the prepared rows."""
+    hardware: Mapping[str, Any]
+    """What only the training process sees, such as the GPU's name."""
+    command: Sequence[str]
+    """The command line; secrets in it are masked."""
+
+
+def collect(origins: Origins) -> dict[str, Any]:
     """Everything that somebody needs to know to make this adapter again, or to doubt it.
 
-    `base` is the folder of the recipe, `source` says where the model came from (id, kind, revision, hash), `data` holds
-    the facts of the prepared rows, `hardware` adds what only the training process sees (GPU names), `command` is
-    the command line, whose secrets are masked. Runs `git`; a folder without git gives null.
+    Runs `git`; a folder without git gives null.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": masked(command),
-        "seed": recipe.train.seed,
-        "split_seed": recipe.data.split_seed,
-        "model": dict(source),
-        "data": dict(data),
+        "command": masked(origins.command),
+        "seed": origins.recipe.train.seed,
+        "split_seed": origins.recipe.data.split_seed,
+        "model": dict(origins.model),
+        "data": dict(origins.data),
         "versions": versions(),
-        "hardware": {**machine(), **hardware},
+        "hardware": {**machine(), **origins.hardware},
         "system": {"os": platform.platform(), "python": sys.version.split()[0]},
-        "git": commit(base),
+        "git": commit(origins.base),
     }
 
 

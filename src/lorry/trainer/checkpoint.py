@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from lorry.errors import RunFailedError
 from lorry.trainer.model import LoadedModel
 
-TOKENIZER_FILES = (
+_TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -45,13 +45,28 @@ class State:
     """Of the evaluation at this step, if there was one."""
 
 
-def save(
-    root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer | None, state: State, tokenizer: Path
-) -> Path:
-    """Writes the checkpoint of a step under `root` and returns its folder. One that is there already is kept.
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """What is laid beside the weights, so that whoever loads them renders rows as they were trained."""
 
-    `tokenizer` is the folder that tokenizer files are copied from.
-    """
+    folder: Path
+    """Where the model's tokenizer files are copied from."""
+    template: str | None = None
+    """The chat template that rows were rendered with; None where there is none."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies the files, with the template that was really used."""
+        for name in _TOKENIZER_FILES:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+        if self.template is not None:
+            (folder / "chat_template.jinja").write_text(self.template, encoding="utf-8")
+
+
+def save(
+    root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, state: State, tokenizer: TokenizerFiles
+) -> Path:
+    """Writes the checkpoint of a step under `root` and returns its folder. One that is there already is kept."""
     final = root / f"step-{state.step:06d}"
     if final.exists():
         return final
@@ -59,8 +74,7 @@ def save(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     write_weights(aside, loaded, tokenizer)
-    if optimizer is not None:
-        save_file(_tensors(optimizer), aside / "optimizer.safetensors")
+    save_file(_tensors(optimizer), aside / "optimizer.safetensors")
     (aside / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
     write_manifest(aside)
     aside.rename(final)
@@ -68,13 +82,11 @@ def save(
     return final
 
 
-def write_weights(folder: Path, loaded: LoadedModel, tokenizer: Path) -> None:
+def write_weights(folder: Path, loaded: LoadedModel, tokenizer: TokenizerFiles) -> None:
     """What was trained, in the form that PEFT and Transformers load, with the tokenizer beside it."""
     loaded.model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; lorry writes its own with the report
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, folder / name)
+    tokenizer.copy_to(folder)
 
 
 def deliver(checkpoint: Path, adapter: Path) -> None:

@@ -20,7 +20,7 @@ from lorry.errors import RunFailedError, StoppedError
 from lorry.recipe.schema import Recipe
 from lorry.track.events import EventLog
 from lorry.trainer import checkpoint, hardware
-from lorry.trainer.checkpoint import State
+from lorry.trainer.checkpoint import State, TokenizerFiles
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.limits import limit_reached
 from lorry.trainer.methods._base import Method
@@ -43,7 +43,7 @@ class Training:
     held_back: ExampleSet | None
     """Evaluation rows, scored during training."""
     checkpoints: Path
-    tokenizer: Path
+    tokenizer: TokenizerFiles
     events: EventLog
     should_stop: Callable[[], bool] = field(default=lambda: False)
     clock: Callable[[], float] = field(default=time.monotonic)
@@ -60,8 +60,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Step:
+    """What one optimizer step did."""
+
     loss: float
+    """Mean over the step's trained tokens, in nats."""
+    learning_rate: float
     grad_norm: float
+    """L2 norm of all gradients before clipping."""
     trained_tokens: int
     row_tokens: int
     computed_tokens: int
@@ -94,8 +99,13 @@ class _Loop:
         job.loaded.model.train()
         job.events.append("started", steps=self.total)
         for step in range(1, self.total + 1):
-            self._one(step)
+            began = job.clock()
+            done = self._optimise(step)
+            self.state = State(step, self.state.tokens + done.row_tokens)
             ending = self._ending(step)
+            if ending or step == 1 or step % job.recipe.train.log_every == 0:
+                self._record(done, job.clock() - began)
+            self._must_be_finite(done)
             if step % self.eval_every == 0 or ending:
                 self._evaluate()
             if step % self.save_every == 0 or ending or self._is_best():
@@ -110,26 +120,14 @@ class _Loop:
             raise StoppedError(f"stopped after step {self.state.step}; its checkpoint is kept")
         return Outcome(self.state.step, self.best[1] if self.best else None, seconds)
 
-    def _one(self, step: int) -> None:
-        """Trains one step and writes its record."""
-        began = self.job.clock()
-        rate = learning_rate(step, self.total, self.job.recipe.train)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        done = self._optimise(step)
-        seconds = self.job.clock() - began
-        self.state = State(step, self.state.tokens + done.row_tokens)
-        if not math.isfinite(done.loss):
-            hint = "lower `train.learning_rate`, or set `model.precision: fp32`"
-            raise RunFailedError(f"the loss is not a number at step {step}", hint=hint)
-        if step % self.job.recipe.train.log_every and step not in (1, self.total):
-            return
+    def _record(self, done: _Step, seconds: float) -> None:
+        """Writes the record of the step that was just trained; `seconds` is what it took."""
         device = self.job.loaded.device
         self.job.events.append(
             "step",
-            step=step,
+            step=self.state.step,
             loss=done.loss,
-            learning_rate=rate,
+            learning_rate=done.learning_rate,
             grad_norm=done.grad_norm,
             trained_tokens=done.trained_tokens,
             computed_tokens=done.computed_tokens,
@@ -138,9 +136,17 @@ class _Loop:
             utilisation=hardware.utilisation(device),
         )
 
+    def _must_be_finite(self, done: _Step) -> None:
+        if not math.isfinite(done.loss):
+            hint = "lower `train.learning_rate`, or set `model.precision: fp32`"
+            raise RunFailedError(f"the loss is not a number at step {self.state.step}", hint=hint)
+
     def _optimise(self, step: int) -> _Step:
         """Gradients of all micro-batches of a step, divided by the step's trained tokens, clipped and applied."""
         job = self.job
+        rate = learning_rate(step, self.total, job.recipe.train)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         parts = job.order.micro_batches(step)
         share = job.recipe.train.share_prefixes and job.loaded.forward.shares and not _drops(job.recipe)
         forests = [plant([job.examples[row] for row in rows], share=share) for rows in parts]
@@ -152,6 +158,7 @@ class _Loop:
         norm = self._clip_and_apply()
         return _Step(
             loss=total / trained,
+            learning_rate=rate,
             grad_norm=norm,
             trained_tokens=trained,
             row_tokens=sum(forest.row_tokens for forest in forests),

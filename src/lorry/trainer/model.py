@@ -98,16 +98,15 @@ def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable
         full=is_full and trainable,
     )
     notes = [f"precision {precision.weights}: {precision.why}"]
-    base = _base(recipe, folder, config, precision, device, notes)
+    base = _base(recipe, folder, config, precision, notes)
+    notes += use_liger(base, recipe.train, device)
     set_seed(recipe.train.seed)
     model = _with_adapter(recipe, base, adapter, trainable, notes)
     forward = _forward(recipe, base, device, notes)
     return LoadedModel(model, device, precision, forward, model is not base, notes)
 
 
-def _base(
-    recipe: Recipe, folder: Path, config: Any, precision: Precision, device: torch.device, notes: list[str]
-) -> PreTrainedModel:
+def _base(recipe: Recipe, folder: Path, config: Any, precision: Precision, notes: list[str]) -> PreTrainedModel:
     settings = recipe.model
     try:
         base = AutoModelForCausalLM.from_pretrained(
@@ -116,12 +115,11 @@ def _base(
             quantization_config=_quantization(settings, config, precision, notes),
             attn_implementation=_attention(settings, config),
             trust_remote_code=settings.trust_remote_code is not None,
-            device_map={"": device},
+            device_map={"": hardware.device()},
         )
     except (ValueError, KeyError, OSError, ImportError) as error:
         hint = "`lorry check` tells what the folder lacks"
         raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
-    notes += use_liger(base, recipe.train, device)
     for module in base.modules():
         # On processors bitsandbytes repacks 4-bit weights in place when a model first answers, and no longer trains then.
         if hasattr(module, "support_avx512bf16_for_cpu"):

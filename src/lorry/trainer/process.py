@@ -10,7 +10,8 @@ import json
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,16 +19,17 @@ from typing import Any, cast
 import torch
 
 from lorry.data.packing import pack
-from lorry.data.prepare import Prepared
+from lorry.data.prepare import Prepared, renderer_for, templated
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import LorryError, RunFailedError, StoppedError
-from lorry.evaluate.score import evaluate
+from lorry.evaluate.score import Evaluation
 from lorry.plugins import make
 from lorry.recipe.schema import Recipe
 from lorry.report import provenance
 from lorry.track.events import EventLog
 from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint, hardware, smoke
+from lorry.trainer.checkpoint import TokenizerFiles
 from lorry.trainer.loop import Outcome, Training, train
 from lorry.trainer.methods._base import Method
 from lorry.trainer.model import LoadedModel, load
@@ -118,6 +120,11 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: EventLog) -> None:
 
 
 def _train(job: Job, loaded: LoadedModel, events: EventLog) -> Outcome:
+    with _signals_noted() as should_stop:
+        return train(_training(job, loaded, events, should_stop))
+
+
+def _training(job: Job, loaded: LoadedModel, events: EventLog, should_stop: Callable[[], bool]) -> Training:
     training = Training(
         recipe=job.recipe,
         loaded=loaded,
@@ -126,15 +133,20 @@ def _train(job: Job, loaded: LoadedModel, events: EventLog) -> Outcome:
         examples=job.prepared.train,
         held_back=job.prepared.eval,
         checkpoints=job.folder.checkpoints,
-        tokenizer=job.model_folder,
+        tokenizer=_tokenizer_files(job),
         events=events,
-        should_stop=_stop_on_signals(),
+        should_stop=should_stop,
     )
     if not training.loaded.forward.shares or (job.recipe.lora and job.recipe.lora.dropout > 0):
         events.append(
             "note", message="shared beginnings are computed for each row (see the notes above, or adapter dropout)"
         )
-    return train(training)
+    return training
+
+
+def _tokenizer_files(job: Job) -> TokenizerFiles:
+    tokenizer = templated(Tokenizer.open(job.model_folder), job.recipe.data, job.base)
+    return TokenizerFiles(job.model_folder, tokenizer.template().text if tokenizer.has_template else None)
 
 
 def _order(job: Job) -> Order:
@@ -144,12 +156,19 @@ def _order(job: Job) -> Order:
     return plan_order(lengths, settings, bins)
 
 
-def _stop_on_signals() -> Callable[[], bool]:
-    """True once SIGTERM or SIGINT has come: the running step ends, and its checkpoint is written."""
+@contextmanager
+def _signals_noted() -> Generator[Callable[[], bool]]:
+    """Within, SIGTERM and SIGINT are only noted: the running step ends, and its checkpoint is written."""
     came: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: came.append(got))
-    return lambda: bool(came)
+    before = {
+        number: signal.signal(number, lambda got, _frame: came.append(got))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _deliver(job: Job, outcome: Outcome, events: EventLog) -> int:
@@ -173,17 +192,21 @@ def _score(job: Job, loaded: LoadedModel, events: EventLog) -> None:
     def progress(part: str, done: int, total: int) -> None:
         events.append("scoring", part=part, done=done, total=total)
 
+    renderer = renderer_for(job.recipe, job.base, Tokenizer.open(job.model_folder))
+    evaluation = Evaluation(loaded, renderer, job.prepared, job.recipe, job.model_folder)
     with loaded.answering():
-        scores = evaluate(loaded, Tokenizer.open(job.model_folder), job.prepared, job.recipe, job.folder, progress)
+        scores = evaluation.run(job.folder, progress)
     events.append("scored", scores=scores["splits"])
 
 
 def _provenance(job: Job, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
     return provenance.collect(
-        job.recipe,
-        job.base,
-        source={**job.facts["source"], "frozen_sha256": frozen},
-        data=job.prepared.facts.as_json(),
-        hardware=hardware.describe(loaded.device),
-        command=job.facts["command"],
+        provenance.Origins(
+            recipe=job.recipe,
+            base=job.base,
+            model={**job.facts["source"], "frozen_sha256": frozen},
+            data=job.prepared.facts.as_json(),
+            hardware=hardware.describe(loaded.device),
+            command=job.facts["command"],
+        )
     )
