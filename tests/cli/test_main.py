@@ -150,3 +150,20 @@ def test_full_disk_behind_stdout_is_an_error_with_a_hint():
     assert done.returncode == 2
     assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_env_file_gives_tokens_that_the_environment_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "from-the-environment")
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    monkeypatch.delenv("WANDB_API_KEY")
+    (tmp_path / ".env").write_text("HF_TOKEN=from-the-file\nWANDB_API_KEY=key\n", encoding="utf-8")
+    assert run(["--help"]) == 0
+    assert (os.environ["HF_TOKEN"], os.environ["WANDB_API_KEY"]) == ("from-the-environment", "key")
+
+
+def test_binary_env_file_is_an_error_with_a_hint(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"HF_TOKEN=\xff\xfe\x00")
+    assert run(["ps"]) == 2
+    assert "hint: " in capsys.readouterr().err
