@@ -12,6 +12,7 @@ PYTHON = .venv/bin/python
 INSTALL = $(PYTHON) -m pip install --quiet --constraint constraints.txt
 # What tests run on; each worker computes on one core of its own.
 WORKERS ?= 2
+BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
 .PHONY: help demo test test-slow test-gpu lint types docs bench clean
@@ -43,7 +44,9 @@ docs: .venv/ready ## Write docs/reference again
 	@$(PYTHON) docs/generate.py
 
 bench: .venv/ready-dev ## Measure speed, as benchmarks/README.md tells
-	@for script in benchmarks/*.py; do echo "$$script"; $(PYTHON) "$$script"; done
+	@$(PYTHON) benchmarks/against_trl.py $(BENCH_ROWS)
+	@$(PYTHON) benchmarks/data.py
+	@$(PYTHON) benchmarks/cli.py
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf .venv build dist .pytest_cache .ruff_cache
