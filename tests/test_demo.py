@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_runs import events_of
 
 import lorry
 from lorry.recipe.load import load
+from tiny_runs import events_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 DEMO = Path(__file__).parents[1] / "recipes" / "demo.yaml"

@@ -148,3 +148,14 @@ def test_smoke_run_checks_its_checkpoint_and_memory(tmp_path):
     checks = {event.data["check"]: event.data["passed"] for event in events_of(run, "smoke")}
     assert checks == {"checkpoint loads": True, "memory as expected": True}
     assert len(losses(run)) == 10
+
+
+def test_fp16_trains_with_a_scaled_loss_near_the_losses_of_fp32(tmp_path):
+    settings = {"steps": 12, "learning_rate": 0.03}
+    found = {}
+    for precision in ("fp16", "fp32"):
+        values = recipe(tmp_path, train=settings)
+        values["model"]["precision"] = precision
+        found[precision] = losses(train_here(values))
+    assert found["fp16"][-1] < found["fp16"][0]
+    assert found["fp16"] == pytest.approx(found["fp32"], rel=0.02)
