@@ -159,3 +159,16 @@ def test_fp16_trains_with_a_scaled_loss_near_the_losses_of_fp32(tmp_path):
         found[precision] = losses(train_here(values))
     assert found["fp16"][-1] < found["fp16"][0]
     assert found["fp16"] == pytest.approx(found["fp32"], rel=0.02)
+
+
+def test_adapter_names_its_base_model_as_the_recipe_does(tmp_path):
+    run = train_here(recipe(tmp_path))
+    settings = json.loads((run.adapter / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(tmp_path / "model")
+
+
+def test_adapter_brings_the_template_that_its_rows_were_rendered_with(tmp_path):
+    run = train_here(recipe(tmp_path, data={"chat_template": "chatml"}))
+    own, delivered = (folder / "chat_template.jinja" for folder in (tmp_path / "model", run.adapter))
+    assert delivered.read_text() != own.read_text()
+    assert "<|im_start|>" in delivered.read_text()

@@ -170,6 +170,9 @@ def _with_adapter(
     else:
         model = get_peft_model(cast("Any", base), lora_config(recipe.lora))
     lora_linear.speed_up(model)
+    for settings in model.peft_config.values():
+        # The folder that the model was loaded from may be lorry's cache, which means nothing on another machine.
+        settings.base_model_name_or_path, settings.revision = recipe.model.id, recipe.model.revision
     return model.train(trainable)
 
 
