@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ import lorry
 from lorry.errors import InputError, RunFailedError
 from lorry.recipe.load import from_dict
 from lorry.track.store import Store
-from tiny_runs import recipe
+from lorry.trainer import launch
+from tiny_runs import begin, recipe
 
 
 def write_recipe(folder: Path, **sections) -> Path:
@@ -100,7 +102,7 @@ def test_interrupt_saves_the_step_at_hand_and_ends_with_130(tmp_path):
     path = write_recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000})
     running = subprocess.Popen(command("run", str(path)), stderr=subprocess.PIPE, text=True)
     try:
-        events = _wait_for_step(tmp_path / "lorry-home" / "runs")
+        events = _wait_for(tmp_path / "lorry-home" / "runs", "step")
         running.send_signal(signal.SIGINT)
         told = running.communicate(timeout=120)[1]
     finally:
@@ -111,12 +113,64 @@ def test_interrupt_saves_the_step_at_hand_and_ends_with_130(tmp_path):
     assert Store.open().find("last").status == "stopped"
 
 
-def _wait_for_step(runs: Path) -> Path:
-    """The events file of the one run there, once it has recorded a step."""
+def test_interrupt_before_training_is_told_as_a_stop(tmp_path):
+    running = subprocess.Popen(command("run", str(write_recipe(tmp_path))), stderr=subprocess.PIPE, text=True)
+    try:
+        events = _wait_for(tmp_path / "lorry-home" / "runs", "data")
+        time.sleep(0.5)  # the training process imports torch by now
+        running.send_signal(signal.SIGINT)
+        told = running.communicate(timeout=120)[1]
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert "error: stopped" in told
+    assert json.loads((events.parent / "summary.json").read_text(encoding="utf-8"))["status"] == "stopped"
+
+
+def test_run_whose_terminal_was_closed_is_settled_by_the_training_process(tmp_path):
+    running = subprocess.Popen(command("run", str(write_recipe(tmp_path))), stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(tmp_path / "lorry-home" / "runs", "data")
+        time.sleep(0.5)
+    finally:
+        running.kill()
+        running.wait()
+    folder = Store.open().find("last").folder
+    _wait_until((folder / "report.html").exists)
+    row = Store.open().find("last")
+    assert (row.status, row.step, row.steps) == ("finished", 4, 4)
+
+
+def test_process_that_dies_without_a_word_has_its_end_written_for_it(tmp_path):
+    run = begin(recipe(tmp_path, train={"steps": 100_000}))
+    process = launch.start(run.folder)
+    ending = launch.watch(run.folder, process, lambda event: process.kill() if event.kind == "step" else None)
+    assert (ending.kind, ending.data["exit_code"]) == ("failed", 1)
+    assert "killed" in ending.data["error"]
+    assert list(run.events())[-1] == ending
+
+
+def test_run_whose_process_ended_before_training_began_is_interrupted(tmp_path):
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from tiny_runs import *; begin(recipe(Path(sys.argv[2])))"
+    words = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True, timeout=120)
+    assert Store.open().find("last").status == "interrupted"
+
+
+def _wait_for(runs: Path, kind: str) -> Path:
+    """The events file of the one run there, once it has an event of this kind."""
+    found: list[Path] = []
+
+    def has_come() -> bool:
+        found[:] = [one for one in runs.glob("*/events.jsonl") if f'"kind": "{kind}"' in one.read_text("utf-8")]
+        return bool(found)
+
+    _wait_until(has_come)
+    return found[0]
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
     until = time.monotonic() + 180
-    while time.monotonic() < until:
-        for events in runs.glob("*/events.jsonl"):
-            if '"kind": "step"' in events.read_text(encoding="utf-8"):
-                return events
+    while not holds():
+        assert time.monotonic() < until, "it did not come to be"
         time.sleep(0.2)
-    raise AssertionError("no step was taken")

@@ -7,6 +7,7 @@ adapter.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import InputError, LorryError, MissingExtraError, RefusedError, RunFailedError, StoppedError
+from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan.check import check
 from lorry.plan.findings import Finding, exit_code
 from lorry.plan.subject import Subject
@@ -27,10 +28,11 @@ from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
 from lorry.report import write as report
-from lorry.track.events import Event, EventLog
+from lorry.track.events import Event, EventLog, read
 from lorry.track.folder import RunFolder, home, write_json, write_text
 from lorry.track.process import started
 from lorry.track.run import Run
+from lorry.track.state import state
 from lorry.track.store import Store
 from lorry.trainer import launch
 from lorry.trainer.source import Source, locate
@@ -71,10 +73,18 @@ def carry_out(wish: Wish, watch: Watcher) -> Run:
     run = _begin(wish, subject, source)
     _say_first(run, wish, subject, findings)
     try:
-        _train(run, watch)
+        ending = _train(run, watch)
     finally:
-        report.write(run.folder)
+        settle(run.folder)
+    _raise_unless_finished(run, ending)
     return run
+
+
+def settle(folder: RunFolder) -> None:
+    """Writes down what the events say: the run's row in the store, and its report. Doing it again changes nothing."""
+    now = state(read(folder.events))
+    Store.open().update(folder.id, status=now.status, step=now.step, steps=now.steps, loss=now.loss)
+    report.write(folder)
 
 
 def require_extra(extra: str) -> None:
@@ -120,6 +130,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
     store = Store.open()
     method = str(recipe.method["name"])
     store.add(folder.id, name=name, folder=folder.path, model=recipe.model.id, method=method, created_at=time.time())
+    store.update(folder.id, pid=os.getpid(), pid_started=started(os.getpid()))
     return Run(folder)
 
 
@@ -157,8 +168,8 @@ def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) 
     )
 
 
-def _train(run: Run, watch: Watcher) -> None:
-    """Runs the training process to its end, keeping the store up to date; raises what ended it, if not well."""
+def _train(run: Run, watch: Watcher) -> Event:
+    """Runs the training process to its end, keeping the store up to date; returns the event that ended it."""
     store = Store.open()
     process = launch.start(run.folder)
     store.update(run.id, status="running", pid=process.pid, pid_started=started(process.pid))
@@ -170,12 +181,10 @@ def _train(run: Run, watch: Watcher) -> None:
             store.update(run.id, step=event.step, loss=event.data["loss"])
         watch(event)
 
-    try:
-        ending = launch.watch(run.folder, process, note_and_show)
-    except LorryError:
-        store.update(run.id, status="failed")
-        raise
-    store.update(run.id, status=ending.kind)
+    return launch.watch(run.folder, process, note_and_show)
+
+
+def _raise_unless_finished(run: Run, ending: Event) -> None:
     if ending.kind == "stopped":
         raise StoppedError(ending.data["reason"], hint=f"`lorry show {run.id}` tells what there is")
     if ending.kind == "failed":

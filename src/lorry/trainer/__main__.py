@@ -14,6 +14,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 if __name__ == "__main__":
+    from lorry.job import settle
+    from lorry.track.folder import RunFolder
     from lorry.trainer.process import work
 
-    sys.exit(work(Path(sys.argv[1])))
+    code = work(Path(sys.argv[1]))
+    # Whoever started this process may be gone by now: a closed terminal does not end a run.
+    settle(RunFolder(Path(sys.argv[1])))
+    sys.exit(code)

@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from lorry.errors import RunFailedError
-from lorry.track.events import ENDINGS, Event, follow
+from lorry.track.events import ENDINGS, Event, EventLog, follow
 from lorry.track.folder import RunFolder
 
 Watcher = Callable[[Event], None]
@@ -36,20 +37,21 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher) ->
     """Gives every event of a running process to `show` until it ends; returns the event that ended the run.
 
     An interrupt from the keyboard is passed on: the process writes a checkpoint of the step at hand and ends; a second one
-    ends it at once. Raises RunFailedError when it ends without a word.
+    ends it at once. A process that ends without a word gets the event that it could not write.
     """
     seen = _Seen(show)
-    signals = [signal.SIGTERM, signal.SIGKILL]
+    sent: list[signal.Signals] = []
     while True:
         try:
             for event in follow(folder.events, ended=lambda: process.poll() is not None, after=seen.number):
                 seen.take(event)
             break
         except KeyboardInterrupt:
-            process.send_signal(signals.pop(0) if signals else signal.SIGKILL)
-    if seen.ending is not None:
-        return seen.ending
-    raise RunFailedError(_last_words(process.wait()), hint=f"see {folder.logs / 'trainer.log'}")
+            sent.append(signal.SIGKILL if sent else signal.SIGTERM)
+            process.send_signal(sent[-1])
+    if seen.ending is None:
+        seen.take(_write_ending(folder, process.wait(), sent))
+    return cast("Event", seen.ending)
 
 
 class _Seen:
@@ -65,6 +67,16 @@ class _Seen:
         if event.kind in ENDINGS:
             self.ending = event
         self._show(event)
+
+
+def _write_ending(folder: RunFolder, code: int, sent: Sequence[signal.Signals]) -> Event:
+    """Says in the events of a process that is gone how it ended; `sent` are the signals that the person caused."""
+    events = EventLog(folder.events)
+    if -code in sent:
+        kept = "; the checkpoints are kept" if any(folder.checkpoints.glob("step-*")) else ""
+        return events.append("stopped", reason=f"stopped at once{kept}")
+    hint = f"see {folder.logs / 'trainer.log'}"
+    return events.append("failed", error=_last_words(code), hint=hint, exit_code=RunFailedError.exit_code)
 
 
 def _last_words(code: int) -> str:

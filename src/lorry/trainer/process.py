@@ -67,10 +67,14 @@ def work(path: Path) -> int:
     events = EventLog(RunFolder(path).events)
     began = time.monotonic()
     try:
-        _train_and_score(Job.open(path), events)
+        with _signals_interrupting():
+            _train_and_score(Job.open(path), events)
     except StoppedError as error:
         events.append("stopped", reason=error.message)
         return error.exit_code
+    except KeyboardInterrupt:
+        events.append("stopped", reason=_where_stopped(RunFolder(path)))
+        return StoppedError.exit_code
     except LorryError as error:
         events.append("failed", error=str(error), hint=error.hint, exit_code=error.exit_code)
         return error.exit_code
@@ -154,6 +158,25 @@ def _order(job: Job) -> Order:
     settings = job.recipe.train
     bins = pack(lengths, job.recipe.data.max_length, seed=settings.seed) if job.recipe.data.packing else None
     return plan_order(lengths, settings, bins)
+
+
+def _where_stopped(folder: RunFolder) -> str:
+    if folder.adapter.is_dir():
+        return "stopped before all scores were made; the adapter is delivered"
+    if any(folder.checkpoints.glob("step-*")):
+        return "stopped before the adapter was delivered; the checkpoints are kept"
+    return "stopped before training began"
+
+
+@contextmanager
+def _signals_interrupting() -> Generator[None]:
+    """Within, SIGTERM interrupts as Ctrl-C does: whatever is being done ends, and the events say that it was stopped."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

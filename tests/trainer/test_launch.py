@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import signal
+
+from lorry.trainer import launch
+from tiny_runs import begin, recipe
+
+
+def ended_at(kind: str, tmp_path, **sections):
+    """A run whose training process gets SIGTERM when it says `kind`, and the event that ended it."""
+    run = begin(recipe(tmp_path, **sections))
+    process = launch.start(run.folder)
+    ending = launch.watch(
+        run.folder, process, lambda event: process.send_signal(signal.SIGTERM) if event.kind == kind else None
+    )
+    return run, ending, process.returncode
+
+
+def test_signal_while_scoring_stops_and_keeps_the_adapter(tmp_path):
+    slow = {"rows": 20, "max_new_tokens": 200, "batch_size": 1}
+    run, ending, code = ended_at("delivered", tmp_path, data={"eval_split": 12}, evaluate=slow)
+    assert (ending.kind, code) == ("stopped", 130)
+    assert "delivered" in ending.data["reason"]
+    assert (run.adapter / "adapter_model.safetensors").exists()
