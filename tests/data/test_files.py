@@ -290,3 +290,8 @@ def test_file_without_permission_is_refused(tmp_path: Path):
     name = written(tmp_path, "a.jsonl", "{}")
     (tmp_path / name).chmod(0)
     assert "cannot be opened" in refused(tmp_path, name).message
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "rows/**.jsonl", "~nobody-of-that-name/*.jsonl"])
+def test_name_that_no_file_has_is_refused(tmp_path: Path, name: str):
+    refused(tmp_path, name)

@@ -397,9 +397,24 @@ def test_missing_or_broken_template_file_is_refused(tmp_path: Path, tokenizer: T
     assert "cannot be compiled" in refused(tmp_path, tokenizer, chat_template="bad.jinja").message
 
 
-def test_template_argument_that_lorry_sets_is_refused(tmp_path: Path, tokenizer: Tokenizer):
+@pytest.mark.parametrize("template", ["", "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"])
+def test_template_that_leaves_the_answer_out_is_refused(tmp_path: Path, tokenizer: Tokenizer, template: str):
     write(tmp_path, "train.jsonl", chats(2))
-    assert refused(tmp_path, tokenizer, template_args={"messages": []}).place == "data.template_args"
+    (tmp_path / "own.jinja").write_text(template)
+    error = refused(tmp_path, tokenizer, chat_template="own.jinja")
+    assert "train.jsonl:1: the chat template does not write the answer" in str(error)
+
+
+@pytest.mark.parametrize("name", ["afile", "afile/below"])
+def test_home_that_is_a_file_is_refused_with_a_hint(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    write(tmp_path, "train.jsonl", chats(2))
+    (tmp_path / "afile").write_text("")
+    monkeypatch.setenv("LORRY_HOME", str(tmp_path / name))
+    with pytest.raises(InputError, match="cannot be written: Not a directory") as caught:
+        prepare(recipe(), tmp_path, tokenizer)
+    assert "LORRY_HOME" in caught.value.hint
 
 
 def test_template_arguments_reach_every_row(tmp_path: Path):

@@ -91,3 +91,9 @@ def test_parent_may_be_a_python_recipe(tmp_path: Path):
     (tmp_path / "base.py").write_text("config = {'model_name': 'a/b', 'train_file': 'x.jsonl', 'max_steps': 4}")
     (tmp_path / "child.yaml").write_text("extends: base.py\ntrain: {steps: 5}")
     assert load(tmp_path / "child.yaml").recipe.train.steps == 5
+
+
+def test_parent_whose_name_no_file_can_have_is_refused_briefly(tmp_path: Path):
+    with pytest.raises(RecipeError, match="there is no file") as caught:
+        extended(tmp_path, "", f"extends: {'a' * 5000}")
+    assert len(str(caught.value)) < 600

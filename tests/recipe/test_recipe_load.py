@@ -252,3 +252,11 @@ def test_loading_a_recipe_imports_nothing_heavy(tmp_path: Path):
     code += "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "documents", "add_generation_prompt"])
+def test_template_argument_that_lorry_gives_is_refused_where_it_stands(tmp_path: Path, name: str):
+    text = f"model: {{id: owner/model}}\ndata:\n  train: rows.jsonl\n  template_args: {{{name}: 1}}\n"
+    error = refused(tmp_path, text)
+    assert error.place.endswith("recipe.yaml:4: data.template_args")
+    assert f"`{name}` is given by lorry" in error.message

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lorry.errors import RecipeError
 from lorry.recipe.load import load
 from lorry.recipe.schema import Recipe
 
@@ -73,6 +74,14 @@ def test_path_in_a_flag_starts_from_the_current_folder(tmp_path: Path, monkeypat
     assert recipe.data.train == str(tmp_path / "here" / "y.jsonl")
 
 
-@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-that-name/x"])
-def test_path_that_no_system_has_is_carried_along_for_the_data_room_to_refuse(tmp_path: Path, name: str):
-    assert name in str(recipe_with(tmp_path, f"model: {{id: a/b}}\ndata: {{train: '{name}'}}").data.train)
+def test_home_of_nobody_is_carried_along_for_the_data_room_to_refuse(tmp_path: Path):
+    named = "~nobody-of-that-name/x"
+    assert named in str(recipe_with(tmp_path, f"model: {{id: a/b}}\ndata: {{train: '{named}'}}").data.train)
+
+
+@pytest.mark.parametrize("setting", ["model.id", "model.adapter", "data.train", "data.eval", "data.chat_template"])
+@pytest.mark.parametrize("name", ["a" * 256, "é" * 128, "a/" * 2048], ids=["letters", "bytes", "path"])
+def test_name_that_no_file_can_have_is_refused_where_it_stands(tmp_path: Path, setting: str, name: str):
+    with pytest.raises(RecipeError, match="longer than any file's name") as caught:
+        recipe_with(tmp_path, "model: {id: a/b}\ndata: {train: x}", f"{setting}={name}")
+    assert caught.value.place == f"-o: {setting}"

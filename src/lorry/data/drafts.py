@@ -95,7 +95,11 @@ class Drafter:
             # Templates that look at the first message cannot show what stands before it.
             return None
         if index == len(messages) - 1:
-            return self._last_span(row, before, whole)
+            span = self._last_span(row, before, whole)
+            if span[0] == span[1] and str(messages[index]["content"]).strip():
+                hint = "set `data.chat_template` to a template that writes it, or to `chatml`"
+                raise DataError("the chat template does not write the answer", hint=hint)
+            return span
         if not whole.startswith(before):
             return None
         through = self.text(messages[: index + 1], row.tools)

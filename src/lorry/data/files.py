@@ -10,6 +10,8 @@ from lorry.data.bad_rows import BadRows
 from lorry.data.readers import csv_file, json_file, jsonl, parquet, text
 from lorry.data.readers.blob import Blob, Rows
 from lorry.errors import DataError
+from lorry.recipe.layer import show
+from lorry.recipe.paths import from_home
 
 READERS: dict[str, Callable[[Blob, BadRows], Rows]] = {
     ".jsonl": jsonl.read,
@@ -40,7 +42,15 @@ def _found(name: str, base: Path) -> list[Blob]:
         from lorry.data.readers import hub
 
         return hub.find(name, tuple(READERS))
-    path = base / Path(name).expanduser()
+    try:
+        return _found_here(name, base)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}: {show(error.filename, 200)}"
+        raise DataError(message, place=show(name, 200), hint="name files that you may read") from error
+
+
+def _found_here(name: str, base: Path) -> list[Blob]:
+    path = base / from_home(name)
     if path.is_dir():
         return _folder(path, base)
     if any(sign in name for sign in "*?[") and not path.exists():
@@ -65,10 +75,14 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 
 def _matching(name: str, base: Path) -> list[Blob]:
-    pattern = Path(name).expanduser()
+    pattern = from_home(name)
     root = Path(pattern.anchor) if pattern.is_absolute() else base
     relative = pattern.relative_to(pattern.anchor) if pattern.is_absolute() else pattern
-    files = sorted(file for file in root.glob(str(relative)) if file.is_file())
+    try:
+        files = sorted(file for file in root.glob(str(relative)) if file.is_file())
+    except ValueError as error:
+        hint = "`**` stands between slashes: `rows/**/*.jsonl`"
+        raise DataError(f"no pattern for files: {error}", place=name, hint=hint) from error
     if not files:
         raise DataError("no file matches", place=name, hint=f"looked in {root}")
     return [_known(Blob.local(file, _shown(file, base))) for file in files]

@@ -29,6 +29,7 @@ from lorry.data.template import plain
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError, InputError
 from lorry.plugins import make
+from lorry.recipe.paths import from_home
 from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
@@ -36,9 +37,12 @@ from lorry.trainer.methods._base import Method
 _VERSION = 1
 """Raised whenever the same files and settings would give other sets than before."""
 
-_TAKEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
-
 SPLITS = ("train", "eval", "test")
+
+_NO_FOLDER = frozenset(
+    getattr(errno, name) for name in ("EACCES", "EEXIST", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "EPERM", "EROFS")
+)
+"""Errors by which a system says that nothing can be written there."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,6 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
 def renderer_for(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Renderer:
     """How rows are rendered, in training and in generation alike; its `tokenizer` has the recipe's template."""
     data = recipe.data
-    taken = sorted(_TAKEN & set(data.template_args))
-    if taken:
-        hint = "give another name to the template's own variable"
-        raise DataError(f"`{taken[0]}` is set by lorry", place="data.template_args", hint=hint)
     return Renderer(templated(tokenizer, data, base), data.max_length, plain(data.template_args))
 
 
@@ -134,7 +134,7 @@ def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer
         return tokenizer
     if data.chat_template == "chatml":
         return tokenizer.with_template("chatml")
-    path = base / Path(data.chat_template).expanduser()
+    path = base / from_home(data.chat_template)
     if not path.is_file():
         hint = "give a Jinja file, relative to the recipe, or `chatml`"
         raise DataError("no such chat template", place=data.chat_template, hint=hint)
@@ -191,7 +191,7 @@ def _said(error: OSError, folder: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = f"free some space, or set LORRY_HOME to a larger disk; `{cache()}` may be deleted"
         return InputError("the disk is full", place=str(folder.parent), hint=hint)
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in _NO_FOLDER:
         hint = "set LORRY_HOME to a folder that you may write to"
         return InputError(f"rendered rows cannot be written: {error.strerror}", place=str(folder.parent), hint=hint)
     return error

@@ -17,7 +17,7 @@ from lorry import plugins
 from lorry.errors import InputError, RecipeError
 from lorry.recipe.layer import PLUGIN_KEYS, Keys, Layer, get, home_of, merge, put, show
 from lorry.recipe.overrides import parse_overrides
-from lorry.recipe.paths import make_absolute
+from lorry.recipe.paths import exists, make_absolute
 from lorry.recipe.problems import Problem, explain, refuse, where
 from lorry.recipe.schema import Recipe
 from lorry.recipe.yaml_file import parse, read_text
@@ -73,13 +73,13 @@ def _with_parents(path: Path, text: str, children: tuple[Path, ...]) -> Layer:
     if not isinstance(parent, str) or not parent:
         raise RecipeError(f"must be the path of a recipe, and is {show(parent)}", place=place)
     file = path.parent / Path(parent)
+    if not exists(file) or not file.is_file():
+        hint = "the path is relative to the recipe that extends"
+        raise RecipeError(f"there is no file `{show(home_of(file), 200)}`", place=place, hint=hint)
     chain = (*children, path.resolve())
     if file.resolve() in chain:
         circle = " → ".join(link.name for link in (*chain, file.resolve()))
         raise RecipeError(f"recipes extend each other in a circle: {circle}", place=place, hint="remove one `extends`")
-    if not file.is_file():
-        hint = "the path is relative to the recipe that extends"
-        raise RecipeError(f"there is no file `{home_of(file)}`", place=place, hint=hint)
     return _lay_over(_with_parents(file, read_text(file), chain), layer)
 
 

@@ -31,6 +31,22 @@ def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
         _change(values, keys, lambda value: whole(value) if _is_local(value, bases) else value)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; False for a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or one that the platform does not allow
+        return False
+
+
+def from_home(value: str) -> Path:
+    """The path, with `~` as the home folder it stands for; as it is where there is no such home."""
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # no home, or no such person
+        return Path(value)
+
+
 def _change(values: dict[str, Any], keys: Keys, change: Callable[[Any], Any]) -> None:
     old = get(values, keys)
     if old is not None:
@@ -41,9 +57,9 @@ def _whole(value: Any, bases: Sequence[Path]) -> Any:
     value = str(value) if isinstance(value, Path) else value
     if not isinstance(value, str) or not value or _ELSEWHERE.match(value):
         return value
-    path = _from_home(value)
+    path = from_home(value)
     candidates = [base / path for base in bases]
-    chosen = next((candidate for candidate in candidates if _exists(candidate)), candidates[-1])
+    chosen = next((candidate for candidate in candidates if exists(candidate)), candidates[-1])
     return os.path.normpath(chosen.absolute())
 
 
@@ -55,19 +71,5 @@ def _is_local(model: Any, bases: Sequence[Path]) -> bool:
     return looks or any(_is_folder(base / model) for base in bases)
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name too long, or one that the platform does not allow
-        return False
-
-
 def _is_folder(path: Path) -> bool:
-    return _exists(path) and path.is_dir()
-
-
-def _from_home(value: str) -> Path:
-    try:
-        return Path(value).expanduser()
-    except RuntimeError:  # no home, or no such person
-        return Path(value)
+    return exists(path) and path.is_dir()

