@@ -60,3 +60,7 @@ def test_a_million_rows_are_packed_in_seconds():
     started = time.process_time()
     pack(sizes, 1024)
     assert time.process_time() - started < 10
+
+
+def test_capacity_far_above_all_rows_costs_no_memory():
+    assert pack([3, 4], 10**11) in ([[0, 1]], [[1, 0]])

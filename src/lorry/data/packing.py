@@ -23,6 +23,8 @@ def pack(
     sizes = np.asarray(lengths, dtype=np.int64)
     if len(sizes) and int(sizes.max()) > capacity:
         raise ValueError(f"a row of {int(sizes.max())} tokens does not fit into {capacity}")
+    # Memory grows with the capacity, and no sequence can hold more than all rows.
+    capacity = min(capacity, int(sizes.sum()))
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(sizes))
     groups: list[list[int]] = []
