@@ -83,6 +83,9 @@ def test_debug_does_not_stay_on_for_the_next_command_line(capsys: pytest.Capture
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "`pip install 'lorry[train]'`"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, "error: No space left on device: /x/y"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "hint: check who owns it"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999), 2, f"too long: {'x' * 199}…\n"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), 2, "hint: a part of this path is a file"),
+        (RuntimeError("Could not determine home directory."), 2, "write the path whole"),
     ],
 )
 def test_known_errors_keep_their_exit_code(error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str]):
@@ -112,6 +115,28 @@ def test_fault_with_no_place_to_write_is_still_said(lorry_home: Path, capsys: py
     lorry_home.write_text("a file where the folder should be")
     assert faults.say(KeyError("oops"), debug=False) == 1
     assert "hint: the same command with `--debug`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("home", ["afile", "afile/below", "/proc/lorry", "x" * 300, "~nobody-of-that-name/lorry"])
+def test_home_that_cannot_be_one_is_no_fault(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("")
+    monkeypatch.setenv("LORRY_HOME", home)
+    assert run(["ps"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "LORRY_HOME" in said.partition("\n\nhint: ")[2]
+
+
+def test_fault_is_said_even_where_home_stands_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LORRY_HOME", "~nobody-of-that-name/lorry")
+    assert faults.say(KeyError("oops"), debug=False) == 1
+    assert faults.say(OSError(errno.ENOSPC, "No space left on device", "/x"), debug=False) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_reader_who_leaves_early_is_no_error(tmp_path: Path):

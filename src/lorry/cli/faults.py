@@ -24,6 +24,8 @@ _DISK_HINTS = {
     errno.EROFS: "set LORRY_HOME to a folder that can be written to",
     errno.EACCES: "check who owns it, or set LORRY_HOME to a folder of your own",
     errno.EPERM: "check who owns it, or set LORRY_HOME to a folder of your own",
+    errno.ENAMETOOLONG: "name a file or folder whose name is shorter",
+    errno.ENOTDIR: "a part of this path is a file: name a folder",
 }
 """What a person can do about the disk; other errors of the system are faults of lorry's."""
 
@@ -70,10 +72,32 @@ def _understood(error: Exception) -> LorryError | None:
         return _usage(error)
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _TRAINING_PACKAGES:
         return MissingExtraError(f"`{error.name}` is not installed", hint="install it: `pip install 'lorry[train]'`")
-    if isinstance(error, OSError) and error.errno in _DISK_HINTS:
-        place = f": {error.filename}" if error.filename else ""
-        return InputError(f"{error.strerror}{place}", hint=_DISK_HINTS[error.errno])
-    return None
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        hint = "`~` needs HOME, and `~name` a person who exists: write the path whole, also in LORRY_HOME"
+        return InputError("a path begins with a home folder that cannot be found", hint=hint)
+    return _of_system(error) if isinstance(error, OSError) else None
+
+
+def _of_system(error: OSError) -> InputError | None:
+    """What the system refused, if the person can do something about it."""
+    from lorry.recipe.layer import show
+
+    if _is_home(error.filename):
+        hint = "set LORRY_HOME to a folder of your own"
+        return InputError(f"lorry's home cannot be used: {error.strerror}: {show(error.filename, 200)}", hint=hint)
+    if error.errno not in _DISK_HINTS:
+        return None
+    place = f": {show(error.filename, 200)}" if error.filename else ""
+    return InputError(f"{error.strerror}{place}", hint=_DISK_HINTS[error.errno])
+
+
+def _is_home(place: Any) -> bool:
+    from lorry.track.folder import home
+
+    try:
+        return str(place) == str(home())
+    except RuntimeError:  # `~name` of nobody
+        return False
 
 
 def _usage(error: Any) -> InputError:
@@ -102,10 +126,10 @@ def _keep_traceback(error: Exception) -> Path | None:
     """Writes the traceback into lorry's home; None where that fails too."""
     from lorry.track.folder import home
 
-    place = home() / "logs" / f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}.txt"
     try:
+        place = home() / "logs" / f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}.txt"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
-    except OSError:
+    except (OSError, RuntimeError):  # no place to write, or `~` in LORRY_HOME that stands for nothing
         return None
     return place
