@@ -62,6 +62,15 @@ def test_evaluate_on_other_rows_leaves_the_runs_scores_alone(
     assert after == before
 
 
+def test_evaluate_warns_of_rows_that_do_not_fit(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b" * 2000}]
+    (tmp_path / "long.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    assert lorry(["evaluate", run.id, "--data", str(tmp_path / "long.jsonl"), "--rows", "0"]) == 0
+    assert "warning: 1 of 1 train rows lose their end" in capsys.readouterr().err
+
+
 def test_evaluate_takes_metrics_by_name(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--data", str(rows_file(tmp_path)), "--metrics", "bash_valid, exact_match", "--json"]
     assert lorry(["evaluate", run.id, *given]) == 0

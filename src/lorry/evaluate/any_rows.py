@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from lorry.data.examples import ExampleSet
+from lorry.data.formats._base import Format
 from lorry.data.prepare import Prepared, Task, prepare
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError, InputError
 from lorry.evaluate.folder import read_json
 from lorry.evaluate.opening import Found
+from lorry.plugins import find
 from lorry.recipe.schema import Recipe
 
 
@@ -61,12 +64,19 @@ def _other(found: Found, tokenizer: Tokenizer, data: Path) -> OtherRows:
         "test": None,
         "eval_split": 0.0,
         "train_subset": None,
-        "format": {"name": "auto"},
+        "format": _layout(found.recipe),
     }
     settings = found.recipe.data.model_copy(update=changes)
     scored = prepare(_with_data(found.recipe, settings), found.base, tokenizer)
     own = _of_run(found)
     return OtherRows(scored, scored.train if own is None else own.train)
+
+
+def _layout(recipe: Recipe) -> dict[str, Any]:
+    """Whichever format the file has; but the run's own where that is one that is never found, only named."""
+    own = recipe.data.format
+    named = own["name"] != "auto" and not cast("type[Format]", find("formats", own["name"])).found
+    return own if named else {"name": "auto"}
 
 
 def _with_data(recipe: Recipe, data: object) -> Recipe:

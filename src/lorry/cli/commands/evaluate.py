@@ -79,7 +79,7 @@ def _only_loads(found: Found, *, as_json: bool) -> None:
 
 def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The scores and the samples. The run's own `eval` folder is written anew only for the run as its recipe says."""
-    from lorry.evaluate.any_rows import rows_of
+    from lorry.evaluate.any_rows import OtherRows, rows_of
     from lorry.evaluate.folder import read_lines
     from lorry.evaluate.opening import open_found, tokenizer_of
     from lorry.evaluate.score import Evaluation
@@ -87,6 +87,8 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
 
     # Rows are read before the model is loaded: what is wrong with them is told within seconds.
     rows = rows_of(found, tokenizer_of(found), options.data)
+    for warning in rows.scored.facts.warnings if isinstance(rows, OtherRows) else ():
+        output.warn(warning)
     opened = open_found(found)
     changed = options.data or options.metrics or options.model or options.rows is not None
     with tempfile.TemporaryDirectory() as scratch:
