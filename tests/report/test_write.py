@@ -152,6 +152,27 @@ def test_model_card_takes_the_licence_from_the_base_models_own_card(tmp_path: Pa
     assert "license: apache-2.0" in (folder.adapter / "README.md").read_text()
 
 
+def test_model_card_names_a_local_model_without_its_folders(tmp_path: Path):
+    folder = run_folders.finished(tmp_path / "run")
+    recipe = {**run_folders.RECIPE, "model": {"id": "/home/someone/models/tiny"}}
+    write_json(folder.resolved, {"recipe": recipe})
+    write(folder)
+    card = (folder.adapter / "README.md").read_text()
+    assert "A LoRA adapter for tiny, made with lorry" in card
+    assert "| Model | tiny |" in card
+    assert "/home/someone" not in card
+
+
+def test_endless_front_matter_of_the_base_model_does_no_harm(tmp_path: Path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "README.md").write_text(f"---\nlicense: {'[' * 20_000}\n---\n")
+    folder = run_folders.finished(tmp_path / "run")
+    write_json(folder.resolved, {"recipe": run_folders.RECIPE, "model_folder": str(model)})
+    write(folder)
+    assert "license" not in (folder.adapter / "README.md").read_text()
+
+
 def test_full_fine_tuning_is_no_adapter_in_its_card(tmp_path: Path):
     folder = run_folders.finished(tmp_path / "run")
     write_json(folder.resolved, {"recipe": {**run_folders.RECIPE, "lora": None}, "model_folder": "m"})

@@ -87,7 +87,8 @@ def _scores(sources: Sources) -> Iterator[str]:
         yield score_table(comparisons)
         answers = f", answers to {generated} of them" if generated is not None else ""
         rows = facts_of_split.get("rows", "?")
-        yield f"Over {rows} rows{answers}; in brackets the bootstrap 95 % interval over rows."
+        how = "bootstrap; Wilson's where all answers score alike"
+        yield f"Over {rows} rows{answers}; in brackets the 95 % interval over rows ({how})."
 
 
 def _dangers(summary: dict[str, Any]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def _front_matter(sources: Sources) -> dict[str, Any]:
 
 def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
     recipe = sources.recipe
-    model = str(mapping(recipe.get("model")).get("id") or "a model that the run did not record")
+    model = _model_name(sources)
     kind = "LoRA adapter for" if recipe.get("lora") is not None else "fine-tuned form of"
     yield f"# {escaped(sources.run)}"
     yield f"A {kind} {escaped(model)}, made with lorry. {escaped(headline(summary))}"
@@ -76,15 +76,20 @@ def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
     yield "## What it was trained on"
     yield _files(sources)
     yield "## Training"
-    yield table(["", ""], [[label, text] for label, text in facts(summary)])
+    yield table(["", ""], [[label, text] for label, text in facts({**summary, "model": model})])
     yield fenced(_settings(recipe), "yaml")
 
 
+def _model_name(sources: Sources) -> str:
+    """The base model as others know it: without the folders of the machine that trained."""
+    named = str(mapping(sources.recipe.get("model")).get("id") or "")
+    if not named:
+        return "a model that the run did not record"
+    return named if _hub_id(sources) or named.startswith("pypi:") else Path(named).name
+
+
 def _base_literal(sources: Sources, model: str) -> str:
-    hub_id = _hub_id(sources)
-    if hub_id:
-        return json.dumps(hub_id)
-    return json.dumps(f"path/to/{Path(model.removeprefix('pypi:')).name}")
+    return json.dumps(_hub_id(sources) or f"path/to/{model.removeprefix('pypi:')}")
 
 
 def _hub_id(sources: Sources) -> str | None:
@@ -100,7 +105,7 @@ def _license(sources: Sources) -> str | None:
     try:
         text = card.read_text(encoding="utf-8")
         front = yaml.safe_load(text.split("---\n", 2)[1]) if text.startswith("---\n") else None
-    except (OSError, ValueError, yaml.YAMLError, IndexError):
+    except (OSError, ValueError, yaml.YAMLError, IndexError, RecursionError):
         return None
     found = mapping(front).get("license")
     return found if isinstance(found, str) else None
