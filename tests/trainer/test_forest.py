@@ -107,3 +107,9 @@ def test_groups_cover_all_segments_and_waste_little():
 def test_parents_stand_before_their_children():
     forest = plant(rows(12, seed=2))
     assert all(segment.parent < index for index, segment in enumerate(forest.segments))
+
+
+def test_rows_that_each_continue_the_one_before_nest_however_many_there_are():
+    examples = [example(*range(3, 20 + row)) for row in range(1500)]
+    forest = plant(examples)
+    assert predictions(forest) == predictions(plant(examples, share=False))

@@ -71,7 +71,7 @@ def plant(examples: Sequence[Example], *, share: bool = True) -> Forest:
     builder = _Builder([np.asarray(example.ids) for example in examples])
     everyone = sorted(range(len(examples)), key=lambda row: examples[row].ids.tobytes()) if share else []
     if share:
-        builder.grow(_by_order(everyone, builder.rows), depth=0, parent=-1)
+        builder.grow(_by_order(everyone, builder.rows))
     else:
         for row in range(len(examples)):
             builder.leaf(row, depth=0, parent=-1)
@@ -98,18 +98,21 @@ class _Builder:
         self._branches: list[_Branch] = []
         self._leaf_of = [-1] * len(rows)
 
-    def grow(self, order: list[tuple[int, int]], depth: int, parent: int) -> None:
-        """Adds the rows in `order`, pairs of a row and the tokens it shares with the row before, all alike up to `depth`."""
-        if len(order) == 1:
-            self.leaf(order[0][0], depth, parent)
-            return
-        common = min(shared for _, shared in order[1:])
-        if (common - depth) * (len(order) - 1) >= MIN_SAVING:
-            parent = self._add(_Branch(order[0][0], depth, common, parent))
-            depth = common
-        cuts = [0, *(at for at, (_, shared) in enumerate(order) if at and shared == common), len(order)]
-        for first, end in pairwise(cuts):
-            self.grow(order[first:end], depth, parent)
+    def grow(self, everyone: list[tuple[int, int]]) -> None:
+        """Adds rows in their order, pairs of a row and the tokens it shares with the row before."""
+        # Rows of which each continues the one before nest as deep as there are rows: too deep for a recursion.
+        waiting = [(everyone, 0, -1)]
+        while waiting:
+            order, depth, parent = waiting.pop()
+            if len(order) == 1:
+                self.leaf(order[0][0], depth, parent)
+                continue
+            common = min(shared for _, shared in order[1:])
+            if (common - depth) * (len(order) - 1) >= MIN_SAVING:
+                parent = self._add(_Branch(order[0][0], depth, common, parent))
+                depth = common
+            cuts = [0, *(at for at, (_, shared) in enumerate(order) if at and shared == common), len(order)]
+            waiting += [(order[first:end], depth, parent) for first, end in reversed([*pairwise(cuts)])]
 
     def leaf(self, row: int, depth: int, parent: int) -> None:
         """Adds what is left of one row; nothing, when the row ends where its parent does."""
