@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from pathlib import Path
@@ -117,3 +118,21 @@ def test_follow_waits_for_the_rest_of_a_torn_line(path: Path):
         seen.append(event.seq)
         path.write_bytes(whole + whole.replace(b'"seq": 1', b'"seq": 2'))
     assert seen == [1, 2]
+
+
+def test_line_that_the_disk_refuses_leaves_nothing_of_itself(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("note", message="short")
+    size = (tmp_path / "events.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.append("note", message="long" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.append("note", message="again")
+    assert [(event.seq, event.data["message"]) for event in read(tmp_path / "events.jsonl")] == [
+        (1, "short"),
+        (2, "again"),
+    ]

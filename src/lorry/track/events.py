@@ -68,11 +68,11 @@ class EventLog:
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
-        self._seq += 1
-        event = Event(self._seq, self._clock(), kind, self._attempt, step, data)
+        event = Event(self._seq + 1, self._clock(), kind, self._attempt, step, data)
+        line = json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n"
         # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
-        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n")
+        _append(self._path, line.encode("utf-8", "backslashreplace"))
+        self._seq = event.seq
         return event
 
 
@@ -116,6 +116,18 @@ def _parse(line: bytes, path: Path, number: int) -> Event:
     except (ValueError, TypeError, AttributeError) as error:
         hint = "the file was changed or damaged; what stands before this line can be kept by cutting it there"
         raise InputError("this line is not an event", place=f"{path}:{number}", hint=hint) from error
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Writes a line whole or, when the disk is full, not at all, so that the next one does not continue half of it."""
+    with path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def _cut_torn_line(path: Path) -> int:
