@@ -133,6 +133,9 @@ def _attend(
     window = kwargs.get("sliding_window")
     window = window if window is not None and window < path[0].shape[2] else None
     is_causal = not group.before and window is None
+    repeats = query.shape[1] // path[0].shape[1]
+    if repeats > 1 and not has_grouped_kernel(query.device, query.dtype, is_masked=not is_causal):
+        path = (path[0].repeat_interleave(repeats, dim=1), path[1].repeat_interleave(repeats, dim=1))
     return scaled_dot_product_attention(
         query,
         *path,
@@ -142,6 +145,17 @@ def _attend(
         scale=kwargs.get("scaling"),
         enable_gqa=query.shape[1] != path[0].shape[1],
     )
+
+
+def has_grouped_kernel(device: torch.device, dtype: torch.dtype, *, is_masked: bool) -> bool:
+    """Whether SDPA has a kernel here for fewer heads of keys than of queries.
+
+    On CUDA that is FlashAttention alone, which takes 16 bits and no mask and needs Ampere; elsewhere SDPA would fall back
+    to its plain path, which keeps the scores of all heads (transformers.integrations.sdpa_attention says the same).
+    """
+    if device.type != "cuda":
+        return True
+    return not is_masked and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 class _Pad(torch.autograd.Function):
