@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lorry.trainer.checkpoint import steps, verify
+from lorry.trainer.loss import token_loss
+from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
 from tiny_runs import begin, chat_rows, events_of, recipe, train_here, write_rows
 
@@ -172,3 +176,55 @@ def test_adapter_brings_the_template_that_its_rows_were_rendered_with(tmp_path):
     own, delivered = (folder / "chat_template.jinja" for folder in (tmp_path / "model", run.adapter))
     assert delivered.read_text() != own.read_text()
     assert "<|im_start|>" in delivered.read_text()
+
+
+def test_weights_that_are_no_numbers_are_never_saved_nor_delivered(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 1, "learning_rate": 1e38, "max_grad_norm": 0, "warmup": 0}))
+    assert "weights are not numbers" in events_of(run, "failed")[0].data["error"]
+    assert steps(run.folder.checkpoints) == []
+    assert not run.adapter.exists()
+
+
+@contextmanager
+def file_size_limit(size: int):
+    """Within, no file may grow beyond `size` bytes: writing fails as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_ends_the_run_with_a_hint_and_no_half_checkpoint(tmp_path):
+    run = begin(recipe(tmp_path, lora={"rank": 64}))
+    with file_size_limit(40_000):
+        assert work(run.folder.path) == 1
+    failed = events_of(run, "failed")[0].data
+    assert "cannot be written" in failed["error"]
+    assert "free some space" in failed["hint"]
+    assert list(run.folder.checkpoints.iterdir()) == []
+
+
+def test_fully_trained_model_passes_its_smoke_run_when_an_earlier_step_was_best(tmp_path):
+    values = recipe(tmp_path, lora=None, train={"learning_rate": 0.1, "schedule": "constant", "max_grad_norm": 0})
+    values["model"]["precision"] = "bf16"
+    run = train_here(values, smoke=True)
+    assert events_of(run, "delivered")[0].step == 5
+    assert next(event.data["passed"] for event in events_of(run, "smoke"))
+
+
+def gradients_overflow(forward, batch):
+    """A method's loss that is a number and whose gradients are not."""
+    hidden = forward.hidden(batch)
+    return token_loss(forward, batch) + (hidden - hidden.detach()).abs().sqrt().sum().float()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_gradients_that_are_never_numbers_end_the_run(tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(SupervisedFineTuning, "loss", lambda _self, *given: gradients_overflow(*given))
+    values = recipe(tmp_path, train={"steps": 60, "eval_every": 60})
+    values["model"]["precision"] = precision
+    run = train_here(values)
+    assert "not " in events_of(run, "failed")[0].data["error"]
+    assert events_of(run, "step")[0].data["grad_norm"] is None

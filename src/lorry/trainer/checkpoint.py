@@ -14,12 +14,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lorry.errors import RunFailedError
@@ -70,15 +72,14 @@ def save(
     final = root / f"step-{state.step:06d}"
     if final.exists():
         return final
-    aside = root / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    write_weights(aside, loaded, tokenizer)
-    save_file(_tensors(optimizer), aside / "optimizer.safetensors")
-    (aside / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
-    write_manifest(aside)
-    aside.rename(final)
-    _sync(root)
+    with _aside(final) as aside:
+        aside.mkdir(parents=True)
+        write_weights(aside, loaded, tokenizer)
+        save_file(_tensors(optimizer), aside / "optimizer.safetensors")
+        (aside / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+        write_manifest(aside)
+        aside.rename(final)
+        _sync(root)
     return final
 
 
@@ -91,13 +92,12 @@ def write_weights(folder: Path, loaded: LoadedModel, tokenizer: TokenizerFiles) 
 
 def deliver(checkpoint: Path, adapter: Path) -> None:
     """Makes `adapter` the weights of a checkpoint: copied aside and renamed, optimizer and state left out."""
-    aside = adapter.with_name(f".{adapter.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
     left_out = shutil.ignore_patterns("optimizer.safetensors", "state.json", "manifest.json")
-    shutil.copytree(checkpoint, aside, ignore=left_out)
-    shutil.rmtree(adapter, ignore_errors=True)
-    aside.rename(adapter)
-    _sync(adapter.parent)
+    with _aside(adapter) as aside:
+        shutil.copytree(checkpoint, aside, ignore=left_out)
+        shutil.rmtree(adapter, ignore_errors=True)
+        aside.rename(adapter)
+        _sync(adapter.parent)
 
 
 def prune(root: Path, keep: int, best: int | None) -> None:
@@ -112,8 +112,9 @@ def doomed(saved: Sequence[int], keep: int, best: int | None) -> list[int]:
 
 
 def steps(root: Path) -> list[int]:
-    """Steps of the checkpoints in a folder."""
-    return [int(path.name.removeprefix("step-")) for path in root.glob("step-*")] if root.is_dir() else []
+    """Steps of the checkpoints in a folder; what else lies there, a person's copy of one say, is passed over."""
+    found = [path.name.removeprefix("step-") for path in root.glob("step-*/")]
+    return [int(number) for number in found if number.isdecimal()]
 
 
 def write_manifest(folder: Path) -> None:
@@ -135,6 +136,22 @@ def verify(folder: Path) -> None:
         path = folder / name
         if not path.is_file() or _sha256(path) != expected:
             raise RunFailedError(f"{name} is damaged or missing", place=str(folder), hint="use an earlier checkpoint")
+
+
+@contextmanager
+def _aside(final: Path) -> Generator[Path]:
+    """A free path beside `final` to write its folder at; where that fails, nothing of it stays.
+
+    Raises RunFailedError for what the disk refuses: most often it is full.
+    """
+    aside = final.with_name(f".{final.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        yield aside
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        hint = "free some space, or set LORRY_HOME to another disk; checkpoints that were written before are whole"
+        raise RunFailedError(f"the weights cannot be written: {error}", place=str(final), hint=hint) from error
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

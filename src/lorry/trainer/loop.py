@@ -30,6 +30,9 @@ from lorry.trainer.order import Order
 from lorry.trainer.row_loss import mean_loss, row_losses
 from lorry.trainer.schedule import learning_rate
 
+SMALLEST_SCALE = 1e-4
+"""Of the loss in fp16. The scale is halved whenever gradients overflow; below this all of them do (fairseq's bound)."""
+
 
 @dataclass
 class Training:
@@ -88,6 +91,7 @@ class _Loop:
         self.accelerator = Accelerator(cpu=job.loaded.device.type == "cpu")
         self.scaler = torch.GradScaler(job.loaded.device.type, enabled=job.loaded.precision.scaled)
         self.parameters = job.loaded.trained_parameters()
+        self.drops = job.loaded.drops
         self.state = State(step=0)
         self.best: tuple[float, int] | None = None
         self.began = job.clock()
@@ -128,7 +132,7 @@ class _Loop:
             step=self.state.step,
             loss=done.loss,
             learning_rate=done.learning_rate,
-            grad_norm=done.grad_norm,
+            grad_norm=done.grad_norm if math.isfinite(done.grad_norm) else None,  # JSON has no word for it
             trained_tokens=done.trained_tokens,
             computed_tokens=done.computed_tokens,
             tokens_per_second=done.row_tokens / seconds,
@@ -138,8 +142,13 @@ class _Loop:
 
     def _must_be_finite(self, done: _Step) -> None:
         if not math.isfinite(done.loss):
-            hint = "lower `train.learning_rate`, or set `model.precision: fp32`"
-            raise RunFailedError(f"the loss is not a number at step {self.state.step}", hint=hint)
+            raise self._diverged("the loss is not a number")
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise self._diverged("gradients are not numbers in fp16, however little the loss is scaled,")
+
+    def _diverged(self, what: str) -> RunFailedError:
+        hint = "lower `train.learning_rate`, or set `model.precision: fp32`"
+        return RunFailedError(f"{what} at step {self.state.step}", hint=hint)
 
     def _optimise(self, step: int) -> _Step:
         """Gradients of all micro-batches of a step, divided by the step's trained tokens, clipped and applied."""
@@ -148,7 +157,7 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = job.order.micro_batches(step)
-        share = job.recipe.train.share_prefixes and job.loaded.forward.shares and not _drops(job.recipe)
+        share = job.recipe.train.share_prefixes and job.loaded.forward.shares and not self.drops
         forests = [plant([job.examples[row] for row in rows], share=share) for rows in parts]
         trained = sum(forest.trained_tokens for forest in forests)
         total = 0.0
@@ -190,7 +199,7 @@ class _Loop:
             losses = row_losses(job.loaded, job.held_back, range(len(job.held_back)), _eval_batch(job.recipe))
         loss = mean_loss(losses)
         self.state = replace(self.state, loss=loss)
-        if self.best is None or loss < self.best[0]:
+        if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
             self.best = (loss, self.state.step)
         job.events.append("evaluated", step=self.state.step, loss=loss)
 
@@ -199,6 +208,8 @@ class _Loop:
 
     def _save(self) -> None:
         began = self.job.clock()
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
+            raise self._diverged("the trained weights are not numbers")
         path = checkpoint.save(self.job.checkpoints, self.job.loaded, self.optimizer, self.state, self.job.tokenizer)
         checkpoint.prune(self.job.checkpoints, self.job.recipe.train.keep, self.best[1] if self.best else None)
         seconds = self.job.clock() - began
@@ -212,11 +223,6 @@ class _Loop:
         if reached:
             self.job.events.append("limit", step=step, message=reached)
         return reached is not None
-
-
-def _drops(recipe: Recipe) -> bool:
-    """Whether dropout draws differ from row to row, so that one draw must not serve several."""
-    return recipe.lora is not None and recipe.lora.dropout > 0
 
 
 def _draw_seed(seed: int, step: int, rows: list[int]) -> int:

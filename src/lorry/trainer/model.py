@@ -50,6 +50,14 @@ class LoadedModel:
             raise ValueError("all weights were trained: the base model must be loaded by itself")
         return self.model.disable_adapter()
 
+    @property
+    def drops(self) -> bool:
+        """Whether training draws dropout, the adapter's or the model's own: rows that share a token would share its draw."""
+        settings = self.model.config.to_dict().items()
+        own = (value for name, value in settings if "drop" in name and not name.startswith("classifier"))
+        modules = (module.p for module in self.model.modules() if isinstance(module, torch.nn.Dropout))
+        return any(isinstance(share, int | float) and share > 0 for share in (*own, *modules))
+
     def computing(self) -> AbstractContextManager[Any]:
         """The context in which forward passes run: autocast where weights are kept in more than is computed in."""
         if self.precision.autocast is None:
@@ -66,7 +74,7 @@ class LoadedModel:
         for name, parameter in sorted(self.model.named_parameters()):
             if not parameter.requires_grad:
                 digest.update(name.encode())
-                digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     @contextmanager
@@ -174,6 +182,19 @@ def _with_adapter(
         # The folder that the model was loaded from may be lorry's cache, which means nothing on another machine.
         settings.base_model_name_or_path, settings.revision = recipe.model.id, recipe.model.revision
     return model.train(trainable)
+
+
+def put_adapter(loaded: LoadedModel, folder: Path) -> None:
+    """Puts the weights of an adapter's folder into the adapter that the model has; the base stays in memory as it is.
+
+    Raises ModelError when they do not belong there.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    result = set_peft_model_state_dict(loaded.model, load_file(folder / "adapter_model.safetensors"))
+    if result.unexpected_keys:
+        raise ModelError(f"the model has no place for {result.unexpected_keys[0]}", place=str(folder))
 
 
 def lora_config(lora: LoraSettings) -> Any:

@@ -12,8 +12,8 @@ from lorry.trainer.model import LoadedModel
 
 def make_optimizer(loaded: LoadedModel, train: TrainSettings) -> tuple[torch.optim.Optimizer, list[str]]:
     """AdamW over what is trained, and notes on what was chosen instead of what was asked for."""
-    parameters = loaded.trained_parameters()
-    options: dict[str, Any] = {"lr": train.learning_rate, "weight_decay": train.weight_decay}
+    parameters = _groups(loaded.trained_parameters(), train.weight_decay)
+    options: dict[str, Any] = {"lr": train.learning_rate}
     if train.optimizer == "adamw_8bit":
         if loaded.device.type == "cuda":
             from bitsandbytes.optim import AdamW8bit
@@ -25,5 +25,13 @@ def make_optimizer(loaded: LoadedModel, train: TrainSettings) -> tuple[torch.opt
     return _adamw(parameters, options), []
 
 
-def _adamw(parameters: list[torch.nn.Parameter], options: dict[str, Any]) -> torch.optim.Optimizer:
+def _groups(parameters: list[torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; norms, biases and DoRA's magnitudes do not, for zero is not where they rest."""
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _adamw(parameters: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, fused=True, **options)

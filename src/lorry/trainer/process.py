@@ -32,7 +32,7 @@ from lorry.trainer import checkpoint, hardware, smoke
 from lorry.trainer.checkpoint import TokenizerFiles
 from lorry.trainer.loop import Outcome, Training, train
 from lorry.trainer.methods._base import Method
-from lorry.trainer.model import LoadedModel, load
+from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.order import Order, plan_order
 
 
@@ -141,10 +141,8 @@ def _training(job: Job, loaded: LoadedModel, events: EventLog, should_stop: Call
         events=events,
         should_stop=should_stop,
     )
-    if not training.loaded.forward.shares or (job.recipe.lora and job.recipe.lora.dropout > 0):
-        events.append(
-            "note", message="shared beginnings are computed for each row (see the notes above, or adapter dropout)"
-        )
+    if not loaded.forward.shares or loaded.drops:
+        events.append("note", message="shared beginnings are computed for each row (see the notes above, or dropout)")
     return training
 
 
@@ -204,11 +202,14 @@ def _deliver(job: Job, outcome: Outcome, events: EventLog) -> int:
 
 
 def _as_delivered(job: Job, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:
-    """The model with the weights that were delivered, which may not be the last ones."""
+    """The model with the weights that were delivered, which may not be the last ones. Never are two models in memory."""
     if step == outcome.last:
         return loaded
-    folder = job.folder.adapter if loaded.has_adapter else None
-    return load(job.recipe, job.model_folder if folder else job.folder.adapter, adapter=folder, trainable=False)
+    if loaded.has_adapter:
+        put_adapter(loaded, job.folder.adapter)
+        return loaded
+    loaded.model.to("meta")
+    return load(job.recipe, job.folder.adapter, trainable=False)
 
 
 def _score(job: Job, loaded: LoadedModel, events: EventLog) -> None:

@@ -37,11 +37,15 @@ def check(folder: RunFolder, loaded: LoadedModel, events: EventLog) -> None:
 
 
 def _differing(folder: RunFolder, loaded: LoadedModel) -> list[str]:
-    """Names of delivered tensors that are not, bit for bit, what the model holds."""
+    """Names of delivered tensors that are not, bit for bit, what the model holds (in the precision that it holds)."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
 
     name = "adapter_model.safetensors" if loaded.has_adapter else "model.safetensors"
     stored = load_file(folder.adapter / name)
     held = get_peft_model_state_dict(loaded.model) if loaded.has_adapter else loaded.model.state_dict()
-    return [key for key, value in stored.items() if key not in held or not torch.equal(value, held[key].cpu())]
+    return [key for key, value in stored.items() if key not in held or not _is(value, held[key].cpu())]
+
+
+def _is(stored: torch.Tensor, held: torch.Tensor) -> bool:
+    return torch.equal(stored.to(held.dtype), held)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lorry.errors import ModelError
+from lorry.recipe.schema import Recipe
+from lorry.trainer.model import LoadedModel, load, put_adapter
+from lorry.trainer.optimizer import make_optimizer
+from model_folders import save_model
+
+
+def loaded_model(folder, config=None, **sections) -> LoadedModel:
+    path = save_model(folder / "model", **(config or {}))
+    return load(Recipe.model_validate({"model": {"id": str(path)}, "data": {"train": "x"}, **sections}), path)
+
+
+def test_norms_do_not_decay_towards_zero(tmp_path):
+    loaded = loaded_model(tmp_path, lora=None, train={"weight_decay": 0.1})
+    groups = make_optimizer(loaded, Recipe.model_validate(SETTINGS).train)[0].param_groups
+    found = {parameter.dim(): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert found == {2: 0.1, 1: 0.0}
+
+
+SETTINGS = {"model": {"id": "x"}, "data": {"train": "x"}, "train": {"weight_decay": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("config", "lora", "drops"),
+    [({}, {}, False), ({}, {"dropout": 0.1}, True), ({"attention_dropout": 0.1}, {}, True)],
+)
+def test_dropout_of_adapter_or_model_is_known(tmp_path, config, lora, drops):
+    assert loaded_model(tmp_path, config, lora=lora).drops is drops
+
+
+def test_adapter_is_put_into_the_model_that_is_loaded(tmp_path):
+    first, second = (loaded_model(tmp_path, lora={"rank": 2}, train={"seed": seed}) for seed in (0, 1))
+    first.model.save_pretrained(tmp_path / "adapter")
+    put_adapter(second, tmp_path / "adapter")
+    for one, other in zip(first.trained_parameters(), second.trained_parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_adapter_of_other_modules_has_no_place(tmp_path):
+    loaded_model(tmp_path, lora={"target_modules": ["q_proj", "o_proj"]}).model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="o_proj"):
+        put_adapter(loaded_model(tmp_path, lora={"target_modules": ["q_proj"]}), tmp_path / "adapter")
