@@ -260,3 +260,10 @@ def test_template_argument_that_lorry_gives_is_refused_where_it_stands(tmp_path:
     error = refused(tmp_path, text)
     assert error.place.endswith("recipe.yaml:4: data.template_args")
     assert f"`{name}` is given by lorry" in error.message
+
+
+@pytest.mark.parametrize("setting", ["model.id", "model.revision", "model.adapter", "data.train", "data.eval", "name"])
+def test_flag_of_digits_is_text_where_text_is_wanted(tmp_path: Path, setting: str):
+    recipe = loaded(tmp_path, MINIMAL, f"{setting}=0123").recipe
+    section, _, name = setting.rpartition(".")
+    assert getattr(getattr(recipe, section) if section else recipe, name).endswith("0123")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -53,5 +54,16 @@ def _wants_text(keys: tuple[str, ...]) -> bool:
     for key in keys[:-1]:
         model = section_of(model, key) if model else None
     field = model.model_fields.get(keys[-1]) if model else None
-    kinds = {field.annotation, *get_args(field.annotation)} if field else set[Any]()
+    kinds = set(_kinds(field.annotation)) if field else set[Any]()
     return str in kinds and not {int, float, bool} & kinds
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation allows, without what they are annotated with."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    else:
+        yield annotation
