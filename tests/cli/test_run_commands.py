@@ -158,11 +158,12 @@ def test_report_is_written_where_it_is_missing_and_printed(done: RunFolder, caps
     assert done.report_html.exists()
 
 
-def test_report_is_written_anew_when_the_run_went_on(done: RunFolder, capsys: Capture):
+@pytest.mark.parametrize("newer", ["events.jsonl", "eval/scores.json"])
+def test_report_is_written_anew_when_the_run_went_on_or_was_scored_again(done: RunFolder, newer: str, capsys: Capture):
     run(["report", "tiny-done"])
     done.report.write_text("old")
     later = time.time() + 10
-    os.utime(done.events, (later, later))
+    os.utime(done.path / newer, (later, later))
     capsys.readouterr()
     assert run(["report", "tiny-done"]) == 0
     assert capsys.readouterr().out.startswith("# tiny-done")

@@ -42,10 +42,12 @@ def _status(row: RunRow) -> str | None:
 
 
 def _is_stale(folder: RunFolder) -> bool:
+    """Whether a part is missing, or older than the run's events or scores, which `lorry evaluate` writes anew."""
     files = (folder.report, folder.report_html, folder.summary)
     if not all(file.exists() for file in files):
         return True
-    newest = folder.events.stat().st_mtime if folder.events.exists() else 0.0
+    reported = (folder.events, folder.evaluation / "scores.json")
+    newest = max((file.stat().st_mtime for file in reported if file.exists()), default=0.0)
     return min(file.stat().st_mtime for file in files) < newest
 
 
