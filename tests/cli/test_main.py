@@ -85,6 +85,7 @@ def test_debug_does_not_stay_on_for_the_next_command_line(capsys: pytest.Capture
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "hint: check who owns it"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999), 2, f"too long: {'x' * 199}…\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), 2, "hint: a part of this path is a file"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), 2, "hint: go to one that exists"),
         (RuntimeError("Could not determine home directory."), 2, "write the path whole"),
     ],
 )

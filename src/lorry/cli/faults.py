@@ -85,6 +85,8 @@ def _of_system(error: OSError) -> InputError | None:
     if _is_home(error.filename):
         hint = "set LORRY_HOME to a folder of your own"
         return InputError(f"lorry's home cannot be used: {error.strerror}: {show(error.filename, 200)}", hint=hint)
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return InputError("the folder that this terminal is in is gone", hint="go to one that exists: `cd`")
     if error.errno not in _DISK_HINTS:
         return None
     place = f": {show(error.filename, 200)}" if error.filename else ""
