@@ -67,3 +67,10 @@ def test_no_driver_is_no_trouble(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 )
 def test_bf16_is_the_gpus_where_there_are_any(seen: Hardware, bf16: bool):
     assert seen.bf16 is bf16
+
+
+def test_warning_of_the_driver_is_no_gpu(driver: Path):
+    answering(
+        driver, "echo 'Tesla T4, 15360, 7.5, 550.54.15'; echo 'WARNING: infoROM is corrupted at gpu 0000:3B:00.0'"
+    )
+    assert [seen.name for seen in look().gpus] == ["Tesla T4"]

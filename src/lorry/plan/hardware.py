@@ -95,7 +95,8 @@ def _gpus() -> tuple[list[Gpu], str]:
         return [], f"nvidia-smi does not answer: {error}"
     if done.returncode:
         return [], f"nvidia-smi: {(done.stdout + done.stderr).strip().splitlines()[-1:]}"
-    return [_gpu(line) for line in done.stdout.splitlines() if line.strip()], ""
+    # Warnings (`WARNING: infoROM is corrupted at gpu ...`) come between the lines that were asked for.
+    return [_gpu(line) for line in done.stdout.splitlines() if line.count(",") >= _QUERY.count(",")], ""
 
 
 def _gpu(line: str) -> Gpu:
