@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from lorry.trainer import launch
-from tiny_runs import begin, recipe
+from tiny_runs import begin, events_of, recipe, train_here
 
 
 def ended_at(kind: str, tmp_path, **sections):
@@ -22,3 +24,15 @@ def test_signal_while_scoring_stops_and_keeps_the_adapter(tmp_path):
     assert (ending.kind, code) == ("stopped", 130)
     assert "delivered" in ending.data["reason"]
     assert (run.adapter / "adapter_model.safetensors").exists()
+
+
+def test_variables_of_accelerate_do_not_change_the_gradients(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    values = recipe(tmp_path, train={"steps": 1})
+    run = begin(values)
+    launch.watch(run.folder, launch.start(run.folder), lambda _event: None)
+    monkeypatch.undo()
+    alone = train_here(values)
+    first, second = (events_of(one, "step")[0].data["grad_norm"] for one in (run, alone))
+    assert first == pytest.approx(second, rel=1e-4)

@@ -86,5 +86,10 @@ def _last_words(code: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The person's environment, without what would make the trainer reach out on its own."""
-    return {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    """The person's environment, without what would make the trainer reach out on its own or take part in another's run.
+
+    Accelerate obeys its variables before its arguments: one of them alone divides every gradient.
+    """
+    others = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
