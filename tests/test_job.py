@@ -174,3 +174,17 @@ def _wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < until, "it did not come to be"
         time.sleep(0.2)
+
+
+def test_run_that_trains_while_the_store_is_rebuilt_is_listed_as_running(tmp_path):
+    seen = []
+
+    def rebuild_once(event):
+        if event.kind == "step" and event.step == 2:
+            Store.rebuild()
+        elif event.kind == "step" and event.step == 4:
+            seen.append(Store.open().find("last"))
+
+    lorry.run(write_recipe(tmp_path), watch=rebuild_once)
+    assert seen[0].step == 4
+    assert seen[0].pid is not None

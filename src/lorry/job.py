@@ -33,7 +33,7 @@ from lorry.track.folder import RunFolder, home, write_json, write_text
 from lorry.track.process import started
 from lorry.track.run import Run
 from lorry.track.state import state
-from lorry.track.store import Store
+from lorry.track.store import Changes, Store
 from lorry.trainer import launch
 from lorry.trainer.source import Source, locate
 
@@ -172,13 +172,14 @@ def _train(run: Run, watch: Watcher) -> Event:
     """Runs the training process to its end, keeping the store up to date; returns the event that ended it."""
     store = Store.open()
     process = launch.start(run.folder)
-    store.update(run.id, status="running", pid=process.pid, pid_started=started(process.pid))
+    running = Changes(status="running", pid=process.pid, pid_started=started(process.pid))
+    store.update(run.id, **running)
 
     def note_and_show(event: Event) -> None:
         if event.kind == "started":
-            store.update(run.id, steps=event.data["steps"])
+            store.update(run.id, **(running | Changes(steps=event.data["steps"])))
         elif event.kind == "step":
-            store.update(run.id, step=event.step, loss=event.data["loss"])
+            store.update(run.id, **(running | Changes(step=event.step, loss=event.data["loss"])))
         watch(event)
 
     return launch.watch(run.folder, process, note_and_show)

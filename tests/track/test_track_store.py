@@ -190,3 +190,13 @@ def test_folder_in_place_of_the_database_is_an_error_with_a_hint(tmp_path: Path)
     (tmp_path / "lorry.db").mkdir()
     with pytest.raises(InputError, match=r"lorry\.db"):
         Store.open(tmp_path / "lorry.db")
+
+
+def test_store_that_was_open_writes_into_the_rebuilt_one(tmp_path: Path):
+    store = Store.open(tmp_path / "lorry.db")
+    add(store, "a")
+    write_json(RunFolder(tmp_path / "runs" / "a").resolved, {"recipe": {}})
+    Store.rebuild(tmp_path / "lorry.db")
+    store.update("a", status="finished", step=7)
+    row = Store.open(tmp_path / "lorry.db").find("a")
+    assert (row.status, row.step) == ("finished", 7)

@@ -37,7 +37,7 @@ def _row(folder: RunFolder) -> dict[str, Any]:
         "folder": str(folder.path),
         "model": str(_part(recipe, "model").get("id", "")),
         "method": str(_part(recipe, "method").get("name", "")),
-        # A run that is under way writes its own status at its next step.
+        # A run that is under way writes its status and its process again at its next step.
         "status": now.status if now.status in events.ENDINGS else "interrupted",
         "created_at": made,
         "updated_at": now.updated_at or made,

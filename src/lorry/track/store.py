@@ -99,6 +99,8 @@ class Store:
         self._engine = sql.create_engine(
             sql.URL.create("sqlite", database=str(path)),
             isolation_level="AUTOCOMMIT",
+            # A connection that is kept would go on writing to the file that `rebuild` has put aside.
+            poolclass=sql.NullPool,
             connect_args={"timeout": _WAIT},
         )
 
