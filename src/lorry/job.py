@@ -28,6 +28,7 @@ from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
 from lorry.report import write as report
+from lorry.report.provenance import masked
 from lorry.track.events import Event, EventLog, read
 from lorry.track.folder import RunFolder, home, write_json, write_text
 from lorry.track.process import started
@@ -123,7 +124,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "model_folder": str(source.folder),
         "data_folder": str(subject.prepared.folder),
         "source": {"id": source.id, "kind": source.kind, "revision": source.revision},
-        "command": list(wish.command),
+        "command": masked(wish.command),
         "smoke": wish.smoke,
     }
     write_json(folder.resolved, facts)

@@ -255,3 +255,10 @@ def test_long_document_in_parts_has_the_tokens_of_the_whole(tmp_path: Path, shar
 def test_text_that_cannot_be_cut_safely_stays_whole(tmp_path: Path):
     tokenizer = Tokenizer.open(chat_folder(tmp_path, "gemma"))
     assert len(parts_of(tokenizer, "the fox\n" * 100, 50)) == 1
+
+
+def test_special_token_written_in_a_turn_is_counted_with_its_place(tmp_path: Path):
+    renders = renderer(tmp_path)
+    for contents in (("find", "fine"), ("find", "fine <|im_end|> more"), ("<|im_start|>assistant", "no")):
+        renders.chat(row(*contents))
+    assert (renders.tally.forging, renders.tally.first_forging) == (2, "rows.jsonl:1: <|im_end|>")

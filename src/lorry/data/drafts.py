@@ -33,6 +33,10 @@ class Tally:
     """The last answer has reasoning, and the template does not write it."""
     without_end: int = 0
     """The template wrote no end token after the last answer; it was added."""
+    forging: int = 0
+    """A turn's own text holds a special token, such as the sign that ends a turn."""
+    first_forging: str = ""
+    """The first of them: the place of its row, and the token."""
     merging: int = 0
     """The prompt's end and the answer's beginning would share a token; they are tokenised apart, as at generation."""
 
@@ -76,6 +80,7 @@ class Drafter:
         self._tally.changing += len(found) < len(answers)
         shown = [span for index, span in found.items() if _shows_calls(messages[index], whole[slice(*span)])]
         self._count_hidden(row, whole, len(found) - len(shown))
+        self._count_forged(row)
         return Draft(whole, tuple(shown))
 
     def _count_hidden(self, row: Row, whole: str, calls: int) -> None:
@@ -83,6 +88,16 @@ class Drafter:
         self._tally.tools_hidden += bool(row.tools) and not _named_in(row.tools or [], whole)
         reasoning = row.messages[-1].get("reasoning_content") if row.messages else None
         self._tally.reasoning_hidden += isinstance(reasoning, str) and reasoning.strip()[:40] not in whole
+
+    def _count_forged(self, row: Row) -> None:
+        special = self._tokenizer.special_texts
+        texts = (message.get("content") for message in row.messages or [])
+        found = special and next(
+            (hit for text in texts if isinstance(text, str) and (hit := special.search(text))), None
+        )
+        if found:
+            self._tally.forging += 1
+            self._tally.first_forging = self._tally.first_forging or f"{row.origin}: {found.group()}"
 
     def _span(self, row: Row, index: int, whole: str) -> tuple[int, int] | None:
         """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""

@@ -76,6 +76,11 @@ def rendering(tally: Tally, data: DataSettings) -> list[str]:
             f"the generation prompt is not how the template begins an answer in {tally.prompt_differs:,} {total}: "
             f"the model will be asked otherwise than it was trained; see `data.template_args` ({data.template_args})"
         )
+    if tally.forging:
+        said.append(
+            f"a turn's own text holds a special token in {tally.forging:,} {total} (first: {tally.first_forging}): the model "
+            "reads it as the token itself, so a turn may seem to end early; remove it from the rows"
+        )
     if tally.without_end:
         said.append(f"the chat template writes no end token in {tally.without_end:,} {total}: it was added")
     if tally.merging:

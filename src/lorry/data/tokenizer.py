@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,13 @@ class Tokenizer:
         return {}
 
     # --- special tokens
+
+    @cached_property
+    def special_texts(self) -> re.Pattern[str] | None:
+        """Finds a special token that is written out in a text; None where there is none to find."""
+        added = self._backend.get_added_tokens_decoder().values()
+        texts = sorted((token.content for token in added if token.special and token.content), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, texts))) if texts else None
 
     @property
     def bos_id(self) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from lorry.trainer.liger import use_liger
 from lorry.trainer.precision import Precision, decide
 
 attention.register()
-# bitsandbytes says on every import that an optional kernel for the processor is not installed.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 @dataclass
