@@ -8,6 +8,7 @@ from lorry.recipe.schema import Recipe
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.optimizer import make_optimizer
 from model_folders import save_model
+from tiny_models import tiny_model
 
 
 def loaded_model(folder, config=None, **sections) -> LoadedModel:
@@ -45,3 +46,19 @@ def test_adapter_of_other_modules_has_no_place(tmp_path):
     loaded_model(tmp_path, lora={"target_modules": ["q_proj", "o_proj"]}).model.save_pretrained(tmp_path / "adapter")
     with pytest.raises(ModelError, match="o_proj"):
         put_adapter(loaded_model(tmp_path, lora={"target_modules": ["q_proj"]}), tmp_path / "adapter")
+
+
+def saved(folder, kind, **changes) -> Recipe:
+    tiny_model(kind, "eager", **changes).save_pretrained(folder)
+    return Recipe.model_validate({"model": {"id": str(folder)}, "data": {"train": "x"}})
+
+
+def test_architecture_without_sdpa_is_loaded_with_what_it_has(tmp_path):
+    loaded = load(saved(tmp_path, "gemma2"), tmp_path)
+    assert loaded.forward.way == "padded"
+
+
+def test_architecture_whose_logits_are_made_in_another_way_is_refused(tmp_path):
+    # HyperCLOVA X's own code knows no cap, lorry's head reads it from the configuration.
+    with pytest.raises(ModelError, match="cannot train a `hyperclovax` model"):
+        load(saved(tmp_path, "hyperclovax", final_logit_softcapping=0.1), tmp_path)

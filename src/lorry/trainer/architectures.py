@@ -45,7 +45,7 @@ def head_of(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     config = model.config  # pyright: ignore[reportAttributeAccessIssue]
     output = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     scale = _scale(config)
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
 
     def head(hidden: torch.Tensor) -> torch.Tensor:
         logits = output(hidden)
@@ -56,5 +56,21 @@ def head_of(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _scale(config: object) -> float:
-    """Cohere multiplies logits by `logit_scale`, Granite divides them by `logits_scaling`."""
-    return float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    """Cohere and Falcon-H1 multiply logits by a setting of their own; by `logits_scaling` Granite divides, HyperCLOVA X
+    multiplies.
+    """
+    factor = float(getattr(config, "logit_scale", None) or 1.0) * float(
+        getattr(config, "lm_head_multiplier", None) or 1.0
+    )
+    scaling = float(getattr(config, "logits_scaling", None) or 1.0)
+    return factor * scaling if getattr(config, "model_type", "") == "hyperclovax" else factor / scaling
+
+
+@torch.no_grad()
+def makes_the_same_logits(model: torch.nn.Module, head: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether `head` makes of the model's hidden states what the model's own forward does, tried on a few tokens."""
+    weight = model.get_input_embeddings().weight  # pyright: ignore
+    ids = torch.arange(4, device=weight.device)[None]  # pyright: ignore
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state  # pyright: ignore
+    found, wanted = head(hidden).float(), model(input_ids=ids, use_cache=False).logits.float()
+    return found.shape == wanted.shape and bool((found - wanted).abs().max() <= 0.01 * wanted.abs().max())

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from lorry.errors import ModelError
 from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
 from lorry.trainer import attention, hardware, lora_linear
-from lorry.trainer.architectures import head_of, is_proven
+from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
 from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
 from lorry.trainer.precision import Precision, decide
@@ -104,6 +104,11 @@ def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable
     )
     notes = [f"precision {precision.weights}: {precision.why}"]
     base = _base(recipe, folder, config, precision, notes)
+    if not _is_known(recipe.model, config) and not makes_the_same_logits(base, head_of(base)):
+        hint = (
+            "lorry takes logits from hidden states by itself, and this architecture does more there: take another model"
+        )
+        raise ModelError(f"lorry cannot train a `{config.model_type}` model", place="model.id", hint=hint)
     notes += use_liger(base, recipe.train, device)
     set_seed(recipe.train.seed)
     model = _with_adapter(recipe, base, adapter, trainable, notes)
@@ -150,12 +155,16 @@ def _quantization(settings: ModelSettings, config: Any, precision: Precision, no
     }[settings.quantization]
 
 
-def _attention(settings: ModelSettings, config: Any) -> str:
-    if settings.attention == "flash":
-        return "flash_attention_2"
-    # A model that brings its own code may say that it is a `llama`, and compute something else.
-    is_known = is_proven(config) and not (settings.trust_remote_code and hasattr(config, "auto_map"))
-    return attention.NAME if settings.attention == "auto" and is_known else "sdpa"
+def _attention(settings: ModelSettings, config: Any) -> str | None:
+    """The implementation to ask Transformers for; None leaves it to the model, for not every one can do `sdpa`."""
+    if settings.attention == "auto":
+        return attention.NAME if _is_known(settings, config) else None
+    return {"flash": "flash_attention_2", "sdpa": "sdpa"}[settings.attention]
+
+
+def _is_known(settings: ModelSettings, config: Any) -> bool:
+    """Whether the architecture is proven. A model with code of its own may say that it is a `llama`, and be another."""
+    return is_proven(config) and not (settings.trust_remote_code and hasattr(config, "auto_map"))
 
 
 def _with_adapter(
