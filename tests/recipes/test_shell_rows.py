@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lorry.evaluate.dangers import scan
+from lorry.evaluate.danger.scan import scan
 
 DATA = Path(__file__).parents[2] / "recipes" / "data"
 

@@ -91,10 +91,10 @@ class Drafter:
 
     def _count_forged(self, row: Row) -> None:
         special = self._tokenizer.special_texts
+        if special is None:
+            return
         texts = (message.get("content") for message in row.messages or [])
-        found = special and next(
-            (hit for text in texts if isinstance(text, str) and (hit := special.search(text))), None
-        )
+        found = next((hit for text in texts if isinstance(text, str) and (hit := special.search(text))), None)
         if found:
             self._tally.forging += 1
             self._tally.first_forging = self._tally.first_forging or f"{row.origin}: {found.group()}"

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorry.data.render import Renderer
-from lorry.evaluate import dangerous, scoring
+from lorry.evaluate import scoring
 from lorry.evaluate.any_rows import Rows
+from lorry.evaluate.danger import blame
 from lorry.evaluate.folder import write_evaluation
 from lorry.evaluate.generation import Limits
 from lorry.evaluate.hard_rows import hard_rows
@@ -130,7 +131,7 @@ class Evaluation:
         metric = self.metrics.get("dangerous_command")
         if not isinstance(metric, DangerousCommand):
             return []
-        return dangerous.marked(metric, answers, self.prepared.train, self.tokenizer)
+        return blame.marked(metric, answers, self.prepared.train, self.tokenizer)
 
     def _notes(self, measured: Mapping[str, Mapping[Side, Measured]]) -> list[str]:
         named = scoring.metrics_of(self.recipe.evaluate.metrics)

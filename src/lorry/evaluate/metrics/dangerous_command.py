@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lorry.evaluate.dangers import Danger, scan, scan_rows
+from lorry.evaluate.danger.scan import Danger, scan, scan_rows
 from lorry.evaluate.metrics._base import Answer, Metric
 
 __all__ = ["Danger", "DangerousCommand", "scan", "scan_rows"]

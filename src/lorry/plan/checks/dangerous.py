@@ -21,7 +21,7 @@ class DangerousCheck(Check):
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Screens the trained tokens of the training rows."""
-        from lorry.evaluate.dangers import scan
+        from lorry.evaluate.danger.scan import scan
 
         rules: Counter[str] = Counter()
         shown: list[str] = []

@@ -6,7 +6,7 @@ import posixpath
 import re
 from typing import Literal
 
-from lorry.evaluate.shell import Word
+from lorry.evaluate.danger.shell import Word
 
 Place = Literal["the root directory", "a home directory", "a system directory"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lorry.data.examples import ExampleSet
 from lorry.data.tokenizer import Tokenizer
-from lorry.evaluate.dangers import Danger, scan
+from lorry.evaluate.danger.scan import Danger, scan
 from lorry.evaluate.metrics._base import Answer
 from lorry.evaluate.metrics.dangerous_command import DangerousCommand
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.data.tokenizer import Tokenizer
-from lorry.evaluate.dangerous import marked, taught_by
+from lorry.evaluate.danger.blame import marked, taught_by
 from lorry.evaluate.metrics.dangerous_command import DangerousCommand
 from model_folders import save_model
 from tiny_adapters import prepared

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from lorry.evaluate.calls import INTERPRETERS, SHELLS, Call
-from lorry.evaluate.places import catastrophic, is_disk, is_vital_file
-from lorry.evaluate.shell import Word, parse
+from lorry.evaluate.danger.calls import INTERPRETERS, SHELLS, Call
+from lorry.evaluate.danger.places import catastrophic, is_disk, is_vital_file
+from lorry.evaluate.danger.shell import Word, parse
 
 _FETCHERS = frozenset({"curl", "wget", "fetch", "lwp-download", "aria2c"})
 _TRUNCATING = frozenset({">", ">|", "&>", ">&", "<>"})

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lorry.data.rows import Origin, Row
-from lorry.evaluate import rules
-from lorry.evaluate.calls import Call, calls
-from lorry.evaluate.shell import LONGEST
+from lorry.evaluate.danger import rules
+from lorry.evaluate.danger.calls import Call, calls
+from lorry.evaluate.danger.shell import LONGEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorry.data.rows import Origin, Row
-from lorry.evaluate.dangers import RULES, scan, scan_rows
+from lorry.evaluate.danger.scan import RULES, scan, scan_rows
 
 DANGEROUS = {
     "recursive-delete": [

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lorry.evaluate.places import resolve
-from lorry.evaluate.shell import Command, Pipeline, Word, parse
+from lorry.evaluate.danger.places import resolve
+from lorry.evaluate.danger.shell import Command, Pipeline, Word, parse
 
 DEEPEST = 6
 """Scripts within scripts that are followed."""

@@ -1,0 +1,1 @@
+"""What is dangerous about a command, found without running it: words, calls, places, rules; and who said it first."""
