@@ -124,6 +124,19 @@ def test_adapter_of_another_rank_says_what_to_set(tmp_path: Path):
     assert (found.remedy, found.place) == ("set lora.rank to 8", "lora.rank")
 
 
+@pytest.mark.parametrize(
+    ("lora", "remedy"),
+    [
+        ({"target_modules": ["q_proj"]}, "set lora.target_modules to [q_proj, v_proj]"),
+        ({"rslora": True}, "set lora.rslora to false"),
+    ],
+)
+def test_adapter_on_other_modules_or_of_another_kind_says_what_to_set(lora, remedy, tmp_path: Path):
+    save_adapter(tmp_path / "earlier", target_modules=["v_proj", "q_proj"], use_rslora=False)
+    found = run("adapter", subject(tmp_path, model={"adapter": "earlier"}, lora=lora))["adapter.disagrees"]
+    assert found.remedy == remedy
+
+
 def test_adapter_of_another_model_is_warned_of(tmp_path: Path):
     save_adapter(tmp_path / "earlier", base_model_name_or_path="other/model")
     assert grave("adapter", subject(tmp_path, model={"adapter": "earlier"})) == {"adapter.other-base"}

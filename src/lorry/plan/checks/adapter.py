@@ -59,12 +59,25 @@ def _config(folder: Path) -> dict[str, Any] | None:
 def _agreement(lora: LoraSettings, config: dict[str, Any]) -> Iterable[Finding]:
     wanted = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
     names = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "use_dora": "dora"}
+    targets = config.get("target_modules")
+    if lora.target_modules != "all-linear" and isinstance(targets, list) and set(targets) != set(lora.target_modules):
+        yield error(
+            "adapter.disagrees",
+            f"the adapter sits on {', '.join(sorted(map(str, targets)))}, and the recipe asks for other modules",
+            remedy=f"set lora.target_modules to [{', '.join(sorted(map(str, targets)))}]",
+            place="lora.target_modules",
+        )
     for key, asked in wanted.items():
         has = config.get(key, asked)
         if has != asked:
             yield error(
                 "adapter.disagrees",
-                f"the adapter has {names[key]} {has}, and the recipe asks for {asked:g}",
-                remedy=f"set lora.{names[key]} to {has}",
+                f"the adapter has {names[key]} {_text(has)}, and the recipe asks for {_text(asked)}",
+                remedy=f"set lora.{names[key]} to {_text(has)}",
                 place=f"lora.{names[key]}",
             )
+
+
+def _text(value: object) -> str:
+    """As a recipe writes it: `true`, `8`, `0.5`."""
+    return json.dumps(value) if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
