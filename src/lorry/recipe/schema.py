@@ -160,7 +160,7 @@ class TrainSettings(Section):
 
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; in place of `epochs`."""
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0, le=100_000)
     """Passes over the training rows; 1 when `steps` is missing too."""
     micro_batch: int = Field(default=8, ge=1)
     """Rows (packed: sequences) computed at once."""
@@ -169,7 +169,7 @@ class TrainSettings(Section):
     learning_rate: float = Field(default=2e-4, gt=0)
     """Highest learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up, to zero at the last step (`constant`: not at all)."""
+    """How the learning rate falls after the warm-up, to zero after the last step (`constant`: not at all)."""
     warmup: float = Field(default=0.03, ge=0)
     """Steps in which the learning rate rises: a share of all (below 1) or a number (from 1)."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
