@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lorry.cli.main import run as lorry
+from lorry.evaluate.opening import find
 from lorry.track.folder import RunFolder
 from tiny_adapters import finished_run
 
@@ -205,3 +206,17 @@ def test_importing_the_commands_leaves_torch_out() -> None:
         "sys.exit(bool({'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_adapter_is_asked_with_the_system_message_that_its_rows_have(run: RunFolder) -> None:
+    system = {"role": "system", "content": "One word."}
+    run.evaluation.mkdir(exist_ok=True)
+    (run.evaluation / "answers.jsonl").write_text("", "utf-8")
+    found = find(run.id)
+    assert found.usual_system == ""
+    rows = [{"messages": [system, {"role": "user", "content": text}]} for text in ("a", "b")]
+    (run.evaluation / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert found.usual_system == "One word."
+    rows.append({"messages": [{"role": "user", "content": "c"}]})
+    (run.evaluation / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert found.usual_system == ""

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -16,7 +16,7 @@ from lorry.data.render import Renderer
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import InputError, ModelError
 from lorry.evaluate.adapter_files import base_model, check_files, is_whole_model
-from lorry.evaluate.folder import read_json
+from lorry.evaluate.folder import read_json, read_lines
 from lorry.evaluate.sides import Side, base_of
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
@@ -43,6 +43,14 @@ class Found:
         """Whether it continues texts, and does not answer."""
         return self.recipe.method["name"] == "cpt"
 
+    @property
+    def usual_system(self) -> str:
+        """The system message that all rows of its run begin with, for that is how it learnt to be asked; empty for none."""
+        answers = self.run.evaluation / "answers.jsonl" if self.run else None
+        told = read_lines(answers) if answers and answers.is_file() else []
+        found = {_system_of(row) for row in told}
+        return found.pop() if len(found) == 1 else ""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -66,6 +74,11 @@ class Opened:
             return
         with base_of(self.loaded, self.found.recipe, self.found.model_folder) as base:
             yield base
+
+
+def _system_of(answer: dict[str, Any]) -> str:
+    first = (answer.get("messages") or [{}])[0]
+    return str(first.get("content", "")) if first.get("role") == "system" else ""
 
 
 def find(named: str, model: str | None = None) -> Found:

@@ -20,7 +20,9 @@ class Options:
 
     run: Annotated[str, typer.Argument(help="A run's id, a beginning of it, `last`, or an adapter's folder.")] = "last"
     base: Annotated[bool, typer.Option("--base", help="Begin with the base model.")] = False
-    system: Annotated[str, typer.Option(help="A system message before the conversation.")] = ""
+    system: Annotated[
+        str | None, typer.Option(help="The system message; by default the one that all rows of the run have.")
+    ] = None
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512
     model: Annotated[str, typer.Option(help="The base model, in place of the one that the adapter names.")] = ""
 
@@ -38,7 +40,8 @@ def command(options: Options) -> None:
     if found.is_raw_text:
         hint = f"continue a text instead: `lorry generate {options.run} --prompt TEXT`"
         raise InputError("this adapter was trained on raw text, not on conversations", hint=hint)
-    talk = Talk(open_found(found), Manner(options.system, max_new_tokens=options.max_new_tokens))
+    system = found.usual_system if options.system is None else options.system
+    talk = Talk(open_found(found), Manner(system, max_new_tokens=options.max_new_tokens))
     talk.who = "base" if options.base else "adapter"
     if sys.stdin and sys.stdin.isatty():
         output.note(HELP)

@@ -24,7 +24,9 @@ class Options:
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="The prompt; `-` reads it from stdin.")] = ""
     base: Annotated[bool, typer.Option("--base", help="Only the base model answers.")] = False
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter answers.")] = False
-    system: Annotated[str, typer.Option(help="A system message before the prompt.")] = ""
+    system: Annotated[
+        str | None, typer.Option(help="The system message; by default the one that all rows of the run have.")
+    ] = None
     raw: Annotated[bool, typer.Option("--raw", help="The prompt is the beginning of a text: no chat template.")] = False
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
     model: Annotated[str, typer.Option(help="The base model, in place of the one that the adapter names.")] = ""
@@ -43,7 +45,8 @@ def command(options: Options) -> None:
     from lorry.evaluate.talk import Manner, ask
 
     found = find(options.run, options.model or None)
-    manner = Manner(options.system, options.raw or found.is_raw_text, options.max_new_tokens)
+    system = found.usual_system if options.system is None else options.system
+    manner = Manner(system, options.raw or found.is_raw_text, options.max_new_tokens)
     sides: list[Side] = [side for side in SIDES if options.base == options.adapter or getattr(options, side)]
     answers = ask(open_found(found), prompt, sides, manner)
     for side, answer in answers.items():
