@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from lorry.cli.main import run as lorry
+from lorry.trainer.model_folder import known_model_types
 from model_folders import save_model
 from subjects import ROWS, row
 
@@ -133,7 +135,7 @@ CASES = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a sound recipe, its rows and its model, in which the command runs and no torch may."""
     save_model(tmp_path / "tiny")
     (tmp_path / "rows.jsonl").write_text(GOOD)
@@ -141,7 +143,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in HEAVY:
         monkeypatch.setitem(sys.modules, name, Untouched(name))
-    return tmp_path
+    yield tmp_path
+    known_model_types.cache_clear()  # what it found while the stand-ins stood there is no more true
 
 
 def prepared(folder: Path, case: Case) -> None:
