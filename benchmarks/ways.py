@@ -30,7 +30,7 @@ from lorry.trainer.lora_linear import FusedLoraLinear
 from lorry.trainer.loss import token_loss
 from lorry.trainer.model import load
 from lorry.trainer.optimizer import make_optimizer
-from lorry.trainer.source import locate
+from lorry.trainer.sources.locate import locate
 
 WARM = 1
 WAYS = {  # way of the forward pass, sharing, fused layers

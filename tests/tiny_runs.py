@@ -11,7 +11,7 @@ from lorry.plan.subject import Subject
 from lorry.recipe.load import from_dict
 from lorry.track.events import Event, read
 from lorry.track.run import Run
-from lorry.trainer.source import locate
+from lorry.trainer.sources.locate import locate
 from model_folders import save_model
 
 WORDS = ["red", "green", "blue", "black", "white", "brown", "pink", "grey"]

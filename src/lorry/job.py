@@ -36,7 +36,7 @@ from lorry.track.run import Run
 from lorry.track.state import state
 from lorry.track.store import Changes, Store
 from lorry.trainer import launch
-from lorry.trainer.source import Source, locate
+from lorry.trainer.sources.locate import Source, locate
 
 Watcher = Callable[[Event], None]
 

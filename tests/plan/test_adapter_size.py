@@ -9,7 +9,7 @@ import pytest
 
 from lorry.plan.adapter_size import lora_parameters, modules, targeted
 from lorry.recipe.schema import LoraSettings
-from lorry.trainer.tensors import tensors
+from lorry.trainer.sources.tensors import tensors
 from model_folders import save_model
 
 

@@ -15,7 +15,7 @@ from lorry.data.prepare import Prepared
 from lorry.plan.findings import Finding
 from lorry.plan.hardware import Hardware
 from lorry.plan.subject import Subject
-from lorry.trainer.tensors import Tensor
+from lorry.trainer.sources.tensors import Tensor
 from model_folders import TEMPLATE, save_model, save_tokenizer, write_json
 from subjects import ROWS, gpu, machine, recipe, row, subject
 

@@ -19,7 +19,7 @@ from lorry.trainer.liger import use_liger
 from lorry.trainer.loss import token_loss
 from lorry.trainer.model import LoadedModel, load
 from lorry.trainer.optimizer import make_optimizer
-from lorry.trainer.source import locate
+from lorry.trainer.sources.locate import locate
 from probes.data import prepared
 from probes.probe import Probe, Values, understood
 from probes.train import ONE_STEP, THREE_STEPS, computed_tokens, losses, trained
@@ -29,7 +29,7 @@ import json, sys
 from pathlib import Path
 from lorry.errors import LorryError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer.source import locate
+from lorry.trainer.sources.locate import locate
 
 try:
     print(locate(ModelSettings(**json.loads(sys.argv[1])), Path("."), weights=False).revision)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lorry.errors import ModelError
-from lorry.trainer.tensors import read_header, tensors
+from lorry.trainer.sources.tensors import read_header, tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -155,7 +155,7 @@ def _of_adapter(adapter: Path, model: str | None) -> Recipe:
 
 
 def _located(recipe: Recipe, base: Path, *, named: bool) -> Path:
-    from lorry.trainer.source import locate
+    from lorry.trainer.sources.locate import locate
 
     try:
         return locate(recipe.model, base).folder

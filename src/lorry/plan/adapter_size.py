@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lorry.recipe.schema import LoraSettings
 
 if TYPE_CHECKING:
-    from lorry.trainer.tensors import Tensor
+    from lorry.trainer.sources.tensors import Tensor
 
 _WEIGHT = re.compile(r"\.(weight|qweight)$")
 _NOT_LINEAR = re.compile(

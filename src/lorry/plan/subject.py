@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
     from lorry.trainer.methods._base import Method
-    from lorry.trainer.source import Source
-    from lorry.trainer.tensors import Tensor
+    from lorry.trainer.sources.locate import Source
+    from lorry.trainer.sources.tensors import Tensor
 
 _NAMES = {"source": "the model", "tokenizer": "the tokenizer", "prepared": "the data", "tensors": "the model's tensors"}
 
@@ -92,7 +92,7 @@ class Subject:
             return self._parts[name]
 
     def _locate(self) -> Source:
-        from lorry.trainer.source import locate
+        from lorry.trainer.sources.locate import locate
 
         return locate(self.recipe.model, self.base, weights=False)
 
@@ -107,8 +107,8 @@ class Subject:
         return prepare(self.recipe, self.base, self.tokenizer)
 
     def _read_tensors(self) -> dict[str, Tensor] | None:
-        from lorry.trainer import hub
-        from lorry.trainer.tensors import tensors
+        from lorry.trainer.sources import hub
+        from lorry.trainer.sources.tensors import tensors
 
         source = self.source
         found = tensors(source.folder)

@@ -78,7 +78,7 @@ def _prepared(path: Path, overrides: list[str] | None) -> tuple[Prepared, Tokeni
     from lorry.data.prepare import prepare, templated
     from lorry.data.tokenizer import Tokenizer
     from lorry.recipe.load import load
-    from lorry.trainer.source import locate
+    from lorry.trainer.sources.locate import locate
 
     loaded = load(path, overrides or ())
     for warning in loaded.warnings:

@@ -21,7 +21,7 @@ class ModelCheck(Check):
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Finds the model; its weights are not fetched."""
-        from lorry.trainer.model_folder import read_config
+        from lorry.trainer.sources.model_folder import read_config
 
         try:
             source = subject.source

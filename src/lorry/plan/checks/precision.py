@@ -62,8 +62,8 @@ def _precision(subject: Subject) -> Iterable[Finding]:
 
 def _resolved(subject: Subject) -> Finding:
     """What `auto` means here, by the trainer's own table."""
-    from lorry.trainer.model_folder import read_config
     from lorry.trainer.precision import decide
+    from lorry.trainer.sources.model_folder import read_config
 
     config = read_config(subject.source.folder, subject.source.id)
     checkpoint = str(config.get("dtype") or config.get("torch_dtype") or "float32")

@@ -13,7 +13,7 @@ from lorry.plan.findings import Finding, error, note, warning
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
-    from lorry.trainer.tensors import Tensor
+    from lorry.trainer.sources.tensors import Tensor
 
 Shapes = Mapping[str, tuple[int, ...]]
 _PLACE = "lora.target_modules"

@@ -108,7 +108,7 @@ def _remove_leftovers(target: Path) -> None:
 
 def _in_child(origin: Path, aside: Path, weights: bool) -> dict[str, Any]:
     """Runs the conversion; its last line says how it went."""
-    command = [sys.executable, "-m", "lorry.trainer.convert", str(origin), str(aside)]
+    command = [sys.executable, "-m", "lorry.trainer.sources.convert", str(origin), str(aside)]
     command += [] if weights else ["--light"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **_QUIET})
     try:

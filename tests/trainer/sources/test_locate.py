@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from lorry.errors import MissingExtraError, ModelError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer import converted
-from lorry.trainer.source import Source, locate
+from lorry.trainer.sources import converted
+from lorry.trainer.sources.locate import Source, locate
 from model_folders import VOCABULARY, save_gguf, save_model, weights, write_json
 
 PICKLED = "pytorch_model.bin"
@@ -259,7 +259,7 @@ def test_without_the_train_extra_a_conversion_says_what_to_install(tmp_path: Pat
     save_gguf(tmp_path / "tiny.gguf")
     done = in_python(
         "import sys; sys.modules['gguf'] = None\n"
-        "import lorry.trainer.converted as converted\n"
+        "import lorry.trainer.sources.converted as converted\n"
         "converted.find_spec = lambda name: None if name == 'gguf' else object()\n"
         "from lorry.errors import MissingExtraError\n"
         "try: locate(ModelSettings(id='tiny.gguf'), Path('.'))\n"
@@ -285,7 +285,7 @@ def in_python(code: str, folder: Path, **environment: str) -> str:
     start = (
         "from pathlib import Path\n"
         "from lorry.recipe.schema import ModelSettings\n"
-        "from lorry.trainer.source import locate\n"
+        "from lorry.trainer.sources.locate import locate\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", start + code],

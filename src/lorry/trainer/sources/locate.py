@@ -12,9 +12,9 @@ from typing import Literal
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer import hub, pypi
-from lorry.trainer.converted import convert_once
-from lorry.trainer.model_folder import check_folder, needs_conversion
+from lorry.trainer.sources import hub, pypi
+from lorry.trainer.sources.converted import convert_once
+from lorry.trainer.sources.model_folder import check_folder, needs_conversion
 
 Kind = Literal["hub", "folder", "gguf", "pypi"]
 _PYPI = "pypi:"

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer.tensors import tensors
+from lorry.trainer.sources.tensors import tensors
 
 _OLD_TOKENIZERS = (("tokenizer.model",), ("vocab.json", "merges.txt"))
 

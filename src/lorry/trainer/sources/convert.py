@@ -1,4 +1,4 @@
-"""Child process that converts a model: `python -m lorry.trainer.convert ORIGIN TARGET [--light]`.
+"""Child process that converts a model: `python -m lorry.trainer.sources.convert ORIGIN TARGET [--light]`.
 
 The last line on stdout is JSON: `{"sha256": ..., "notes": [...]}`, or `{"error": ..., "hint": ..., "details": ...}`.
 """
@@ -65,7 +65,7 @@ def _sha256(file: Path) -> str:
 
 def _from_gguf(file: Path, target: Path, light: bool) -> list[str]:
     """Dequantises a GGUF file: float32 where all of it is float32, else bfloat16."""
-    from lorry.trainer.gguf_tokenizer import fields, restore_split
+    from lorry.trainer.sources.gguf_tokenizer import fields, restore_split
 
     _parse_once()
     facts = fields(file)  # before the imports, which take seconds: a damaged file is refused at once

@@ -20,8 +20,8 @@ import json, sys
 from pathlib import Path
 from lorry.errors import LorryError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer import hub
-from lorry.trainer.source import locate
+from lorry.trainer.sources import hub
+from lorry.trainer.sources.locate import locate
 
 hub.PAUSES = (0.0, 0.0, 0.0)
 given = json.loads(sys.argv[1])
@@ -144,7 +144,7 @@ from pathlib import Path
 from lorry import plugins
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe.schema import Recipe
-from lorry.trainer import hub
+from lorry.trainer.sources import hub
 
 hub.PAUSES = ()
 recipe = Recipe.model_validate({"model": {"id": "owner/tiny"}, "data": {"train": "rows.jsonl"}})

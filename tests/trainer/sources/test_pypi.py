@@ -12,8 +12,8 @@ import pytest
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer import pypi
-from lorry.trainer.source import locate
+from lorry.trainer.sources import pypi
+from lorry.trainer.sources.locate import locate
 from model_folders import save_gguf, save_model
 
 

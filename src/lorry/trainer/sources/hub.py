@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer.tensors import Tensor
+from lorry.trainer.sources.tensors import Tensor
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
