@@ -67,7 +67,7 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
 
 def carry_out(wish: Wish, watch: Watcher) -> Run:
     """The whole way from a wish to a tested adapter."""
-    require_extra("train")
+    require_training_packages()
     subject = Subject(wish.recipe, wish.loaded.base)
     findings = _refusing_errors(check(subject))
     source = locate(wish.recipe.model, wish.loaded.base)
@@ -88,12 +88,12 @@ def settle(folder: RunFolder) -> None:
     report.write(folder)
 
 
-def require_extra(extra: str) -> None:
-    """Raises MissingExtraError where the packages that training needs are not installed."""
+def require_training_packages() -> None:
+    """Raises MissingExtraError where the packages that run a model are not installed."""
     missing = [name for name in ("torch", "transformers", "peft", "accelerate") if find_spec(name) is None]
     if missing:
-        hint = f"`pip install 'lorry[{extra}]'`"
-        raise MissingExtraError(f"training needs packages that are not installed: {', '.join(missing)}", hint=hint)
+        told = f"training needs packages that are not installed: {', '.join(missing)}"
+        raise MissingExtraError(told, hint="`pip install 'lorry[train]'`")
 
 
 def _from_object(recipe: Recipe) -> Loaded:

@@ -32,7 +32,7 @@ def command(options: Options) -> None:
     """Talk with an adapter on the terminal; /base, /adapter and /both choose who answers, /exit or Ctrl-D ends."""
     from lorry import job
 
-    job.require_extra("train")
+    job.require_training_packages()
     from lorry.evaluate.opening import find, open_found
     from lorry.evaluate.talk import HELP, Manner, Talk
 

@@ -36,7 +36,7 @@ def command(options: Options) -> None:
     """Check that an adapter is complete and loads, and score it beside its base model."""
     from lorry import job
 
-    job.require_extra("train")
+    job.require_training_packages()
     from lorry.evaluate.opening import find
     from lorry.evaluate.scoring import metrics_of
 

@@ -39,7 +39,7 @@ def command(options: Options) -> None:
     from lorry import job
 
     prompt = _prompt(options)
-    job.require_extra("train")
+    job.require_training_packages()
     from lorry.evaluate.opening import find, open_found
     from lorry.evaluate.sides import SIDES, WORDS
     from lorry.evaluate.talk import Manner, ask

@@ -23,7 +23,7 @@ def command(
     from lorry.cli.progress import Progress
     from lorry.recipe.load import load
 
-    job.require_extra("train")
+    job.require_training_packages()
     wish = job.Wish(load(recipe, overrides or ()), smoke, tuple(sys.argv))
     progress = Progress(price_per_hour=wish.recipe.budget.price_per_hour)
     try:
