@@ -19,11 +19,21 @@ KINDS: dict[str, tuple[str, ...]] = {
     "loaded": ("parameters", "trainable", "precision", "device"),
     "note": ("message",),  # something resolved or switched that the person should know
     "warning": ("message",),
-    "started": ("steps",),
+    "rung": ("micro_batch", "accumulation", "activation_checkpointing", "eval_batch", "generation_batch"),  # memory in use
+    "oom": ("where", "error"),  # memory ran out; what was being done
+    "rejected": ("path", "reason"),  # a checkpoint that does not verify, and was passed over
+    "resumed": ("from_step", "path"),  # training goes on from a checkpoint
+    "started": ("steps", "from_step"),  # of all steps, those after `from_step` are trained now; earlier records of them go
     "step": ("loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_bytes"),
     "evaluated": ("loss",),  # evaluation loss during training, natural log per trained token
-    "saved": ("path", "seconds"),
+    "saved": ("path", "seconds", "pause"),  # seconds that writing took, and those that training stood still
+    "budget": ("share", "message"),  # 80 % of a limit are used
     "limit": ("message",),  # a budget ended the training early
+    "early_stop": ("message",),  # the evaluations get no better
+    "diverged": ("reason", "rows", "return_to"),  # rows skipped from here on; the step gone back to, null when it ends
+    "stalled": ("seconds", "phase"),  # nothing moved for so long
+    "slow": ("message", "cause"),  # the GPU idles, or steps take twice as long as they should
+    "crashed": ("exit_code", "error", "action"),  # the trainer ended without meaning to; what the agent does about it
     "trained": ("steps", "seconds", "tokens"),
     "delivered": ("path", "step"),  # adapter/ is written
     "scoring": ("part", "done", "total"),  # progress of the evaluation at the end
@@ -31,7 +41,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "smoke": ("check", "passed", "message"),  # one check of a smoke run: `checkpoint loads`, `memory as expected`
     "finished": ("seconds",),
     "failed": ("error", "hint", "exit_code"),
-    "stopped": ("reason",),  # the person interrupted
+    "stopped": ("reason", "cause"),  # by the `person`, or `preempted` by the machine that wants itself back
 }
 """Each kind of event with the fields it always has."""
 

@@ -63,6 +63,16 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def heartbeat(self) -> Path:
+        """The agent's last sign of life: time, processes, attempt, step, phase."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def gpu(self) -> Path:
+        """The GPU's health, a line a minute; there is none without a GPU."""
+        return self.path / "gpu.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """One folder a checkpoint: `step-000050`."""
         return self.path / "checkpoints"
