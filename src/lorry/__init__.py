@@ -12,12 +12,13 @@ from lorry.errors import LorryError
 if TYPE_CHECKING:
     from lorry.job import run as run
     from lorry.recipe.schema import Recipe as Recipe
+    from lorry.resuming import resume as resume
     from lorry.track.run import Run as Run
 
-__all__ = ["LorryError", "Recipe", "Run", "run"]
+__all__ = ["LorryError", "Recipe", "Run", "resume", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {"run": "lorry.job", "Recipe": "lorry.recipe.schema", "Run": "lorry.track.run"}
+_HOMES = {"run": "lorry.job", "Recipe": "lorry.recipe.schema", "resume": "lorry.resuming", "Run": "lorry.track.run"}
 
 
 def __getattr__(name: str) -> Any:

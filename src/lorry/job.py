@@ -73,6 +73,11 @@ def carry_out(wish: Wish, watch: Watcher) -> Run:
     source = locate(wish.recipe.model, wish.loaded.base)
     run = _begin(wish, subject, source)
     _say_first(run, wish, subject, findings)
+    return carry_on(run, watch)
+
+
+def carry_on(run: Run, watch: Watcher) -> Run:
+    """From a run's folder to its tested adapter, be it new or interrupted."""
     try:
         ending = _train(run, watch)
     finally:
@@ -170,8 +175,9 @@ def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) 
 
 
 def _train(run: Run, watch: Watcher) -> Event:
-    """Runs the training process to its end, keeping the store up to date; returns the event that ended it."""
+    """Has the agent train to the end, keeping the store up to date; returns the event that ended it."""
     store = Store.open()
+    seen = max((event.seq for event in read(run.folder.events)), default=0) if run.folder.heartbeat.exists() else 0
     process = launch.start(run.folder)
     running = Changes(status="running", pid=process.pid, pid_started=started(process.pid))
     store.update(run.id, **running)
@@ -183,12 +189,12 @@ def _train(run: Run, watch: Watcher) -> Event:
             store.update(run.id, **(running | Changes(step=event.step, loss=event.data["loss"])))
         watch(event)
 
-    return launch.watch(run.folder, process, note_and_show)
+    return launch.watch(run.folder, process, note_and_show, after=seen)
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:
     if ending.kind == "stopped":
-        raise StoppedError(ending.data["reason"], hint=f"`lorry show {run.id}` tells what there is")
+        raise StoppedError(ending.data["reason"], hint=f"`lorry resume {run.id}` goes on from there")
     if ending.kind == "failed":
         kind = InputError if ending.data["exit_code"] == InputError.exit_code else RunFailedError
         raise kind(ending.data["error"], hint=ending.data["hint"])

@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "init": "Write a recipe, by five questions or from a template",
         "check": "Find everything wrong with a recipe before anything runs",
         "run": "Train what a recipe describes, evaluate it and write the report",
+        "resume": "Go on with a run that was interrupted, stopped or failed",
     },
     "Follow": {
         "ps": "List the runs",

@@ -109,6 +109,11 @@ def ask(question: str, *, default: str = "") -> str:
     return line.strip() or default
 
 
+def can_ask() -> bool:
+    """Whether a person is there to answer: both stdin and stderr are a terminal."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+
 def live(text: str) -> None:
     """Draws the one line that changes in place, on a terminal's stderr; an empty text removes it."""
     if not text and not _live.shown:

@@ -92,7 +92,7 @@ class Evaluation:
     def tasks(self) -> dict[str, Sequence[Task]]:
         """The tasks that are answered, by split; a split without rows is missing, one of raw text has no tasks."""
         return {
-            split: _drawn(self.prepared.tasks(split), self.recipe.evaluate.rows)
+            split: drawn(self.prepared.tasks(split), self.recipe.evaluate.rows)
             for split in SPLITS
             if getattr(self.prepared, split)
         }
@@ -145,7 +145,7 @@ class Evaluation:
         return notes
 
 
-def _drawn(tasks: Sequence[Task], most: int) -> Sequence[Task]:
+def drawn(tasks: Sequence[Task], most: int) -> Sequence[Task]:
     if len(tasks) <= most:
         return tasks
     chosen = np.random.default_rng(0).permutation(len(tasks))[:most]

@@ -62,6 +62,15 @@ def from_dict(data: Mapping[str, Any], base: Path) -> Loaded:
     return Loaded(_checked(layer, "recipe"), base.absolute(), "", [])
 
 
+def with_flags(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with `-o` flags laid over it. Raises RecipeError as `load` does."""
+    if not overrides:
+        return recipe
+    flags = parse_overrides(overrides)
+    _prepare(flags, [Path.cwd()])
+    return _checked(_lay_over(Layer(recipe.model_dump(mode="json")), flags), "recipe")
+
+
 def _with_parents(path: Path, text: str, children: tuple[Path, ...]) -> Layer:
     """The file's layer over those that it extends."""
     layer, bases = _read(path, text)

@@ -155,6 +155,17 @@ class DataSettings(Section):
         return values
 
 
+class EarlyStopSettings(Section):
+    """When training ends because it gains nothing any more."""
+
+    metric: Name = "loss"
+    """`loss` of the evaluation rows, or a metric that `evaluate.metrics` names: its answers are then made each time."""
+    patience: int = Field(default=5, ge=1)
+    """Evaluations without improvement."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """What counts as an improvement, in the metric's own unit."""
+
+
 class TrainSettings(Section):
     """The optimisation."""
 
@@ -192,10 +203,21 @@ class TrainSettings(Section):
     """Steps between two evaluations; null evaluates four times in the run."""
     save_every: int | None = Field(default=None, ge=1)
     """Steps between two checkpoints; null saves with each evaluation."""
-    keep: int = Field(default=3, ge=1)
-    """Checkpoints kept; the best is never deleted."""
+    save_minutes: float = Field(default=5.0, gt=0)
+    """A checkpoint is saved after so many minutes in any case, however far the next one by steps may be."""
+    keep: int = Field(default=5, ge=1)
+    """The last so many checkpoints are kept."""
+    keep_best: int = Field(default=5, ge=0)
+    """Kept too: the first, and so many of the best by evaluation loss; 0 for the last ones and the very best only."""
     deliver: Literal["best", "last"] = "best"
     """Which weights become `adapter/`: the best by evaluation loss (if there were evaluations), or the last."""
+
+    early_stop: EarlyStopSettings | None = None
+    """Ends training when the evaluations get no better; null never does, `{}` takes the defaults."""
+    diverge_at: float = Field(default=10.0, ge=0)
+    """A loss above this multiple of its running median counts as divergence, as NaN always does; 0 for NaN only."""
+    stall_minutes: float = Field(default=5.0, gt=0)
+    """Minutes without any progress after which training is ended and started again from its last checkpoint."""
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainSettings:
@@ -225,7 +247,7 @@ class BudgetSettings(Section):
     usd: float | None = Field(default=None, gt=0)
     """US dollars; needs a price per hour."""
     hours: float | None = Field(default=None, gt=0)
-    """Hours of training."""
+    """Hours of loading and training, over all attempts."""
     price_per_hour: float = Field(default=0.0, ge=0)
     """What this machine costs, in US dollars per hour."""
 

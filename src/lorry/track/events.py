@@ -68,7 +68,8 @@ class EventLog:
 
     def __init__(self, path: Path, *, attempt: int = 1, clock: Callable[[], float] = time.time) -> None:
         self._path = path
-        self._attempt = attempt
+        self.attempt = attempt
+        """Written into every event; whoever supervises raises it."""
         self._clock = clock
         self._seq = _cut_torn_line(path)
 
@@ -78,7 +79,7 @@ class EventLog:
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
-        event = Event(self._seq + 1, self._clock(), kind, self._attempt, step, data)
+        event = Event(self._seq + 1, self._clock(), kind, self.attempt, step, data)
         line = json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n"
         # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
         _append(self._path, line.encode("utf-8", "backslashreplace"))

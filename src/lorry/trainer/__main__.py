@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from lorry.trainer.channel import FD
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 # Read by torch and tokenizers when they are first imported.
 for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):  # its name since torch 2.9, and before
@@ -13,12 +21,22 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+
+def _under_the_agent() -> None:
+    """Ends with the agent, tells where each thread is when asked, and is what the system kills first for memory."""
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died in between
+            sys.exit(130)
+
+
 if __name__ == "__main__":
-    from lorry.job import settle
-    from lorry.track.folder import RunFolder
+    if FD in os.environ:
+        _under_the_agent()
     from lorry.trainer.process import work
 
-    code = work(Path(sys.argv[1]))
-    # Whoever started this process may be gone by now: a closed terminal does not end a run.
-    settle(RunFolder(Path(sys.argv[1])))
-    sys.exit(code)
+    sys.exit(work(Path(sys.argv[1])))

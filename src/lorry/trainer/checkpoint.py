@@ -4,8 +4,12 @@ checkpoints/step-000050/
   adapter_model.safetensors, adapter_config.json   what PEFT loads (full fine-tuning: model.safetensors, config.json)
   tokenizer.json, ...                              the model's tokenizer and chat template
   optimizer.safetensors                            the optimizer's tensors
-  state.json                                       step, losses so far
+  rng.safetensors                                  states of all random number generators
+  state.json                                       step, scores, memory rung, scaler, what it was made with
   manifest.json                                    SHA-256 of each file above
+checkpoints/best, checkpoints/final                links to the checkpoints that are that
+
+Safetensors and JSON only: nothing here can run code when it is read.
 """
 
 from __future__ import annotations
@@ -13,129 +17,161 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lorry.errors import RunFailedError
-from lorry.trainer.model import LoadedModel
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
+OPTIMIZER, RNG, STATE, MANIFEST = "optimizer.safetensors", "rng.safetensors", "state.json", "manifest.json"
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+class DamagedError(RunFailedError):
+    """A checkpoint that is not what its manifest says."""
 
 
 @dataclass(frozen=True)
-class State:
-    """Where training stands: what a checkpoint says of itself."""
+class Contents:
+    """Everything that one checkpoint holds. The tensors must not change until it is written."""
 
     step: int
-    tokens: int = 0
-    """Tokens of all rows trained on so far."""
-    loss: float | None = None
-    """Of the evaluation at this step, if there was one."""
+    write_weights: Callable[[Path], None]
+    """Writes the weights and what lies beside them (configuration, tokenizer) into a folder."""
+    optimizer: dict[str, torch.Tensor]
+    rng: dict[str, torch.Tensor]
+    state: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TokenizerFiles:
-    """What is laid beside the weights, so that whoever loads them renders rows as they were trained."""
-
-    folder: Path
-    """Where the model's tokenizer files are copied from."""
-    template: str | None = None
-    """The chat template that rows were rendered with; None where there is none."""
-
-    def copy_to(self, folder: Path) -> None:
-        """Copies the files, with the template that was really used."""
-        for name in _TOKENIZER_FILES:
-            if (self.folder / name).is_file():
-                shutil.copyfile(self.folder / name, folder / name)
-        if self.template is not None:
-            (folder / "chat_template.jinja").write_text(self.template, encoding="utf-8")
+def path_of(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return root / f"step-{step:06d}"
 
 
-def save(
-    root: Path, loaded: LoadedModel, optimizer: torch.optim.Optimizer, state: State, tokenizer: TokenizerFiles
-) -> Path:
-    """Writes the checkpoint of a step under `root` and returns its folder. One that is there already is kept."""
-    final = root / f"step-{state.step:06d}"
+def steps(root: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, sorted; what else lies there, a person's copy of one say, is passed over."""
+    found = [_NAME.fullmatch(path.name) for path in root.glob("step-*/")]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write(root: Path, contents: Contents) -> Path:
+    """Writes a checkpoint under `root` and returns its folder, on disk when this returns. One that is there stays.
+
+    Raises RunFailedError for what the disk refuses; nothing half-written stays then.
+    """
+    final = path_of(root, contents.step)
     if final.exists():
         return final
     with _aside(final) as aside:
         aside.mkdir(parents=True)
-        write_weights(aside, loaded, tokenizer)
-        save_file(_tensors(optimizer), aside / "optimizer.safetensors")
-        (aside / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+        contents.write_weights(aside)
+        save_file(contents.optimizer, aside / OPTIMIZER)
+        save_file(contents.rng, aside / RNG)
+        (aside / STATE).write_text(json.dumps(contents.state) + "\n", encoding="utf-8")
         write_manifest(aside)
         aside.rename(final)
         _sync(root)
     return final
 
 
-def write_weights(folder: Path, loaded: LoadedModel, tokenizer: TokenizerFiles) -> None:
-    """What was trained, in the form that PEFT and Transformers load, with the tokenizer beside it."""
-    loaded.model.save_pretrained(folder, safe_serialization=True)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; lorry writes its own with the report
-    tokenizer.copy_to(folder)
-
-
-def deliver(checkpoint: Path, adapter: Path) -> None:
-    """Makes `adapter` the weights of a checkpoint: copied aside and renamed, optimizer and state left out."""
-    left_out = shutil.ignore_patterns("optimizer.safetensors", "state.json", "manifest.json")
-    with _aside(adapter) as aside:
-        shutil.copytree(checkpoint, aside, ignore=left_out)
-        shutil.rmtree(adapter, ignore_errors=True)
-        aside.rename(adapter)
-        _sync(adapter.parent)
-
-
-def prune(root: Path, keep: int, best: int | None) -> None:
-    """Deletes all but the last `keep` checkpoints and the best."""
-    for step in doomed(sorted(steps(root)), keep, best):
-        shutil.rmtree(root / f"step-{step:06d}")
-
-
-def doomed(saved: Sequence[int], keep: int, best: int | None) -> list[int]:
-    """Steps whose checkpoints are not kept: all but the last `keep` and the best; the only one is never among them."""
-    return [step for step in saved[:-keep] if step != best]
-
-
-def steps(root: Path) -> list[int]:
-    """Steps of the checkpoints in a folder; what else lies there, a person's copy of one say, is passed over."""
-    found = [path.name.removeprefix("step-") for path in root.glob("step-*/")]
-    return [int(number) for number in found if number.isdecimal()]
-
-
 def write_manifest(folder: Path) -> None:
     """Hashes each file into `manifest.json` and flushes all to disk."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    manifest = {path.name: _sha256(path) for path in files}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    for path in [*files, folder / "manifest.json", folder]:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    (folder / MANIFEST).write_text(_manifest({path.name: _sha256(path) for path in files}), encoding="utf-8")
+    for path in [*files, folder / MANIFEST, folder]:
         _sync(path)
 
 
 def verify(folder: Path) -> None:
-    """Raises RunFailedError naming the first file that is missing or not what the manifest says."""
+    """Raises DamagedError naming the first file that is missing or not what the manifest says."""
+    hint = "use an earlier checkpoint"
     try:
-        manifest: dict[str, str] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        hashes: dict[str, str] = json.loads(text)
+        if text != _manifest(hashes) or not hashes.keys() >= {OPTIMIZER, RNG, STATE}:
+            raise ValueError("changed")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{MANIFEST} is damaged or missing", place=str(folder), hint=hint) from error
+    for name, expected in hashes.items():
+        path = folder / Path(name).name
+        if path.is_symlink() or not path.is_file() or _sha256(path) != expected:
+            raise DamagedError(f"{name} is damaged or missing", place=str(folder), hint=hint)
+
+
+def newest(root: Path, reject: Callable[[Path, str], None]) -> Path | None:
+    """The newest checkpoint that verifies; each newer one is put aside and given to `reject` with the reason."""
+    for step in reversed(steps(root)):
+        folder = path_of(root, step)
+        try:
+            verify(folder)
+        except DamagedError as error:
+            reject(put_aside(folder, "damaged"), error.message)
+        else:
+            return folder
+    return None
+
+
+def put_aside(folder: Path, why: str) -> Path:
+    """Renames a checkpoint so that its step can be saved again; nothing is deleted. Returns its new place."""
+    for number in range(1, 10_000):
+        place = folder.with_name(f"{why}-{folder.name}" if number == 1 else f"{why}-{folder.name}.{number}")
+        if not place.exists():
+            return folder.rename(place)
+    raise RunFailedError(f"too many {why} checkpoints", place=str(folder.parent), hint="delete them")
+
+
+def mark(root: Path, name: str, step: int) -> None:
+    """Makes `name` (`best`, `final`) a link to the checkpoint of a step; a link that was there is replaced at once."""
+    aside = root / f".{name}.{os.getpid()}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(path_of(root, step).name)
+    aside.replace(root / name)
+
+
+def prune(root: Path, kept: set[int]) -> None:
+    """Deletes the checkpoints of all other steps. Each is renamed first, so that none is ever seen half deleted."""
+    for step in steps(root):
+        if step not in kept:
+            doomed = root / f".step-{step:06d}.{os.getpid()}"
+            path_of(root, step).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def clear_unfinished(root: Path) -> None:
+    """Removes what processes left that were killed while they wrote or deleted."""
+    for left in root.glob(".*.*"):
+        owner = left.suffix[1:]
+        if owner.isdigit() and (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))):
+            left.unlink() if left.is_symlink() else shutil.rmtree(left, ignore_errors=True)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `state.json` says. Raises DamagedError where it cannot be read."""
+    try:
+        return json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunFailedError("the checkpoint's manifest cannot be read", place=str(folder)) from error
-    for name, expected in manifest.items():
-        path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
-            raise RunFailedError(f"{name} is damaged or missing", place=str(folder), hint="use an earlier checkpoint")
+        raise DamagedError(f"{STATE} is damaged or missing", place=str(folder)) from error
+
+
+def deliver(checkpoint: Path, adapter: Path) -> None:
+    """Makes `adapter` the weights of a checkpoint: copied aside and renamed, what only training needs left out."""
+    left_out = shutil.ignore_patterns(OPTIMIZER, RNG, STATE, MANIFEST)
+    with _aside(adapter) as aside:
+        shutil.copytree(checkpoint, aside, ignore=left_out)
+        for path in [*aside.iterdir(), aside]:
+            _sync(path)
+        shutil.rmtree(adapter, ignore_errors=True)
+        aside.rename(adapter)
+        _sync(adapter.parent)
 
 
 @contextmanager
@@ -154,14 +190,9 @@ def _aside(final: Path) -> Generator[Path]:
         raise RunFailedError(f"the weights cannot be written: {error}", place=str(final), hint=hint) from error
 
 
-def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value.contiguous()
-        for index, values in state.items()
-        for name, value in values.items()
-        if isinstance(value, torch.Tensor)
-    }
+def _manifest(hashes: Mapping[str, str]) -> str:
+    """The only text that a manifest of these hashes can have, so that a change anywhere in it shows."""
+    return json.dumps(dict(sorted(hashes.items())), indent=1) + "\n"
 
 
 def _sha256(path: Path) -> str:

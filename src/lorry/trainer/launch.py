@@ -1,4 +1,4 @@
-"""Starts the process that trains, watches its events, and sees to its end. Imports no torch."""
+"""Starts the agent that has a run trained, watches the events, and sees to the end. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Watcher = Callable[[Event], None]
 
 
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:
-    """Starts training a run in a process and session of its own, so that closing the terminal does not end it.
+    """Starts a run's agent in a process and session of its own, so that closing the terminal does not end it.
 
-    What it prints goes to `logs/trainer.log`.
+    What it prints goes to `logs/agent.log`, what the trainer prints to `logs/trainer.log`.
     """
     folder.logs.mkdir(parents=True, exist_ok=True)
-    with (folder.logs / "trainer.log").open("ab") as log:
+    with (folder.logs / "agent.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "lorry.trainer", str(folder.path)],
+            [sys.executable, "-m", "lorry.trainer.agent", str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -33,13 +33,13 @@ def start(folder: RunFolder) -> subprocess.Popen[bytes]:
         )
 
 
-def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher) -> Event:
-    """Gives every event of a running process to `show` until it ends; returns the event that ended the run.
+def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher, *, after: int = 0) -> Event:
+    """Gives every event with a number above `after` to `show` until the process ends; returns the one that ended the run.
 
-    An interrupt from the keyboard is passed on: the process writes a checkpoint of the step at hand and ends; a second one
+    An interrupt from the keyboard is passed on: the trainer writes a checkpoint of its last step and ends; a second one
     ends it at once. A process that ends without a word gets the event that it could not write.
     """
-    seen = _Seen(show)
+    seen = _Seen(show, after)
     sent: list[signal.Signals] = []
     while True:
         try:
@@ -47,7 +47,7 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher) ->
                 seen.take(event)
             break
         except KeyboardInterrupt:
-            sent.append(signal.SIGKILL if sent else signal.SIGTERM)
+            sent.append(signal.SIGKILL if len(sent) > 1 else signal.SIGINT)
             process.send_signal(sent[-1])
     if seen.ending is None:
         seen.take(_write_ending(folder, process.wait(), sent))
@@ -57,8 +57,8 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher) ->
 class _Seen:
     """How far the events have been shown, and the one that ended the run."""
 
-    def __init__(self, show: Watcher) -> None:
-        self.number = 0
+    def __init__(self, show: Watcher, number: int) -> None:
+        self.number = number
         self.ending: Event | None = None
         self._show = show
 
@@ -74,15 +74,15 @@ def _write_ending(folder: RunFolder, code: int, sent: Sequence[signal.Signals]) 
     events = EventLog(folder.events)
     if -code in sent:
         kept = "; the checkpoints are kept" if any(folder.checkpoints.glob("step-*")) else ""
-        return events.append("stopped", reason=f"stopped at once{kept}")
-    hint = f"see {folder.logs / 'trainer.log'}"
+        return events.append("stopped", reason=f"stopped at once{kept}", cause="person")
+    hint = f"see {folder.logs / 'agent.log'}; `lorry resume {folder.id}` goes on from the last checkpoint"
     return events.append("failed", error=_last_words(code), hint=hint, exit_code=RunFailedError.exit_code)
 
 
 def _last_words(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "the process that trained was killed, most likely because the machine ran out of memory"
-    return f"the process that trained ended with exit code {code} and without a word"
+        return "the agent that supervised the training was killed"
+    return f"the agent that supervised the training ended with exit code {code} and without a word"
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,14 @@
-"""The native training loop: one for all methods.
+"""The native training loop: one for all methods, built to be cut off anywhere and to go on as if nothing had happened.
 
-A step takes its micro-batches from the order, plants each as a forest, lets the method make a loss of it, and divides by the
-trained tokens of the whole step, so that neither micro-batch size nor accumulation changes what is learned.
+    run
+      _begin                  from nothing or from a checkpoint; tries the longest batch
+      _surviving_divergence   returns to the last good checkpoint, once
+        _surviving_oom        goes one memory rung down and computes the step again
+          _step               gradients, optimizer
+      _after_step             evaluation, checkpoint, reasons to end
+
+What a step does depends on its number, the weights and the memory rung alone, so a step that was cut off is computed again
+from its start and gives the same.
 """
 
 from __future__ import annotations
@@ -11,27 +18,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from accelerate import Accelerator
-
-from lorry.data.examples import ExampleSet
-from lorry.errors import RunFailedError, StoppedError
+from lorry.errors import RunFailedError
 from lorry.recipe.schema import Recipe
-from lorry.track.events import EventLog
-from lorry.trainer import checkpoint, hardware
-from lorry.trainer.checkpoint import State, TokenizerFiles
-from lorry.trainer.forest import Forest, plant
-from lorry.trainer.limits import limit_reached
-from lorry.trainer.methods._base import Method
-from lorry.trainer.model import LoadedModel
-from lorry.trainer.optimizer import make_optimizer
-from lorry.trainer.order import Order
-from lorry.trainer.row_loss import mean_loss, row_losses
-from lorry.trainer.schedule import learning_rate
+from lorry.trainer import checkpoint, hardware, memory, stopping
+from lorry.trainer.channel import Reporter
+from lorry.trainer.held_back import HeldBack
+from lorry.trainer.ladder import Rung, Where, next_rung
+from lorry.trainer.offenders import offenders
+from lorry.trainer.saving.saver import Place, Saver
+from lorry.trainer.saving.snapshot import Copies, Live, restore
+from lorry.trainer.saving.state import Origin, Skip, State
+from lorry.trainer.step import Step, Stepper
 
 SMALLEST_SCALE = 1e-4
 """Of the loss in fp16. The scale is halved whenever gradients overflow; below this all of them do (fairseq's bound)."""
+
+
+_NO_NUMBERS = "lower `train.learning_rate`, or set `model.precision: fp32`"
 
 
 @dataclass
@@ -39,16 +44,19 @@ class Training:
     """Everything that one training run works with."""
 
     recipe: Recipe
-    loaded: LoadedModel
-    method: Method
-    order: Order
-    examples: ExampleSet
-    held_back: ExampleSet | None
-    """Evaluation rows, scored during training."""
+    live: Live
+    stepper: Stepper
+    held_back: HeldBack
     checkpoints: Path
-    tokenizer: TokenizerFiles
-    events: EventLog
-    should_stop: Callable[[], bool] = field(default=lambda: False)
+    events: Reporter
+    origin: Origin
+    """What this training belongs to; its rung is the one to begin with."""
+    begin_from: Path | None = None
+    """A verified checkpoint to continue from; None for the beginning."""
+    skipped: tuple[Skip, ...] = ()
+    """Rows that earlier attempts found to make the loss diverge."""
+    seconds_before: float = 0.0
+    """What the run has taken before training began: earlier attempts, and loading."""
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -58,177 +66,242 @@ class Outcome:
 
     last: int
     best: int | None
-    seconds: float
+    rung: Rung
+    peaks: list[int]
+    """Most memory in use up to each recorded step, in bytes."""
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What one optimizer step did."""
+class _DivergedError(Exception):
+    """A step whose gradients must not be applied."""
 
-    loss: float
-    """Mean over the step's trained tokens, in nats."""
-    learning_rate: float
-    grad_norm: float
-    """L2 norm of all gradients before clipping."""
-    trained_tokens: int
-    row_tokens: int
-    computed_tokens: int
+    def __init__(self, reason: str, step: Step) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.step = step
 
 
-def train(job: Training) -> Outcome:
-    """Trains to the last step, a limit, or a stop; every checkpoint kept is whole. Raises RunFailedError when it diverges."""
-    return _Loop(job).run()
+class Loop:
+    """One training, from where it stands to its end."""
 
-
-class _Loop:
     def __init__(self, job: Training) -> None:
         self.job = job
         settings = job.recipe.train
-        self.total = job.order.steps
+        self.total = job.stepper.order.steps
         self.eval_every = settings.eval_every or max(1, math.ceil(self.total / 4))
         self.save_every = settings.save_every or self.eval_every
-        self.optimizer, notes = make_optimizer(job.loaded, settings)
-        self.accelerator = Accelerator(cpu=job.loaded.device.type == "cpu")
-        self.scaler = torch.GradScaler(job.loaded.device.type, enabled=job.loaded.precision.scaled)
-        self.parameters = job.loaded.trained_parameters()
-        self.drops = job.loaded.drops
-        self.state = State(step=0)
-        self.best: tuple[float, int] | None = None
+        self.rung = job.origin.rung
+        self.state = State(skipped=job.skipped)
+        self.warned = False
+        self.peaks: list[int] = []
         self.began = job.clock()
-        for note in notes:
-            job.events.append("note", message=note)
+        copies = Copies(job.live, job.checkpoints)
+        place = Place(job.checkpoints, settings, job.events, job.clock)
+        self.saver = Saver(place, copies, lambda: (self.state, replace(job.origin, rung=self.rung)))
 
     def run(self) -> Outcome:
-        job = self.job
-        job.loaded.model.train()
-        job.events.append("started", steps=self.total)
-        for step in range(1, self.total + 1):
-            began = job.clock()
-            done = self._optimise(step)
-            self.state = State(step, self.state.tokens + done.row_tokens)
-            ending = self._ending(step)
-            if ending or step == 1 or step % job.recipe.train.log_every == 0:
-                self._record(done, job.clock() - began)
-            self._must_be_finite(done)
-            if step % self.eval_every == 0 or ending:
-                self._evaluate()
-            if step % self.save_every == 0 or ending or self._is_best():
-                self._save()
-            if ending:
-                break
-        seconds = job.clock() - self.began
-        job.events.append(
-            "trained", step=self.state.step, steps=self.state.step, seconds=seconds, tokens=self.state.tokens
-        )
-        if job.should_stop():
-            raise StoppedError(f"stopped after step {self.state.step}; its checkpoint is kept")
-        return Outcome(self.state.step, self.best[1] if self.best else None, seconds)
+        """Trains to the last step or to a limit; every checkpoint kept is whole.
 
-    def _record(self, done: _Step, seconds: float) -> None:
-        """Writes the record of the step that was just trained; `seconds` is what it took."""
-        device = self.job.loaded.device
+        Raises RunFailedError when the loss diverges again after a return, or memory does not suffice on any rung.
+        """
+        ended = self._begin()
+        while not ended:
+            ended = self._surviving_divergence()
+        self.saver.save()
+        self.saver.drain()
+        checkpoint.mark(self.job.checkpoints, "final", self.state.step)
+        state = self.state
         self.job.events.append(
-            "step",
-            step=self.state.step,
-            loss=done.loss,
-            learning_rate=done.learning_rate,
-            grad_norm=done.grad_norm if math.isfinite(done.grad_norm) else None,  # JSON has no word for it
-            trained_tokens=done.trained_tokens,
-            computed_tokens=done.computed_tokens,
-            tokens_per_second=done.row_tokens / seconds,
-            memory_bytes=hardware.peak_memory(device),
-            utilisation=hardware.utilisation(device),
+            "trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens
         )
+        return Outcome(state.step, state.best, self.rung, self.peaks)
 
-    def _must_be_finite(self, done: _Step) -> None:
-        if not math.isfinite(done.loss):
-            raise self._diverged("the loss is not a number")
-        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
-            raise self._diverged("gradients are not numbers in fp16, however little the loss is scaled,")
-
-    def _diverged(self, what: str) -> RunFailedError:
-        hint = "lower `train.learning_rate`, or set `model.precision: fp32`"
-        return RunFailedError(f"{what} at step {self.state.step}", hint=hint)
-
-    def _optimise(self, step: int) -> _Step:
-        """Gradients of all micro-batches of a step, divided by the step's trained tokens, clipped and applied."""
+    def _begin(self) -> bool:
+        """Puts a checkpoint back or tries the longest batch; says whether training has ended already."""
         job = self.job
-        rate = learning_rate(step, self.total, job.recipe.train)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parts = job.order.micro_batches(step)
-        share = job.recipe.train.share_prefixes and job.loaded.forward.shares and not self.drops
-        forests = [plant([job.examples[row] for row in rows], share=share) for rows in parts]
-        trained = sum(forest.trained_tokens for forest in forests)
-        total = 0.0
-        for rows, forest in zip(parts, forests, strict=True):
-            torch.manual_seed(_draw_seed(job.recipe.train.seed, step, rows))
-            total += self._backward(forest, trained)
-        norm = self._clip_and_apply()
-        return _Step(
-            loss=total / trained,
-            learning_rate=rate,
-            grad_norm=norm,
-            trained_tokens=trained,
-            row_tokens=sum(forest.row_tokens for forest in forests),
-            computed_tokens=sum(forest.tokens for forest in forests),
-        )
+        job.live.loaded.model.train()
+        self._use(self.rung)
+        if job.begin_from is not None:
+            self._return_to(job.begin_from)
+            job.events.append("resumed", from_step=self.state.step, path=str(job.begin_from))
+        elif self.total:
+            self._surviving_oom("training", lambda: job.stepper.try_heaviest(self.rung))
+        job.events.append("started", steps=self.total, from_step=self.state.step)
+        return self._after_step() if self.state.step else False
 
-    def _backward(self, forest: Forest, trained: int) -> float:
-        """Adds one micro-batch's gradients; returns its summed loss."""
-        with self.job.loaded.computing():
-            loss = self.job.method.loss(self.job.loaded.forward, forest)
-        self.accelerator.backward(self.scaler.scale(loss / trained))
-        return float(loss.detach())
+    def _surviving_divergence(self) -> bool:
+        """One step and what follows it; where the loss diverges, back to the last good checkpoint without those rows."""
+        try:
+            began = self.job.clock()
+            done = self._surviving_oom("training", self._step)
+            self._record(done, self.job.clock() - began)
+            return self._after_step()
+        except _DivergedError as error:
+            diverged = error
+        self._leave_out(diverged)
+        return False
 
-    def _clip_and_apply(self) -> float:
-        limit = self.job.recipe.train.max_grad_norm or math.inf
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+    def _surviving_oom(self, where: Where, action: Callable[[], Any]) -> Any:
+        """What the action gives; where memory runs out it is done again one rung down."""
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
+            # Only here, with the traceback gone, nothing holds the tensors of what failed any more.
+            self.job.live.optimizer.zero_grad(set_to_none=True)
+            memory.release()
+            self._go_down(where, told)
+
+    def _step(self) -> Step:
+        """One optimizer step. What a checkpoint holds changes in one go, so that none is ever saved half-way."""
+        began = self.job.clock()
+        number = self.state.step + 1
+        step = self.job.stepper.gradients(number, self.rung, self.state.left_out(number))
+        self._must_be_sound(step)
+        with self.saver.changing:
+            self.job.stepper.apply(step)
+            self.saver.applied()
+            self.state = self.state.after_step(step.loss, step.row_tokens, self.job.clock() - began)
+        return step
+
+    def _must_be_sound(self, step: Step) -> None:
+        reason = stopping.divergence(step.loss, self.state.recent, self.job.recipe.train.diverge_at)
+        scaler = self.job.live.scaler
+        if reason is None and not scaler.is_enabled() and not math.isfinite(step.grad_norm):
+            reason = "the gradients are not numbers"
+        if reason is not None:
+            raise _DivergedError(reason, step)
+        if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
+            told = f"gradients are not numbers in fp16, however little the loss is scaled, at step {self.state.step}"
+            raise RunFailedError(told, hint=_NO_NUMBERS)
+
+    def _after_step(self) -> bool:
+        """Evaluates and saves where it is due; says whether training has ended."""
+        self.saver.check()
+        step = self.state.step
+        ended = step >= self.total or self._limit_is_reached()
+        if (ended or step % self.eval_every == 0) and step not in self.state.scores and not self.job.held_back.is_empty:
+            self._evaluate()
+        ended = self._patience_is_out() or ended
+        if ended or step % self.save_every == 0 or self.state.best == step or self.saver.is_due:
+            self._must_be_numbers()
+            self.saver.save()
+        return ended
 
     def _evaluate(self) -> None:
         """Scores the evaluation rows; the lowest loss so far marks the best step."""
-        job = self.job
-        if not job.held_back:
+        job, began, step = self.job, self.job.clock(), self.state.step
+        job.events.beat("evaluating", step)
+        scores = {"loss": self._surviving_oom("evaluating", lambda: job.held_back.loss(self.rung))}
+        watched = self._surviving_oom("generating", lambda: job.held_back.watched(self.rung))
+        if job.held_back.metric is not None and watched is not None:
+            scores[job.held_back.metric.name] = watched
+        with self.saver.changing:
+            self.state = self.state.evaluated(scores, job.clock() - began)
+        job.events.append("evaluated", step=step, **scores)
+        job.events.beat("training", step)
+
+    def _record(self, step: Step, seconds: float) -> None:
+        """Writes the record of a step; `seconds` is what it took."""
+        number = self.state.step
+        if number > 1 and number < self.total and number % self.job.recipe.train.log_every:
             return
-        with job.loaded.answering():
-            losses = row_losses(job.loaded, job.held_back, range(len(job.held_back)), _eval_batch(job.recipe))
-        loss = mean_loss(losses)
-        self.state = replace(self.state, loss=loss)
-        if math.isfinite(loss) and (self.best is None or loss < self.best[0]):
-            self.best = (loss, self.state.step)
-        job.events.append("evaluated", step=self.state.step, loss=loss)
+        device = self.job.live.loaded.device
+        self.peaks.append(hardware.peak_memory(device))
+        self.job.events.append(
+            "step",
+            step=number,
+            loss=step.loss,
+            learning_rate=step.learning_rate,
+            grad_norm=step.grad_norm if math.isfinite(step.grad_norm) else None,  # JSON has no word for it
+            trained_tokens=step.trained_tokens,
+            computed_tokens=step.computed_tokens,
+            tokens_per_second=step.row_tokens / seconds,
+            memory_bytes=self.peaks[-1],
+            utilisation=hardware.utilisation(device),
+        )
 
-    def _is_best(self) -> bool:
-        return self.best is not None and self.best[1] == self.state.step
+    def _go_down(self, where: Where, told: str) -> None:
+        loaded = self.job.live.loaded
+        lower = next_rung(where, self.rung, can_checkpoint=loaded.can_checkpoint_activations)
+        self.job.events.append("oom", step=self.state.step, where=where, error=told)
+        if lower is None:
+            raise self._nothing_fits(where)
+        self._use(lower)
 
-    def _save(self) -> None:
-        began = self.job.clock()
-        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
-            raise self._diverged("the trained weights are not numbers")
-        path = checkpoint.save(self.job.checkpoints, self.job.loaded, self.optimizer, self.state, self.job.tokenizer)
-        checkpoint.prune(self.job.checkpoints, self.job.recipe.train.keep, self.best[1] if self.best else None)
-        seconds = self.job.clock() - began
-        self.job.events.append("saved", step=self.state.step, path=str(path), seconds=seconds)
+    def _use(self, rung: Rung) -> None:
+        self.rung = rung
+        if rung.activation_checkpointing:
+            self.job.live.loaded.checkpoint_activations()
+        self.job.events.append("rung", step=self.state.step, **rung.as_dict())
 
-    def _ending(self, step: int) -> bool:
-        """Whether this was the last step: all are done, the person stopped, or a limit is reached."""
-        if step == self.total or self.job.should_stop():
-            return True
-        reached = limit_reached(self.job.recipe.budget, self.job.clock() - self.began)
-        if reached:
-            self.job.events.append("limit", step=step, message=reached)
-        return reached is not None
+    def _nothing_fits(self, where: Where) -> RunFailedError:
+        """The end of the ladder, with what would fit, tried out."""
+        told = f"out of memory while {where}, even with {self.rung.told()}"
+        if where != "training":
+            return RunFailedError(told, hint="set evaluate.rows lower, or data.max_length")
+        length = int(self.job.stepper.order.lengths.max()) // 2
+        while length >= 8 and not self.job.stepper.fits(length):
+            length //= 2
+        if length < 8:
+            return RunFailedError(told, hint="take a smaller model, or `model.quantization: nf4`, or a larger machine")
+        return RunFailedError(told, hint=f"rows of {length} tokens fit here: set `data.max_length: {length}`")
 
+    def _return_to(self, folder: Path) -> None:
+        with self.saver.changing:
+            skipped = self.state.skipped
+            state = restore(folder, self.job.live)
+            more = tuple(skip for skip in skipped if skip not in state.skipped)
+            self.state = replace(state, skipped=(*state.skipped, *more))
 
-def _draw_seed(seed: int, step: int, rows: list[int]) -> int:
-    """Seed of a micro-batch's random draws: the same whenever the step is computed again."""
-    return hash((seed, step, *rows)) & 0x7FFFFFFF
+    def _leave_out(self, diverged: _DivergedError) -> None:
+        """Goes back, once, to go on without the rows that made the loss diverge. Raises RunFailedError the second time."""
+        job, step = self.job, self.state.step + 1
+        rows = offenders(job.stepper, diverged.step, self.state.recent, job.recipe.train.diverge_at)
+        names = [str(job.stepper.examples.origin(row)) for row in rows]
+        told = f"{diverged.reason} at step {step}"
+        again = bool(self.state.skipped)
+        self.saver.drain()
+        saved = [] if again else checkpoint.steps(job.checkpoints)
+        back = None if again else (saved[-1] if saved else self.state.step)
+        job.events.append("diverged", step=step, reason=told, rows=names, indices=list(rows), return_to=back)
+        if again:
+            raise RunFailedError(f"{told}, and it did before those rows were left out", hint=_NO_NUMBERS)
+        if saved:
+            self._return_to(checkpoint.path_of(job.checkpoints, saved[-1]))
+        self.state = replace(self.state, skipped=(Skip(step, rows),))
 
+    def _must_be_numbers(self) -> None:
+        """A checkpoint of weights that are no numbers would be of no use, and end all hope of a return."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.job.stepper.parameters):
+            told = f"the trained weights are not numbers after step {self.state.step}"
+            raise RunFailedError(told, hint=_NO_NUMBERS)
 
-def _eval_batch(recipe: Recipe) -> int:
-    return max(recipe.train.micro_batch, recipe.evaluate.batch_size)
+    def _limit_is_reached(self) -> bool:
+        """Whether the budget is used up; says so once at 80 %, and at the end with what going on would cost."""
+        job, step, budget = self.job, self.state.step, self.job.recipe.budget
+        seconds = job.seconds_before + job.clock() - self.began
+        reached = stopping.limit_reached(budget, seconds)
+        if reached is None:
+            share = stopping.share_used(budget, seconds)
+            if share >= stopping.WARN_AT and not self.warned:
+                self.warned = True
+                job.events.append("budget", step=step, share=share, message=f"{share:.0%} of the limit are used")
+            return False
+        if step < self.total:
+            pace = self.state.seconds / step if step else math.nan
+            rest = stopping.cost_of_the_rest(budget, self.total - step, pace)
+            job.events.append("limit", step=step, message=f"{reached}; {rest}")
+        return True
+
+    def _patience_is_out(self) -> bool:
+        settings, watched = self.job.recipe.train.early_stop, self.job.held_back.metric
+        if settings is None or self.state.step >= self.total:
+            return False
+        higher = watched is not None and watched.higher_is_better
+        told = stopping.out_of_patience(self.state.series(settings.metric), settings, higher_is_better=higher)
+        if told:
+            self.job.events.append("early_stop", step=self.state.step, message=told)
+        return told is not None

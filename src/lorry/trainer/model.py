@@ -65,6 +65,19 @@ class LoadedModel:
         """What the optimizer changes."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    @property
+    def can_checkpoint_activations(self) -> bool:
+        """Whether the architecture can compute activations twice instead of keeping them."""
+        return bool(getattr(self._base, "supports_gradient_checkpointing", False))
+
+    def checkpoint_activations(self) -> None:
+        """Computes activations twice from now on, instead of keeping them; doing it again changes nothing."""
+        self._base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    @property
+    def _base(self) -> Any:
+        return self.model.get_base_model() if self.has_adapter else self.model
+
     def frozen_sha256(self) -> str:
         """Hash of all weights that must not change."""
         digest = hashlib.sha256()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorry.recipe.schema import TrainSettings
+
+
+_STEPS = 4096
+"""Steps that are looked at together, so that a long run's order is never in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,31 @@ class Order:
         taken.sort(key=lambda unit: int(self.lengths[self.units[unit]].sum()))
         parts = [taken[at : at + self.micro_batch] for at in range(0, len(taken), self.micro_batch)]
         return [[row for unit in part for row in self.units[unit]] for part in parts]
+
+    def heaviest(self) -> tuple[int, int]:
+        """The step, and within it the micro-batch, with the most tokens of the whole run."""
+        bounds = np.cumsum([0, *(len(unit) for unit in self.units[:-1])])
+        lengths = np.add.reduceat(self.lengths[np.fromiter(chain.from_iterable(self.units), dtype=np.int64)], bounds)
+        starts = np.arange(0, self.per_step, self.micro_batch)
+        most, place = -1, (1, 0)
+        for first in range(0, self.total_units - self.total_units % self.per_step, self.per_step * _STEPS):
+            end = min(first + self.per_step * _STEPS, self.total_units - self.total_units % self.per_step)
+            taken = np.sort(lengths[self._sequence(first, end)].reshape(-1, self.per_step), axis=1)
+            tokens = np.add.reduceat(taken, starts, axis=1)
+            if tokens.max() > most:
+                step, part = np.unravel_index(int(tokens.argmax()), tokens.shape)
+                most, place = int(tokens.max()), (first // self.per_step + int(step) + 1, int(part))
+        rest = [int(self.lengths[rows].sum()) for rows in self.micro_batches(self.steps)]
+        return (self.steps, int(np.argmax(rest))) if rest and max(rest) > most else place
+
+    def _sequence(self, first: int, end: int) -> NDArray[np.int64]:
+        """The units that are taken at the places from `first` to before `end`."""
+        count = len(self.units)
+        epochs = range(first // count, (end - 1) // count + 1)
+        parts = [
+            _shuffled(count, self.seed, epoch)[max(first - epoch * count, 0) : end - epoch * count] for epoch in epochs
+        ]
+        return np.concatenate(parts)
 
     def _unit(self, at: int) -> int:
         epoch, place = divmod(at, len(self.units))

@@ -1,115 +1,87 @@
 """The process that trains: a run's folder in, its adapter, scores and facts out.
 
-It is started as `python -m lorry.trainer RUN_FOLDER`, speaks through `events.jsonl` alone, and ends with the exit code of the
-error that ended it.
+It is started as `python -m lorry.trainer RUN_FOLDER`, speaks through its events alone, and ends with the exit code of the
+error that ended it. Killed at any moment and started again, it goes on from the newest checkpoint that verifies.
 """
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-
-from lorry.data.packing import pack
-from lorry.data.prepare import Prepared, renderer_for, templated
-from lorry.data.tokenizer import Tokenizer
 from lorry.errors import LorryError, RunFailedError, StoppedError
 from lorry.evaluate.score import Evaluation
-from lorry.plugins import make
 from lorry.recipe.schema import Recipe
 from lorry.report import provenance
-from lorry.track.events import EventLog
 from lorry.track.folder import RunFolder, write_json
-from lorry.trainer import checkpoint, hardware, smoke
-from lorry.trainer.checkpoint import TokenizerFiles
-from lorry.trainer.loop import Outcome, Training, train
-from lorry.trainer.methods._base import Method
+from lorry.trainer import checkpoint, hardware, memory, smoke
+from lorry.trainer.assignment import Assignment
+from lorry.trainer.channel import Reporter, connect
+from lorry.trainer.ladder import Rung, next_rung
+from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
-from lorry.trainer.order import Order, plan_order
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the controller wrote into `resolved.json`."""
-
-    folder: RunFolder
-    recipe: Recipe
-    base: Path
-    model_folder: Path
-    prepared: Prepared
-    facts: dict[str, Any]
-
-    @classmethod
-    def open(cls, path: Path) -> Job:
-        """The job of a run's folder."""
-        folder = RunFolder(path)
-        facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
-        return cls(
-            folder=folder,
-            recipe=Recipe.model_validate(facts["recipe"]),
-            base=Path(facts["base"]),
-            model_folder=Path(facts["model_folder"]),
-            prepared=Prepared.open(Path(facts["data_folder"])),
-            facts=facts,
-        )
+from lorry.trainer.preparing import training
+from lorry.trainer.signals import Leave, Watch
 
 
 def work(path: Path) -> int:
     """Trains and scores one run; returns the exit code. Whatever happens stands in the events."""
-    events = EventLog(RunFolder(path).events)
+    events = connect(RunFolder(path).events)
     began = time.monotonic()
+    signals = Watch()
     try:
-        with _signals_interrupting():
-            _train_and_score(Job.open(path), events)
+        with signals.kept():
+            _train_and_score(Assignment.open(path, events), signals)
     except StoppedError as error:
-        events.append("stopped", reason=error.message)
+        events.append("stopped", reason=error.message, cause="person")
         return error.exit_code
     except KeyboardInterrupt:
-        events.append("stopped", reason=_where_stopped(RunFolder(path)))
+        events.append("stopped", reason=_where_stopped(RunFolder(path)), cause=_cause(signals.number))
         return StoppedError.exit_code
-    except LorryError as error:
-        events.append("failed", error=str(error), hint=error.hint, exit_code=error.exit_code)
-        return error.exit_code
-    except torch.OutOfMemoryError as error:
-        hint = (
-            "halve `train.micro_batch` and double `train.accumulation`, or set `train.activation_checkpointing: true`"
-        )
-        events.append("failed", error=f"out of memory: {error}", hint=hint, exit_code=1)
-        return 1
     except Exception as error:
-        traceback.print_exc()
-        hint = f"the whole traceback stands in {RunFolder(path).logs / 'trainer.log'}"
-        events.append("failed", error=f"{type(error).__name__}: {error}", hint=hint, exit_code=1)
-        return 1
+        return _told(error, RunFolder(path), events)
     events.append("finished", seconds=time.monotonic() - began)
     return 0
 
 
-def _train_and_score(job: Job, events: EventLog) -> None:
+def _told(error: Exception, folder: RunFolder, events: Reporter) -> int:
+    """Writes down why the run failed; its exit code. Tracebacks of what nobody foresaw go to the log."""
+    code, told, hint = 1, f"{type(error).__name__}: {error}", ""
+    if isinstance(error, LorryError):
+        code, told, hint = error.exit_code, str(error), error.hint
+    elif memory.is_out_of_memory(error):
+        told = f"out of memory: {error}"
+        hint = "the model itself does not fit: take a smaller one, or `model.quantization: nf4`"
+    else:
+        traceback.print_exc()
+        hint = f"the whole traceback stands in {folder.logs / 'trainer.log'}"
+    kind = "" if isinstance(error, LorryError) else type(error).__name__
+    events.append("failed", error=told, hint=hint, exit_code=code, exception=kind)
+    return code
+
+
+def _train_and_score(job: Assignment, signals: Watch) -> None:
     hardware.keep_freed_memory()
+    job.events.beat("loading", 0)
     loaded = load(job.recipe, job.model_folder)
     frozen = loaded.frozen_sha256()
-    _say_loaded(loaded, frozen, events)
-    outcome = _train(job, loaded, events)
+    _say_loaded(loaded, frozen, job.events)
+    outcome = _train(job, loaded, signals)
     if loaded.frozen_sha256() != frozen:
         raise RunFailedError("frozen weights changed while training", hint="this is a fault of lorry: please report it")
-    delivered = _deliver(job, outcome, events)
+    job.events.beat("scoring", outcome.last)
+    delivered = _deliver(job, outcome)
     loaded = _as_delivered(job, loaded, delivered, outcome)
     write_json(job.folder.provenance, _provenance(job, loaded, frozen))
-    _score(job, loaded, events)
+    _score(job, loaded, outcome.rung)
     if job.facts.get("smoke"):
-        smoke.check(job.folder, loaded, events)
+        smoke.check(job.folder, loaded, outcome.peaks, job.events)
 
 
-def _say_loaded(loaded: LoadedModel, frozen: str, events: EventLog) -> None:
+def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
     for note in loaded.notes:
         events.append("note", message=note)
     events.append(
@@ -123,85 +95,52 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: EventLog) -> None:
     )
 
 
-def _train(job: Job, loaded: LoadedModel, events: EventLog) -> Outcome:
-    with _signals_noted() as should_stop:
-        return train(_training(job, loaded, events, should_stop))
+def _train(job: Assignment, loaded: LoadedModel, signals: Watch) -> Outcome:
+    loop = Loop(training(job, loaded))
+    with signals.leaving(_leave(job, loop)):
+        return loop.run()
 
 
-def _training(job: Job, loaded: LoadedModel, events: EventLog, should_stop: Callable[[], bool]) -> Training:
-    training = Training(
-        recipe=job.recipe,
-        loaded=loaded,
-        method=cast("Method", make("methods", job.recipe.method)),
-        order=_order(job),
-        examples=job.prepared.train,
-        held_back=job.prepared.eval,
-        checkpoints=job.folder.checkpoints,
-        tokenizer=_tokenizer_files(job),
-        events=events,
-        should_stop=should_stop,
-    )
-    if not loaded.forward.shares or loaded.drops:
-        events.append("note", message="shared beginnings are computed for each row (see the notes above, or dropout)")
-    return training
+def _leave(job: Assignment, loop: Loop) -> Leave:
+    """Saves the last optimizer step at once and says so; the process ends then, whatever its main thread computes."""
+
+    def leave(number: signal.Signals) -> None:
+        try:
+            saved = loop.saver.save_now()
+            reason = f"stopped after step {loop.state.step}; its checkpoint is kept" if saved else "stopped before step 1"
+        except LorryError as error:
+            kept = checkpoint.steps(job.folder.checkpoints)
+            last = f"the last checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint"
+            reason = f"stopped after step {loop.state.step}, which could not be saved ({error.message}); {last}"
+        job.events.append("stopped", reason=reason, cause=_cause(number))
+        job.events.close()
+
+    return leave
 
 
-def _tokenizer_files(job: Job) -> TokenizerFiles:
-    tokenizer = templated(Tokenizer.open(job.model_folder), job.recipe.data, job.base)
-    return TokenizerFiles(job.model_folder, tokenizer.template().text if tokenizer.has_template else None)
-
-
-def _order(job: Job) -> Order:
-    lengths = job.prepared.train.lengths
-    settings = job.recipe.train
-    bins = pack(lengths, job.recipe.data.max_length, seed=settings.seed) if job.recipe.data.packing else None
-    return plan_order(lengths, settings, bins)
+def _cause(number: signal.Signals | None) -> str:
+    """Platforms end with SIGTERM what they want back; a person's Ctrl-C is SIGINT."""
+    return "preempted" if number == signal.SIGTERM else "person"
 
 
 def _where_stopped(folder: RunFolder) -> str:
     if folder.adapter.is_dir():
         return "stopped before all scores were made; the adapter is delivered"
-    if any(folder.checkpoints.glob("step-*")):
+    if checkpoint.steps(folder.checkpoints):
         return "stopped before the adapter was delivered; the checkpoints are kept"
     return "stopped before training began"
 
 
-@contextmanager
-def _signals_interrupting() -> Generator[None]:
-    """Within, SIGTERM interrupts as Ctrl-C does: whatever is being done ends, and the events say that it was stopped."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _signals_noted() -> Generator[Callable[[], bool]]:
-    """Within, SIGTERM and SIGINT are only noted: the running step ends, and its checkpoint is written."""
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda got, _frame: came.append(got))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _deliver(job: Job, outcome: Outcome, events: EventLog) -> int:
+def _deliver(job: Assignment, outcome: Outcome) -> int:
     """Puts the chosen weights into `adapter/`; returns their step."""
     best = outcome.best if job.recipe.train.deliver == "best" else None
     step = best or outcome.last
-    checkpoint.deliver(job.folder.checkpoints / f"step-{step:06d}", job.folder.adapter)
-    events.append("delivered", step=step, path=str(job.folder.adapter))
+    checkpoint.deliver(checkpoint.path_of(job.folder.checkpoints, step), job.folder.adapter)
+    job.events.append("delivered", step=step, path=str(job.folder.adapter))
     return step
 
 
-def _as_delivered(job: Job, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:
+def _as_delivered(job: Assignment, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:
     """The model with the weights that were delivered, which may not be the last ones. Never are two models in memory."""
     if step == outcome.last:
         return loaded
@@ -212,18 +151,36 @@ def _as_delivered(job: Job, loaded: LoadedModel, step: int, outcome: Outcome) ->
     return load(job.recipe, job.folder.adapter, trainable=False)
 
 
-def _score(job: Job, loaded: LoadedModel, events: EventLog) -> None:
+def _score(job: Assignment, loaded: LoadedModel, rung: Rung) -> None:
+    """Scores base model and adapter; where memory runs out, again in smaller batches."""
+
     def progress(part: str, done: int, total: int) -> None:
-        events.append("scoring", part=part, done=done, total=total)
+        job.events.append("scoring", part=part, done=done, total=total)
 
-    renderer = renderer_for(job.recipe, job.base, Tokenizer.open(job.model_folder))
-    evaluation = Evaluation(loaded, renderer, job.prepared, job.recipe, job.model_folder)
-    with loaded.answering():
-        scores = evaluation.run(job.folder, progress)
-    events.append("scored", scores=scores["splits"])
+    while True:
+        evaluation = Evaluation(loaded, job.renderer(), job.prepared, _at_rung(job.recipe, rung), job.model_folder)
+        try:
+            with loaded.answering():
+                scores = evaluation.run(job.folder, progress)
+        except Exception as error:
+            lower = next_rung("generating", rung)
+            if lower is None or not memory.is_out_of_memory(error):
+                raise
+            told, rung = str(error), lower
+        else:
+            job.events.append("scored", scores=scores["splits"])
+            return
+        memory.release()
+        job.events.append("oom", where="generating", error=told)
+        job.events.append("rung", **rung.as_dict())
 
 
-def _provenance(job: Job, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
+def _at_rung(recipe: Recipe, rung: Rung) -> Recipe:
+    size = min(rung.generation_batch, rung.eval_batch)
+    return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"batch_size": size})})
+
+
+def _provenance(job: Assignment, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
     return provenance.collect(
         provenance.Origins(
             recipe=job.recipe,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from lorry.track.events import EventLog, read
 from lorry.track.folder import RunFolder
 from lorry.trainer import checkpoint
+from lorry.trainer.channel import Reporter
 from lorry.trainer.model import LoadedModel
 
 GROWTH = 1.1
 """Memory may grow by this factor between the middle and the end of a run before it counts as a leak."""
 
 
-def check(folder: RunFolder, loaded: LoadedModel, events: EventLog) -> None:
-    """Writes a `smoke` event for each check."""
-    newest = folder.checkpoints / f"step-{max(checkpoint.steps(folder.checkpoints)):06d}"
+def check(folder: RunFolder, loaded: LoadedModel, peaks: list[int], events: Reporter) -> None:
+    """Writes a `smoke` event for each check; `peaks` are the most bytes in use up to each step."""
+    newest = checkpoint.path_of(folder.checkpoints, checkpoint.steps(folder.checkpoints)[-1])
     differing = _differing(folder, loaded)
     checkpoint.verify(newest)
     events.append(
@@ -26,7 +26,6 @@ def check(folder: RunFolder, loaded: LoadedModel, events: EventLog) -> None:
         if not differing
         else f"{len(differing)} tensors differ from those in memory: {differing[0]}",
     )
-    peaks = [event.data["memory_bytes"] for event in read(folder.events) if event.kind == "step"]
     half, last = peaks[len(peaks) // 2], peaks[-1]
     events.append(
         "smoke",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lorry.recipe.schema import BudgetSettings
-from lorry.trainer.limits import limit_reached
+from lorry.trainer.stopping import limit_reached
 
 
 @pytest.mark.parametrize(

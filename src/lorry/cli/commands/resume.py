@@ -1,0 +1,40 @@
+"""`lorry resume RUN`: go on with a run from its last checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorry.cli.options import takes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `lorry resume` takes."""
+
+    run: Annotated[str, typer.Argument(help="A run's id, a beginning of it, or `last`.")] = "last"
+    start: Annotated[
+        str | None, typer.Option("--from", help="`step-000400`, `best`, or a checkpoint's folder; else the newest.")
+    ] = None
+    recipe: Annotated[Path | None, typer.Option(help="The recipe, with changes that may be made.")] = None
+    override: Annotated[list[str] | None, typer.Option("-o", "--override", help="`train.steps=500`.")] = None
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
+
+
+@takes(Options)
+def command(options: Options) -> None:
+    """Go on with a run that was interrupted, stopped or failed, exactly where it was.
+
+    More steps, evaluation, budget and tracking may change; what decides what is learned may not.
+    """
+    from lorry import resuming
+    from lorry.cli.outcome import follow
+    from lorry.recipe.load import load
+
+    changed = load(options.recipe).recipe if options.recipe is not None else None
+    wish = resuming.Continuation(options.run, options.start, options.override or (), changed)
+    price = resuming.price_per_hour(wish)
+    follow(lambda watch: resuming.go_on(wish, watch), price_per_hour=price, as_json=options.json)

@@ -1,0 +1,58 @@
+"""What may change in the recipe of a run that is continued, and what makes it another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from lorry.recipe.layer import show
+from lorry.recipe.schema import Recipe
+
+_FREE = frozenset(
+    {
+        *("name", "evaluate", "budget", "track"),
+        *(f"train.{name}" for name in ("steps", "epochs", "log_every", "eval_every", "save_every", "save_minutes")),
+        *(f"train.{name}" for name in ("keep", "keep_best", "deliver", "early_stop", "diverge_at", "stall_minutes")),
+    }
+)
+"""Settings that decide how long, how it is watched and what is kept, but not what a step does."""
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Hash of everything that decides what a step does: runs with equal ones may continue each other's checkpoints."""
+    fixed = {name: value for name, value in _leaves(recipe) if not _is_free(name)}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def differences(before: Recipe, after: Recipe) -> tuple[list[str], list[str]]:
+    """What changed, as lines `train.learning_rate: 0.001 -> 0.0002`: what may not change, and what may."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    refused = [name for name in changed if not _is_free(name) or _is_fewer(name, old.get(name), new.get(name))]
+    lines = {name: f"{name}: {show(old.get(name))} -> {show(new.get(name))}" for name in changed}
+    return [lines[name] for name in refused], [lines[name] for name in changed if name not in refused]
+
+
+def _is_free(name: str) -> bool:
+    return any(name == free or name.startswith(f"{free}.") for free in _FREE)
+
+
+def _is_fewer(name: str, old: Any, new: Any) -> bool:
+    """Whether a run would be made shorter, or be counted otherwise than before."""
+    if name not in ("train.steps", "train.epochs"):
+        return False
+    return (old is None) != (new is None) or new < old
+
+
+def _leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    return _below(recipe.model_dump(mode="json"), "")
+
+
+def _below(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value and prefix == "":
+            yield from _below(cast("dict[str, Any]", value), f"{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,193 @@
+"""The story of a run that goes on: what may have changed, from which checkpoint, and then as `job` tells it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorry import job
+from lorry.data.prepare import Prepared
+from lorry.errors import DataError, InputError, RefusedError
+from lorry.plan.subject import Subject
+from lorry.recipe import load as recipes
+from lorry.recipe.changes import differences, fingerprint
+from lorry.recipe.name import experiment_name
+from lorry.recipe.schema import Recipe
+from lorry.recipe.smoke import smoke as as_smoke
+from lorry.track.events import EventLog, read
+from lorry.track.folder import RunFolder, write_json
+from lorry.track.run import Run
+from lorry.track.state import RunState, state
+from lorry.track.store import RunRow, Store
+from lorry.trainer.sources.locate import locate
+
+RESUMABLE = ("interrupted", "stopped", "failed")
+"""Statuses of runs that have more to do."""
+_STEP = re.compile(r"(?:step-)?(\d+)")
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the person asked for, understood."""
+
+    run: str = "last"
+    """A run's id, a beginning of it, or `last`."""
+    start: str | None = None
+    """A checkpoint: `step-000400`, `best`, `final`, or a checkpoint's folder; None for the newest that verifies."""
+    overrides: Sequence[str] = ()
+    recipe: Recipe | None = None
+    """In place of the run's own; only what may change may differ."""
+
+
+def resume(
+    run: str = "last", *, start: str | None = None, overrides: Sequence[str] = (), watch: job.Watcher | None = None
+) -> Run:
+    """Goes on with a run that was interrupted, stopped or failed, or that is to make more steps than it was.
+
+    Blocks until it has ended. Raises RefusedError where the run is under way, or where what it learns would change;
+    InputError where there is nothing to go on with; RunFailedError or StoppedError as `run` does.
+    """
+    return go_on(Continuation(run, start, overrides), watch or (lambda _event: None))
+
+
+def go_on(wish: Continuation, watch: job.Watcher) -> Run:
+    """The whole way from an interrupted run to a tested adapter."""
+    job.require_training_packages()
+    row = Store.open().find(wish.run)
+    folder = RunFolder(row.folder)
+    _must_be_at_rest(row)
+    facts = _facts(folder)
+    before = Recipe.model_validate(facts["recipe"])
+    recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
+    _must_have_more_to_do(row, state(read(folder.events)), recipe, wish)
+    _must_be_at_hand(facts, recipe)
+    lines = [f"continued with {change}" for change in changes]
+    if wish.start is not None:
+        lines.append(f"continues from {_go_back(folder, wish.start, recipe)}")
+    write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
+    log = EventLog(folder.events, attempt=_last_attempt(folder))
+    for line in lines:
+        log.append("note", message=line)
+    return job.carry_on(Run(folder), watch)
+
+
+def price_per_hour(wish: Continuation) -> float:
+    """What an hour costs by the recipe that the run goes on with, in US dollars."""
+    before = Recipe.model_validate(_facts(RunFolder(Store.open().find(wish.run).folder))["recipe"])
+    return _changed(before, wish, smoke=False)[0].budget.price_per_hour
+
+
+def interrupted(loaded: recipes.Loaded) -> RunRow | None:
+    """The newest run of this recipe that did not come to its end and has a checkpoint; None where there is none."""
+    name = experiment_name(loaded.recipe)
+    for row in Store.open().list(limit=100):
+        if row.name == name and row.status in RESUMABLE and _is_of(row, loaded.recipe):
+            return row
+    return None
+
+
+def _is_of(row: RunRow, recipe: Recipe) -> bool:
+    folder = RunFolder(row.folder)
+    try:
+        before = Recipe.model_validate(_facts(folder)["recipe"])
+    except (InputError, ValueError):
+        return False
+    return not differences(before, recipe)[0] and any(folder.checkpoints.glob("step-*/manifest.json"))
+
+
+def _must_be_at_rest(row: RunRow) -> None:
+    if row.status in ("created", "running"):
+        raise RefusedError(f"`{row.id}` is {row.status}", hint=f"follow it: `lorry logs -f {row.id}`")
+
+
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    try:
+        return json.loads(folder.resolved.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "start a new run of its recipe"
+        raise InputError(f"`{folder.id}` cannot be continued: {error}", hint=hint) from error
+
+
+def _changed(before: Recipe, wish: Continuation, *, smoke: bool) -> tuple[Recipe, list[str]]:
+    """The recipe to go on with, and what differs. Raises RefusedError with the differences that would make it another run."""
+    after = before if wish.recipe is None else as_smoke(wish.recipe) if smoke else wish.recipe
+    after = recipes.with_flags(after, wish.overrides)
+    refused, changes = differences(before, after)
+    if refused:
+        told = "\n".join(["these settings decide what is learned, and differ from the run's:", *refused])
+        hint = "leave them as they are, or start a new run: `lorry run RECIPE`"
+        raise RefusedError(told, hint=hint)
+    return after, changes
+
+
+def _must_have_more_to_do(row: RunRow, now: RunState, recipe: Recipe, wish: Continuation) -> None:
+    asked = recipe.train.steps or recipe.train.epochs
+    finished_early = "limit" in now.latest or "early_stop" in now.latest
+    done = row.status == "finished" and not finished_early and wish.start is None
+    if done and now.steps is not None and (recipe.train.steps or 0) <= now.steps and not _has_more_epochs(row, recipe):
+        hint = f"for more steps: `lorry resume {row.id} -o train.steps={2 * now.steps}`"
+        raise InputError(f"`{row.id}` has made all of its {now.steps} steps (train: {asked:g})", hint=hint)
+
+
+def _has_more_epochs(row: RunRow, recipe: Recipe) -> bool:
+    before = Recipe.model_validate(_facts(RunFolder(row.folder))["recipe"])
+    return recipe.train.steps is None and (recipe.train.epochs or 1) > (before.train.epochs or 1)
+
+
+def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
+    """Brings back model and rows where a cache was cleared. Raises InputError where they are not what they were."""
+    base = Path(facts["base"])
+    if not Path(facts["model_folder"]).is_dir():
+        facts["model_folder"] = str(locate(recipe.model, base).folder)
+    try:
+        Prepared.open(Path(facts["data_folder"]))
+    except DataError:
+        prepared = Subject(recipe, base).prepared
+        if prepared.folder != Path(facts["data_folder"]):
+            hint = "put the files back as they were, or start a new run"
+            raise InputError("the rows are not those that the run began with", hint=hint) from None
+
+
+def _go_back(folder: RunFolder, start: str, recipe: Recipe) -> str:
+    """Makes a checkpoint the newest one: later ones are put aside, one from elsewhere is copied in. Returns its name."""
+    from lorry.trainer import checkpoint
+
+    chosen = _chosen(folder, start)
+    checkpoint.verify(chosen)
+    facts = checkpoint.read_state(chosen)
+    if facts["origin"]["fingerprint"] != fingerprint(recipe):
+        raise RefusedError("the checkpoint was made with other settings", place=str(chosen), hint="start a new run")
+    step = int(facts["step"])
+    for later in checkpoint.steps(folder.checkpoints):
+        if later > step:
+            checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, later), "superseded")
+    here = checkpoint.path_of(folder.checkpoints, step)
+    if chosen.resolve() != here.resolve():
+        if here.exists():
+            checkpoint.put_aside(here, "superseded")
+        aside = folder.checkpoints / f".{here.name}.0"
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(chosen, aside)
+        aside.rename(here)
+    return here.name
+
+
+def _chosen(folder: RunFolder, start: str) -> Path:
+    """The folder that `--from` means. Raises InputError where there is none."""
+    match = _STEP.fullmatch(start)
+    places = [folder.checkpoints / f"step-{int(match[1]):06d}"] if match else [folder.checkpoints / start, Path(start)]
+    for place in places:
+        if (place / "manifest.json").is_file():
+            return place.resolve()
+    names = [path.name for path in sorted(folder.checkpoints.glob("step-*/"))]
+    known = ", ".join([*names, "best", "final"]) if names else "none"
+    raise InputError(f"there is no checkpoint `{start}`", hint=f"this run has: {known}")
+
+
+def _last_attempt(folder: RunFolder) -> int:
+    return max((event.attempt for event in read(folder.events)), default=1)

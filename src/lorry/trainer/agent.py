@@ -1,0 +1,211 @@
+"""The agent: supervises the trainer on the machine that trains, restarts it where that helps, and writes down all facts.
+
+It is started as `python -m lorry.trainer.agent RUN_FOLDER`, in a session of its own, so that it outlives whoever started it.
+It imports no torch: it must stay small and alive when the trainer takes all memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lorry.recipe.schema import Recipe
+from lorry.track.events import Event, read
+from lorry.track.folder import RunFolder
+from lorry.trainer.channel import ATTEMPT, RUNG
+from lorry.trainer.ladder import Rung, Where, next_rung
+from lorry.trainer.supervise import oom_kills
+from lorry.trainer.supervise.child import Child, Message
+from lorry.trainer.supervise.journal import Journal
+from lorry.trainer.supervise.logs import Logs
+from lorry.trainer.supervise.restart import Action, Ending, decide, last_words
+from lorry.trainer.supervise.vitals import Vitals
+
+_TICK = 0.1
+_FAILED = 1
+_DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
+
+
+class Agent:
+    """Supervises one run until it has ended."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
+        history = list(read(folder.events))
+        self.folder = folder
+        self.recipe = Recipe.model_validate(facts["recipe"])
+        self.journal = Journal(folder.events, _next_attempt(history))
+        self.vitals = Vitals(folder, self.recipe, self.journal)
+        self.endings: list[Ending] = []
+        self.rung = _last_rung(history)
+        self.lowered = _was_lowered(history)
+        self.signals: list[signal.Signals] = []
+
+    def run(self) -> int:
+        """Blocks until the run has ended; the exit code is the trainer's, or 1."""
+        while True:
+            ending, failed = self._attempt()
+            if self._is_over(ending):
+                self._say_end(ending, failed)
+                return ending.code if ending.code >= 0 else _FAILED
+            self.endings.append(ending)
+            self.journal.log.attempt += 1
+
+    def note_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Remembers a signal for the next tick."""
+        self.signals.append(signal.Signals(number))
+
+    def _is_over(self, ending: Ending) -> bool:
+        """Whether no further attempt is made; what is done about the ending is written down."""
+        action = Action.END if self.signals else decide(ending, self.endings)
+        lower = next_rung(ending.doing, self.rung) if action is Action.LOWER and self.rung else None
+        if action is Action.END or (action is Action.LOWER and lower is None and self.rung is not None):
+            return True
+        told = last_words(ending)
+        self.journal.append(
+            "crashed", step=ending.step, exit_code=ending.code, error=told.splitlines()[-1], action=action.name.lower()
+        )
+        if lower is not None:
+            self.journal.append("oom", step=ending.step, where=ending.doing, error=told)
+            self.journal.append("rung", step=ending.step, **lower.as_dict())
+            self.rung, self.lowered = lower, True
+        return False
+
+    def _attempt(self) -> tuple[Ending, dict[str, Any] | None]:
+        """Runs the trainer once; how it ended, and what it said itself of its failure."""
+        variables = {ATTEMPT: str(self.journal.log.attempt)}
+        if self.lowered and self.rung is not None:
+            variables[RUNG] = json.dumps(self.rung.as_dict())
+        kills = oom_kills.count()
+        logs = Logs(self.folder.logs)
+        child = Child(self.folder, variables, logs.write)
+        self.vitals.begin(child.pid)
+        failed: dict[str, Any] | None = None
+        sent = 0
+        while not (child.has_ended() and child.messages.empty()):
+            message = child.next_message(_TICK)
+            if message is not None:
+                failed = self._take(message) or failed
+            sent = self._pass_on(child, sent)
+            if self.vitals.tick():
+                self._end_stalled(child)
+        child.close()
+        logs.close()
+        return self._ending(child.process.returncode, failed, kills), failed
+
+    def _take(self, message: Message) -> dict[str, Any] | None:
+        """Writes down what the trainer says; a failure is kept back, for another attempt may follow."""
+        if "beat" in message:
+            self.vitals.moved(*message["beat"])
+            return None
+        kind, step, data = message["kind"], message["step"], message["data"]
+        self.vitals.saw(kind, step, data)
+        if kind == "failed":
+            return data
+        if kind == "rung":
+            self.rung = Rung(**data)
+        self.journal.append(kind, step=step, **data)
+        return None
+
+    def _pass_on(self, child: Child, sent: int) -> int:
+        """Passes the first signal on; the second ends the trainer at once."""
+        if len(self.signals) > sent:
+            child.tell(self.signals[sent] if sent == 0 else signal.SIGKILL)
+            return sent + 1
+        return sent
+
+    def _end_stalled(self, child: Child) -> None:
+        """Has the trainer write down where each of its threads is, and ends it."""
+        child.tell(signal.SIGUSR1)
+        time.sleep(1)
+        child.tell(signal.SIGKILL)
+
+    def _ending(self, code: int, failed: Mapping[str, Any] | None, kills: int) -> Ending:
+        said = failed or {}
+        return Ending(
+            code=code,
+            step=self.vitals.step,
+            error=str(said.get("error", "")),
+            exception=str(said.get("exception", "")),
+            out_of_memory=oom_kills.count() > kills or self.vitals.memory_was_scarce,
+            stalled=self.vitals.stalled,
+            doing=_DOING.get(self.vitals.phase, "training"),
+        )
+
+    def _say_end(self, ending: Ending, failed: Mapping[str, Any] | None) -> None:
+        """Sees that the events tell how the run ended."""
+        if failed is not None:
+            self.journal.append("failed", **failed)
+        elif self.signals and not self.vitals.said_end:
+            cause = "preempted" if self.signals[0] == signal.SIGTERM else "person"
+            self.journal.append("stopped", reason=_stopped_at_once(self.folder), cause=cause)
+        elif not self.vitals.said_end:
+            hint = f"see {self.folder.logs / 'trainer.log'}; `lorry resume {self.folder.id}` goes on from the last checkpoint"
+            told = last_words(ending)
+            if any(before.step == ending.step for before in self.endings):
+                told = f"{told}, again after step {ending.step}"
+            self.journal.append("failed", error=told, hint=hint, exit_code=_FAILED)
+
+
+def supervise(path: Path) -> int:
+    """Runs the agent of a run; 1 where another one has it."""
+    folder = RunFolder(path)
+    try:
+        with FileLock(folder.path / "agent.lock", timeout=0):
+            agent = Agent(folder)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, agent.note_signal)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            try:
+                return agent.run()
+            finally:
+                _settle(agent)
+    except Timeout:
+        sys.stderr.write(f"another agent has {folder.id}\n")
+        return _FAILED
+
+
+def _settle(agent: Agent) -> None:
+    """Whoever started the run may be gone by now: the store and the report are written here too."""
+    from lorry.job import settle
+
+    agent.vitals.close()
+    agent.journal.close()
+    agent.journal.flush()
+    settle(agent.folder)
+
+
+def _next_attempt(history: list[Event]) -> int:
+    """1 for a run that no trainer has touched, else one more than the last."""
+    last = max((event.attempt for event in history), default=1)
+    was_tried = any(event.kind in ("loaded", "started", "crashed", "failed", "stopped", "finished") for event in history)
+    return last + 1 if was_tried else last
+
+
+def _last_rung(history: list[Event]) -> Rung | None:
+    found = [event.data for event in history if event.kind == "rung"]
+    return Rung(**found[-1]) if found else None
+
+
+def _was_lowered(history: list[Event]) -> bool:
+    """Whether the system has killed the trainer for its memory: its checkpoint does not know that."""
+    return any(event.kind == "crashed" and event.data["action"] == Action.LOWER.name.lower() for event in history)
+
+
+def _stopped_at_once(folder: RunFolder) -> str:
+    kept = "; the checkpoints are kept" if any(folder.checkpoints.glob("step-*")) else ""
+    return f"stopped at once{kept}"
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(supervise(Path(sys.argv[1])))

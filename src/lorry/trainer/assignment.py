@@ -1,0 +1,77 @@
+"""What a training process is given: the run's folder and all that lies in it, and what the agent adds."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorry.data.prepare import Prepared, renderer_for, templated
+from lorry.data.render import Renderer
+from lorry.data.tokenizer import Tokenizer
+from lorry.recipe.schema import Recipe
+from lorry.track.events import Event, read
+from lorry.track.folder import RunFolder
+from lorry.trainer.channel import ATTEMPT, RUNG, Reporter
+from lorry.trainer.ladder import Rung
+from lorry.trainer.saving.snapshot import TokenizerFiles
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the controller wrote into `resolved.json`, and what has happened since."""
+
+    folder: RunFolder
+    recipe: Recipe
+    base: Path
+    model_folder: Path
+    prepared: Prepared
+    facts: dict[str, Any]
+    events: Reporter
+    attempt: int
+    rung: Rung | None
+    """Where the agent says to begin, because the system killed the attempt before; None for where that one was."""
+    history: list[Event] = field(default_factory=list[Event])
+    """What is known of earlier attempts."""
+    began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(cls, path: Path, events: Reporter) -> Assignment:
+        """The assignment of a run's folder."""
+        folder = RunFolder(path)
+        facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
+        rung = os.environ.get(RUNG)
+        return cls(
+            folder=folder,
+            recipe=Recipe.model_validate(facts["recipe"]),
+            base=Path(facts["base"]),
+            model_folder=Path(facts["model_folder"]),
+            prepared=Prepared.open(Path(facts["data_folder"])),
+            facts=facts,
+            events=events,
+            attempt=int(os.environ.get(ATTEMPT, "1")),
+            rung=Rung(**json.loads(rung)) if rung else None,
+            history=list(read(folder.events)),
+        )
+
+    @property
+    def seconds_before(self) -> float:
+        """Seconds that earlier attempts and the loading of this one took."""
+        spans: dict[int, tuple[float, float]] = {}
+        for event in self.history:
+            first, last = spans.get(event.attempt, (event.at, event.at))
+            spans[event.attempt] = (min(first, event.at), max(last, event.at))
+        earlier = (last - first for attempt, (first, last) in spans.items() if attempt < self.attempt)
+        return sum(earlier) + time.monotonic() - self.began
+
+    def renderer(self) -> Renderer:
+        """Renders prompts as rows were rendered."""
+        return renderer_for(self.recipe, self.base, Tokenizer.open(self.model_folder))
+
+    def tokenizer_files(self) -> TokenizerFiles:
+        """What is laid beside the weights."""
+        tokenizer = templated(Tokenizer.open(self.model_folder), self.recipe.data, self.base)
+        return TokenizerFiles(self.model_folder, tokenizer.template().text if tokenizer.has_template else None)

@@ -1,0 +1,100 @@
+"""How the trainer speaks: facts and signs of life, through a pipe to the agent that writes them down.
+
+A line is `{"kind": ..., "step": ..., "data": {...}}` for an event, or `{"beat": [phase, step]}` for a sign of life.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+from lorry.track.events import EventLog
+
+FD, ATTEMPT, RUNG = "LORRY_EVENTS_FD", "LORRY_ATTEMPT", "LORRY_RUNG"
+"""Environment variables of the trainer: the pipe that the agent reads, the number of the attempt, and the memory rung to
+begin on (JSON) where it is not that of the checkpoint."""
+_BETWEEN_BEATS = 0.5
+"""Seconds between two signs of life of one phase."""
+
+
+class Reporter(Protocol):
+    """Who is told what happens. Safe to use from several threads."""
+
+    def append(self, kind: str, *, step: int | None = None, **data: Any) -> object:
+        """Tells an event."""
+        ...
+
+    def beat(self, phase: str, step: int) -> None:
+        """Says that something moves: `loading`, `training`, `evaluating`, `scoring`."""
+        ...
+
+    def close(self) -> None:
+        """What is told after this is lost: what was told last stands."""
+        ...
+
+
+class Pipe:
+    """To the agent. A broken pipe, when the agent is gone, is passed over: the system ends the trainer then."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = Lock()
+        self._closed = False
+        self._beat: tuple[str, float] = ("", 0.0)
+
+    def append(self, kind: str, *, step: int | None = None, **data: Any) -> None:
+        """Tells an event. It is in the pipe when this returns, and outlives this process."""
+        self._send({"kind": kind, "step": step, "data": data})
+
+    def beat(self, phase: str, step: int) -> None:
+        """Says that something moves; too many in a row are left out."""
+        now = time.monotonic()
+        if phase != self._beat[0] or now - self._beat[1] >= _BETWEEN_BEATS:
+            self._beat = (phase, now)
+            self._send({"beat": [phase, step]})
+
+    def close(self) -> None:
+        """What is told after this is lost: what was told last stands."""
+        with self._lock:
+            self._closed = True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        line = (json.dumps(message, ensure_ascii=True, default=str) + "\n").encode()
+        with self._lock:
+            while line and not self._closed:
+                try:
+                    line = line[os.write(self._descriptor, line) :]
+                except BrokenPipeError:
+                    self._closed = True
+
+
+class Direct:
+    """Straight into the events, for a trainer that no agent watches."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._lock = Lock()
+        self._closed = False
+
+    def append(self, kind: str, *, step: int | None = None, **data: Any) -> None:
+        """Writes an event."""
+        with self._lock:
+            if not self._closed:
+                self._log.append(kind, step=step, **data)
+
+    def beat(self, phase: str, step: int) -> None:
+        """Nobody listens."""
+
+    def close(self) -> None:
+        """What is told after this is lost."""
+        self._closed = True
+
+
+def connect(events: Path) -> Reporter:
+    """The agent's pipe where this process has one, else the file of events itself."""
+    number = os.environ.pop(FD, "")
+    return Pipe(int(number)) if number.isdecimal() else Direct(EventLog(events))

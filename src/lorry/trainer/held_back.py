@@ -1,0 +1,85 @@
+"""Evaluation rows during training: their loss, and the one metric that early stopping watches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorry.data.prepare import Prepared, renderer_for
+from lorry.data.tokenizer import Tokenizer
+from lorry.errors import RecipeError
+from lorry.evaluate import scoring
+from lorry.evaluate.generation import Limits, generate
+from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.score import drawn
+from lorry.trainer.ladder import Rung, Where
+from lorry.trainer.row_loss import mean_loss, row_losses
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lorry.data.prepare import Task
+    from lorry.recipe.schema import Recipe
+    from lorry.trainer.model import LoadedModel
+
+
+@dataclass
+class HeldBack:
+    """The rows that training never sees, ready to be scored."""
+
+    loaded: LoadedModel
+    prepared: Prepared
+    recipe: Recipe
+    base: Path
+    model_folder: Path
+
+    def __post_init__(self) -> None:
+        """Finds the metric that is watched."""
+        self.metric = watched_metric(self.recipe)
+        self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to score."""
+        return not self.prepared.eval
+
+    def loss(self, rung: Rung) -> float:
+        """Nats per trained token over all evaluation rows."""
+        rows = self.prepared.eval or ()
+        with self.loaded.answering():
+            return mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch)) if rows else math.nan
+
+    def watched(self, rung: Rung) -> float | None:
+        """The mean of the watched metric over freshly made answers; None where the loss is watched."""
+        if self.metric is None:
+            return None
+        tokenizer, tasks, prompts = self._asked = self._asked or self._questions()
+        limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch)
+        with self.loaded.answering():
+            texts = generate(self.loaded, tokenizer, prompts, limits).texts
+        pairs = zip(tasks, texts, strict=True)
+        answers = [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
+        scores = [score for score in self.metric.score_all(answers) if score is not None]
+        return sum(scores) / len(scores) if scores else math.nan
+
+    def _questions(self) -> tuple[Tokenizer, Sequence[Task], list[list[int]]]:
+        renderer = renderer_for(self.recipe, self.base, Tokenizer.open(self.model_folder))
+        tasks = drawn(self.prepared.tasks("eval"), self.recipe.evaluate.rows)
+        return renderer.tokenizer, tasks, [renderer.prompt(task.messages, task.tools) for task in tasks]
+
+
+def watched_metric(recipe: Recipe) -> Metric | None:
+    """The metric that early stopping watches; None for the loss, or without early stopping. Raises RecipeError."""
+    settings = recipe.train.early_stop
+    if settings is None or settings.metric == "loss":
+        return None
+    metrics = scoring.metrics_of(recipe.evaluate.metrics)
+    if settings.metric not in metrics:
+        known = ", ".join(["loss", *metrics])
+        hint = f"name one of {known}, or add it to evaluate.metrics"
+        raise RecipeError(f"`{settings.metric}` is not scored", place="train.early_stop.metric", hint=hint)
+    return metrics[settings.metric]
+
+

@@ -1,0 +1,33 @@
+"""Running out of memory: how it shows, and how what was taken is given back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import re
+
+import torch
+
+_SAID = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|CUDNN_STATUS_ALLOC_FAILED|could not create a (?:memory|primitive)|could not execute a primitive",
+    re.IGNORECASE,
+)
+"""What allocators say who have no exception of their own: torch's on the processor, cuBLAS, cuDNN, oneDNN."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this error means that memory ran out, on the GPU or (`setrlimit`, no overcommit) in this process."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and _SAID.search(str(error)) is not None
+
+
+def release() -> None:
+    """Gives back what nothing holds any more; call it outside of the `except` block, whose traceback holds tensors."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,0 +1,27 @@
+"""Which rows of a step made the loss diverge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from lorry.trainer import memory
+from lorry.trainer.row_loss import row_losses
+from lorry.trainer.step import Step, Stepper
+
+
+def offenders(stepper: Stepper, step: Step, recent: Sequence[float], multiple: float) -> tuple[int, ...]:
+    """Rows of a step whose own loss is not a number or far above the running median; all of them where none stands out."""
+    stepper.optimizer.zero_grad(set_to_none=True)
+    try:
+        with stepper.loaded.answering():
+            losses = row_losses(stepper.loaded, stepper.examples, step.rows, 1)
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        return step.rows
+    means = {row.index: row.loss_sum / row.tokens for row in losses if row.tokens}
+    ceiling = (multiple or math.inf) * median(recent) if recent else math.inf
+    found = tuple(index for index, mean in means.items() if not mean <= ceiling)
+    return found or step.rows

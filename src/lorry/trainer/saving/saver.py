@@ -1,0 +1,131 @@
+"""Saves while training goes on: a copy of the training's tensors is taken between two steps and written by another thread.
+
+One lock, `changing`, is held by whoever changes what a checkpoint holds (an optimizer step, a return to an earlier
+checkpoint) and by whoever copies it. So a copy can be taken at any time, also in the middle of a running step, and is
+always that of the last whole optimizer step: in forward and backward passes none of it changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock, Thread
+
+from lorry.errors import LorryError, RunFailedError
+from lorry.recipe.schema import TrainSettings
+from lorry.trainer import checkpoint, memory
+from lorry.trainer.channel import Reporter
+from lorry.trainer.checkpoint import Contents
+from lorry.trainer.saving import retention
+from lorry.trainer.saving.snapshot import Copies
+from lorry.trainer.saving.state import Origin, State
+
+
+@dataclass
+class Place:
+    """Where checkpoints go, how many stay, and who is told."""
+
+    root: Path
+    train: TrainSettings
+    events: Reporter
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+
+class Saver:
+    """Checkpoints of one training. Safe to use from several threads."""
+
+    def __init__(self, place: Place, copies: Copies, state: Callable[[], tuple[State, Origin]]) -> None:
+        """`state` gives what stands now; it is called with `changing` held."""
+        self.changing = RLock()
+        self._place = place
+        self._copies = copies
+        self._state = state
+        self._writer: Thread | None = None
+        self._failure: LorryError | None = None
+        self._saved_at = place.clock()
+        checkpoint.clear_unfinished(place.root)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `save_minutes` have passed since the last checkpoint."""
+        return self._place.clock() - self._saved_at >= 60 * self._place.train.save_minutes
+
+    def save(self) -> None:
+        """Saves the step that was just made. Training goes on before it is on disk, where that is safe.
+
+        Raises RunFailedError where this or the checkpoint before could not be written.
+        """
+        began = self._place.clock()
+        with self.changing:
+            self.drain()
+            state, origin = self._state()
+            if checkpoint.path_of(self._place.root, state.step).exists():
+                self._after(state)
+                return
+            contents = self._copies.take(state, origin)
+            self._saved_at = self._place.clock()
+            written = (contents, state, began, self._saved_at - began)
+            self._writer = Thread(target=self._write, args=written, name="saver", daemon=True)
+            self._writer.start()
+            if not self._copies.are_made:
+                self.drain()
+
+    def save_now(self) -> Path | None:
+        """The checkpoint of the last optimizer step, on disk and verified when this returns; None before the first step.
+
+        Waits for no running step, but for the optimizer while it applies one. Raises RunFailedError as `save` does.
+        """
+        with self.changing:
+            step = self._state()[0].step
+            if step == 0:
+                return None
+            self.save()
+            self.drain()
+        folder = checkpoint.path_of(self._place.root, step)
+        checkpoint.verify(folder)
+        return folder
+
+    def drain(self) -> None:
+        """Waits until everything is on disk. Raises RunFailedError for what could not be written."""
+        writer = self._writer
+        if writer is not None:
+            writer.join()
+        self.check()
+
+    def check(self) -> None:
+        """Raises RunFailedError where the last checkpoint could not be written; waits for nothing."""
+        if self._failure is not None:
+            raise self._failure
+
+    def applied(self) -> None:
+        """Says that an optimizer step was just given to the device."""
+        self._copies.applied()
+
+    def _write(self, contents: Contents, state: State, began: float, pause: float) -> None:
+        place = self._place
+        try:
+            path = checkpoint.write(place.root, contents)
+            self._after(state)
+        except LorryError as error:
+            self._failure = error
+        except Exception as error:
+            told = "out of memory" if memory.is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            hint = "checkpoints that were written before are whole"
+            self._failure = RunFailedError(f"the checkpoint of step {state.step} cannot be written: {told}", hint=hint)
+        else:
+            seconds = place.clock() - began
+            waited = seconds if not self._copies.are_made else pause
+            place.events.append("saved", step=state.step, path=str(path), seconds=seconds, pause=waited)
+
+    def _after(self, state: State) -> None:
+        """Marks the best checkpoint and deletes those that are not kept."""
+        place = self._place
+        saved = checkpoint.steps(place.root)
+        best = retention.best_step({step: loss for step, loss in state.losses.items() if step in saved})
+        if best is not None:
+            checkpoint.mark(place.root, "best", best)
+        checkpoint.prune(
+            place.root, retention.kept(saved, state.losses, last=place.train.keep, best=place.train.keep_best)
+        )

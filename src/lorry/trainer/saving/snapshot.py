@@ -1,0 +1,222 @@
+"""What a checkpoint is made of and what is made of one: copies of a running training's tensors, and the way back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lorry.trainer import checkpoint
+from lorry.trainer.checkpoint import Contents
+from lorry.trainer.model import LoadedModel, put_adapter
+from lorry.trainer.saving import rng
+from lorry.trainer.saving.state import Origin, State
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+_ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """What is laid beside the weights, so that whoever loads them renders rows as they were trained."""
+
+    folder: Path
+    """Where the model's tokenizer files are copied from."""
+    template: str | None = None
+    """The chat template that rows were rendered with; None where there is none."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies the files, with the template that was really used."""
+        for name in _TOKENIZER_FILES:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+        if self.template is not None:
+            (folder / "chat_template.jinja").write_text(self.template, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Live:
+    """The parts of a running training whose tensors a checkpoint holds."""
+
+    loaded: LoadedModel
+    optimizer: torch.optim.Optimizer
+    scaler: torch.GradScaler
+    tokenizer: TokenizerFiles
+
+
+class Copies:
+    """Host memory that holds one snapshot; it is kept from one to the next, for fresh pages cost more than the copying.
+
+    Only adapters are copied: a copy of a fully trained model would double what it takes.
+    """
+
+    def __init__(self, live: Live, root: Path) -> None:
+        self._live = live
+        self._kept: dict[str, torch.Tensor] = {}
+        self._beside = _beside_adapter(live, root) if live.loaded.has_adapter else {}
+        # These are the trained tensors themselves, so they are asked for once: for quantised models it takes long.
+        self._weights = _adapter_weights(live.loaded) if live.loaded.has_adapter else {}
+        self._stream: Any = torch.cuda.Stream() if live.loaded.device.type == "cuda" else None
+        self._applied: Any = None
+
+    @property
+    def are_made(self) -> bool:
+        """Whether `take` copies everything, so that training may go on while it is written."""
+        return self._live.loaded.has_adapter
+
+    def applied(self) -> None:
+        """Says that an optimizer step was just given to the device."""
+        if self._stream is not None:
+            self._applied = torch.cuda.Event()
+            self._applied.record()
+
+    def take(self, state: State, origin: Origin) -> Contents:
+        """The training as it stands, which must not change meanwhile. What was taken before is overwritten."""
+        live = self._live
+        tensors, plain = _optimizer_state(live.optimizer)
+        random_tensors, random_plain = rng.capture()
+        facts: dict[str, Any] = {
+            **state.as_json(),
+            "origin": {"run": origin.run, "fingerprint": origin.fingerprint, "attempt": origin.attempt},
+            "rung": origin.rung.as_dict(),
+            "made_with": origin.made_with,
+            "rng": random_plain,
+            "optimizer": plain,
+            "scaler": live.scaler.state_dict(),
+        }
+        if not self.are_made:
+            return Contents(state.step, self._write_model, tensors, random_tensors, facts)
+        copied = self._copied({**_named("weights", self._weights), **_named("optimizer", tensors)})
+        weights, tensors = _below("weights", copied), _below("optimizer", copied)
+        return Contents(state.step, lambda place: self._write_adapter(place, weights), tensors, random_tensors, facts)
+
+    def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self._stream is None:
+            return {name: self._copy(name, tensor) for name, tensor in tensors.items()}
+        # The default stream may be seconds behind, in the backward pass of a running step, which changes none of these.
+        with torch.cuda.stream(self._stream):
+            if self._applied is not None:
+                self._stream.wait_event(self._applied)
+            copied = {name: self._copy(name, tensor) for name, tensor in tensors.items()}
+            self._stream.synchronize()
+        return copied
+
+    def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        kept = self._kept.get(name)
+        if kept is None or kept.shape != tensor.shape or kept.dtype != tensor.dtype:
+            kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self._stream is not None)
+            self._kept[name] = kept
+        with torch.no_grad():
+            return kept.copy_(tensor, non_blocking=self._stream is not None)
+
+    def _write_adapter(self, place: Path, weights: dict[str, torch.Tensor]) -> None:
+        for name, content in self._beside.items():
+            (place / name).write_bytes(content)
+        save_file(weights, place / _ADAPTER, metadata={"format": "pt"})
+
+    def _write_model(self, place: Path) -> None:
+        self._live.loaded.model.save_pretrained(place, safe_serialization=True)
+        self._live.tokenizer.copy_to(place)
+
+
+def restore(folder: Path, live: Live) -> State:
+    """Puts a verified checkpoint into a training that was built anew from the same recipe; returns its state."""
+    facts = checkpoint.read_state(folder)
+    if live.loaded.has_adapter:
+        put_adapter(live.loaded, folder)
+    else:
+        _put_model(live.loaded, folder)
+    _put_optimizer(live.optimizer, load_file(folder / checkpoint.OPTIMIZER), facts["optimizer"])
+    if live.scaler.is_enabled() and facts["scaler"]:
+        live.scaler.load_state_dict(facts["scaler"])
+    rng.restore(load_file(folder / checkpoint.RNG), facts["rng"])
+    return State.from_json(facts)
+
+
+def _adapter_weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(loaded.model)
+
+
+def _beside_adapter(live: Live, root: Path) -> dict[str, bytes]:
+    """What PEFT itself would lay beside the weights, and the tokenizer; none of it changes while training."""
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".beside-", dir=root) as aside:
+        place = Path(aside)
+        live.loaded.model.save_pretrained(place, safe_serialization=True)
+        live.tokenizer.copy_to(place)
+        # README.md is PEFT's empty card; lorry writes its own with the report.
+        return {file.name: file.read_bytes() for file in place.iterdir() if file.name not in (_ADAPTER, "README.md")}
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
+    """The optimizer's tensors as `{parameter}.{name}`, and its plain numbers by parameter."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.detach().contiguous()
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    return _unshared(tensors), plain
+
+
+def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that share memory (bitsandbytes' maps are one for all) cannot be written: later ones become copies."""
+    seen: set[int] = set()
+    own: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        shared = tensor.numel() > 0 and tensor.data_ptr() in seen
+        seen.add(tensor.data_ptr())
+        own[name] = tensor.clone() if shared else tensor
+    return own
+
+
+def _put_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], plain: dict[str, dict[str, Any]]
+) -> None:
+    """Sets the state as it was, without the casts of `load_state_dict`."""
+    optimizer.state.clear()
+    parameters = _parameters(optimizer)
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        parameter = parameters[int(index)]
+        optimizer.state[parameter][name] = value.to(parameter.device)
+    for index, values in plain.items():
+        optimizer.state[parameters[int(index)]].update(values)
+
+
+def _put_model(loaded: LoadedModel, folder: Path) -> None:
+    weights: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        weights |= load_file(file)
+    missing = loaded.model.load_state_dict(weights, strict=False).missing_keys
+    untied = [name for name in missing if name not in (getattr(loaded.model, "all_tied_weights_keys", None) or {})]
+    if untied:
+        raise checkpoint.DamagedError(f"the checkpoint has no {untied[0]}", place=str(folder))
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [cast("torch.nn.Parameter", one) for group in optimizer.param_groups for one in group["params"]]
+
+
+def _named(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(f"{prefix}/"): one for name, one in tensors.items() if name.startswith(f"{prefix}/")}

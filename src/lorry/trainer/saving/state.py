@@ -1,0 +1,95 @@
+"""Where training stands, apart from tensors: what a checkpoint's `state.json` says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from lorry.trainer.ladder import Rung
+from lorry.trainer.saving.retention import best_step
+from lorry.trainer.stopping import WINDOW
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Training rows that are left out from a step on, because the loss diverged there."""
+
+    from_step: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands after `step` optimizer steps. The order of rows follows from the step alone."""
+
+    step: int = 0
+    tokens: int = 0
+    """Tokens of all rows trained on so far."""
+    seconds: float = 0.0
+    """Spent in steps, evaluations and saving so far, over all attempts."""
+    scores: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
+    """What the evaluations gave, by step: `loss`, and the metric that early stopping watches."""
+    recent: tuple[float, ...] = ()
+    """Losses of the last steps, of which the running median is taken."""
+    skipped: tuple[Skip, ...] = ()
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """Evaluation loss by step."""
+        return self.series("loss")
+
+    @property
+    def best(self) -> int | None:
+        """The step with the lowest evaluation loss."""
+        return best_step(self.losses)
+
+    def series(self, metric: str) -> dict[int, float]:
+        """One score by step, where it was made."""
+        return {step: scores[metric] for step, scores in self.scores.items() if metric in scores}
+
+    def after_step(self, loss: float, tokens: int, seconds: float) -> State:
+        """The state after one more optimizer step."""
+        return replace(
+            self,
+            step=self.step + 1,
+            tokens=self.tokens + tokens,
+            seconds=self.seconds + seconds,
+            recent=(*self.recent, loss)[-WINDOW:],
+        )
+
+    def evaluated(self, scores: dict[str, float], seconds: float) -> State:
+        """The state after the evaluation of this step."""
+        return replace(self, scores={**self.scores, self.step: scores}, seconds=self.seconds + seconds)
+
+    def left_out(self, step: int) -> frozenset[int]:
+        """Rows that a step must not train on."""
+        return frozenset(row for skip in self.skipped if step >= skip.from_step for row in skip.rows)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `state.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> State:
+        """What `as_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            step=int(found["step"]),
+            tokens=int(found["tokens"]),
+            seconds=float(found["seconds"]),
+            scores={int(step): dict(scores) for step, scores in found["scores"].items()},
+            recent=tuple(float(loss) for loss in found["recent"]),
+            skipped=tuple(Skip(int(one["from_step"]), tuple(one["rows"])) for one in found["skipped"]),
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a training belongs to, so that it is continued with nothing else."""
+
+    run: str
+    fingerprint: str
+    """Of the settings that decide what is learned (see `recipe/changes.py`)."""
+    attempt: int
+    rung: Rung
+    made_with: dict[str, Any]
+    """Versions, device and threads: with the same ones a continued run is the same to the bit."""

@@ -1,0 +1,100 @@
+"""SIGTERM and SIGINT: noticed at once by a thread of their own, whatever the main thread computes.
+
+Python runs a signal's handler only between two bytecodes of the main thread, and a backward pass is a single one that can
+take seconds. A platform that wants its machine back gives about five. So the system's handler writes a byte into a
+socket, and a thread that waits there acts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 130
+_SAME = 0.5
+"""Seconds within which further signals count as the first: a group and the agent both pass one on."""
+
+Leave = Callable[[signal.Signals], None]
+
+
+class Watch:
+    """Acts on signals: within `leaving(act)` a thread calls `act` and ends the process.
+
+    Elsewhere the main thread gets KeyboardInterrupt. A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.number: signal.Signals | None = None
+        """The first signal that came."""
+        self._act: Leave | None = None
+        self._deciding = threading.Lock()
+        self._interrupting = False
+        self._first: float | None = None
+
+    @contextmanager
+    def leaving(self, act: Leave) -> Generator[None]:
+        """Within, a signal makes another thread call `act`, and then leave with 130, without waiting for this one."""
+        with self._deciding:
+            self._act = act
+        try:
+            yield
+        finally:
+            with self._deciding:
+                self._act = None
+
+    @contextmanager
+    def kept(self) -> Generator[Watch]:
+        """Within, signals are watched for. Call it in the main thread."""
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        thread = threading.Thread(target=self._listen, args=(reader,), name="signals", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            writer.close()
+            thread.join()
+            reader.close()
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._interrupting:
+            self._interrupting = False
+            raise KeyboardInterrupt
+
+    def _listen(self, reader: socket.socket) -> None:
+        while numbers := reader.recv(64):
+            for number in numbers:
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self._take(signal.Signals(number))
+
+    def _take(self, number: signal.Signals) -> None:
+        now = time.monotonic()
+        if self._first is not None:
+            if now - self._first > _SAME:
+                os._exit(INTERRUPTED)
+            return
+        self._first, self.number = now, number
+        # A second signal must be heard while the first is acted on.
+        threading.Thread(target=self._decide, args=(number,), name="leaving", daemon=True).start()
+
+    def _decide(self, number: signal.Signals) -> None:
+        with self._deciding:
+            if self._act is None:
+                self._interrupting = True
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+            try:
+                self._act(number)
+            finally:
+                os._exit(INTERRUPTED)

@@ -1,0 +1,144 @@
+"""One optimizer step: gradients of its micro-batches, divided by the step's trained tokens, clipped and applied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+
+from lorry.data.examples import Example, ExampleSet
+from lorry.recipe.schema import TrainSettings
+from lorry.trainer.forest import Forest, plant
+from lorry.trainer.ladder import Rung
+from lorry.trainer.methods._base import Method
+from lorry.trainer.model import LoadedModel
+from lorry.trainer.order import Order
+from lorry.trainer.saving import rng
+from lorry.trainer.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step does."""
+
+    loss: float
+    """Mean over the step's trained tokens, in nats."""
+    learning_rate: float
+    grad_norm: float
+    """L2 norm of all gradients before clipping."""
+    rows: tuple[int, ...]
+    trained_tokens: int
+    row_tokens: int
+    computed_tokens: int
+
+
+@dataclass
+class Stepper:
+    """Computes the steps of an order. What it computes depends on the step, the weights and the rung, and on nothing else."""
+
+    loaded: LoadedModel
+    method: Method
+    order: Order
+    examples: ExampleSet
+    optimizer: torch.optim.Optimizer
+    scaler: torch.GradScaler
+    train: TrainSettings
+    beat: Callable[[int], None]
+    """Called with the step before each micro-batch."""
+
+    def __post_init__(self) -> None:
+        """Looks once at what does not change."""
+        self.parameters = self.loaded.trained_parameters()
+        self._accelerator = Accelerator(cpu=self.loaded.device.type == "cpu")
+        self._share = self.train.share_prefixes and self.loaded.forward.shares and not self.loaded.drops
+
+    def gradients(self, step: int, rung: Rung, left_out: frozenset[int]) -> Step:
+        """Computes the clipped gradients of a step from its start; whatever gradients there were are dropped."""
+        self.optimizer.zero_grad(set_to_none=True)
+        cut = replace(self.order, micro_batch=rung.micro_batch)
+        parts = [[row for row in rows if row not in left_out] for rows in cut.micro_batches(step)]
+        parts = [rows for rows in parts if rows]
+        forests = [self._planted([self.examples[row] for row in rows]) for rows in parts]
+        trained = sum(forest.trained_tokens for forest in forests)
+        total = 0.0
+        for rows, forest in zip(parts, forests, strict=True):
+            self.beat(step)
+            torch.manual_seed(_draw_seed(self.train.seed, step, rows))
+            total += self._backward(forest, trained)
+        return Step(
+            loss=total / trained if trained else 0.0,
+            learning_rate=learning_rate(step, self.order.steps, self.train),
+            grad_norm=self._clip() if trained else 0.0,
+            rows=tuple(row for rows in parts for row in rows),
+            trained_tokens=trained,
+            row_tokens=sum(forest.row_tokens for forest in forests),
+            computed_tokens=sum(forest.tokens for forest in forests),
+        )
+
+    def apply(self, step: Step) -> None:
+        """Changes the weights by the gradients, which are gone afterwards."""
+        if step.rows:
+            for group in self.optimizer.param_groups:
+                group["lr"] = step.learning_rate
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def try_heaviest(self, rung: Rung) -> None:
+        """Forward and backward of the micro-batch with most tokens, beside a full optimizer state; changes nothing."""
+        step, part = replace(self.order, micro_batch=rung.micro_batch).heaviest()
+        rows = replace(self.order, micro_batch=rung.micro_batch).micro_batches(step)[part]
+        self._try([self.examples[row] for row in rows])
+
+    def fits(self, length: int) -> bool:
+        """Whether the longest row, cut to so many tokens, can be computed; anything but memory that is wrong is raised."""
+        from lorry.trainer import memory
+
+        longest = self.examples[int(self.order.lengths.argmax())]
+        try:
+            self._try([Example(longest.ids[:length], longest.trained[:length])])
+        except Exception as error:
+            if not memory.is_out_of_memory(error):
+                raise
+        else:
+            return True
+        memory.release()
+        return False
+
+    def _try(self, examples: Sequence[Example]) -> None:
+        tensors, plain = rng.capture()
+        self.beat(0)
+        filler = [torch.zeros_like(parameter) for parameter in self.parameters for _ in range(_STATES)]
+        try:
+            forest = self._planted(examples)
+            self._backward(forest, max(1, forest.trained_tokens))
+        finally:
+            del filler
+            self.optimizer.zero_grad(set_to_none=True)
+            rng.restore(tensors, plain)
+
+    def _planted(self, examples: Sequence[Example]) -> Forest:
+        return plant(examples, share=self._share)
+
+    def _backward(self, forest: Forest, trained: int) -> float:
+        """Adds one micro-batch's gradients; returns its summed loss."""
+        with self.loaded.computing():
+            loss = self.method.loss(self.loaded.forward, forest)
+        self._accelerator.backward(self.scaler.scale(loss / trained))
+        return float(loss.detach())
+
+    def _clip(self) -> float:
+        self.scaler.unscale_(self.optimizer)
+        return float(torch.nn.utils.clip_grad_norm_(self.parameters, self.train.max_grad_norm or math.inf))
+
+
+_STATES = 2
+"""AdamW's two moments for each trained parameter, which the trial must leave room for."""
+
+
+def _draw_seed(seed: int, step: int, rows: list[int]) -> int:
+    """Seed of a micro-batch's random draws: the same whenever the step is computed again."""
+    return hash((seed, step, *rows)) & 0x7FFFFFFF

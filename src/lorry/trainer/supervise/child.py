@@ -1,0 +1,89 @@
+"""The trainer as the agent holds it: its process, what it says, what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from lorry.track.folder import RunFolder
+from lorry.trainer.channel import FD
+
+Message = dict[str, Any]
+
+
+class Child:
+    """One attempt of the trainer. It gets SIGTERM from the system when the agent dies."""
+
+    def __init__(self, folder: RunFolder, variables: Mapping[str, str], log: Callable[[str], None]) -> None:
+        """Starts it; `log` is given each line that it prints, from another thread."""
+        self.messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        """What it says; None when it can say no more."""
+        reader, writer = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", "-m", "lorry.trainer", str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                env={**os.environ, **variables, FD: str(writer)},
+            )
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        self._threads = [
+            threading.Thread(target=self._hear, args=(reader,), daemon=True),
+            threading.Thread(target=self._copy, args=(log,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self.process.pid
+
+    def next_message(self, seconds: float) -> Message | None:
+        """What it says next; None where it says nothing for so long."""
+        try:
+            return self.messages.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone and everything that it said can be taken."""
+        if self.process.poll() is None:
+            return False
+        # What it started may hold the pipes open for longer than it lived.
+        self._threads[0].join(timeout=5)
+        return True
+
+    def tell(self, number: signal.Signals) -> None:
+        """Sends a signal; nothing where the process is gone."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Waits for its last lines."""
+        self._threads[1].join(timeout=5)
+
+    def _hear(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self.messages.put(cast("Message", json.loads(line)))
+
+    def _copy(self, log: Callable[[str], None]) -> None:
+        stream = self.process.stdout
+        if stream is not None:
+            with stream:
+                for line in stream:
+                    log(line.decode("utf-8", "replace").rstrip("\n"))

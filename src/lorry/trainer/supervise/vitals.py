@@ -1,0 +1,154 @@
+"""Signs of life: what moves, since when nothing does, the heartbeat for whoever looks, the GPU's health."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from typing import Any, Protocol
+
+import psutil
+
+from lorry.recipe.schema import Recipe
+from lorry.track.events import ENDINGS
+from lorry.track.folder import RunFolder
+from lorry.trainer.supervise import gpu, oom_kills, pace
+from lorry.trainer.supervise.gpu import Sample
+
+HEARTBEAT = 5.0
+"""Seconds between two heartbeats."""
+GPU_EVERY = 60.0
+"""Seconds between two samples of the GPU."""
+_BETWEEN_WARNINGS = 1800.0
+"""Seconds before the same slowness is told again."""
+_OTHER_PHASES = 30.0
+"""Minutes that loading and scoring may take without a sign of life, where `stall_minutes` is less."""
+
+
+class Facts(Protocol):
+    """Where events are written."""
+
+    def append(self, kind: str, *, step: int | None = None, **data: Any) -> None:
+        """Writes an event."""
+        ...
+
+    def flush(self) -> None:
+        """Writes what could not be written before."""
+        ...
+
+
+class Vitals:
+    """What the agent knows of its trainer from moment to moment."""
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, facts: Facts) -> None:
+        self.step = 0
+        """The last optimizer step that was told."""
+        self.phase = "loading"
+        self.stalled = False
+        self.said_end = False
+        self.memory_was_scarce = False
+        self._folder = folder
+        self._stall_minutes = recipe.train.stall_minutes
+        self._facts = facts
+        self._pid = 0
+        self._attempt = 0
+        self._moved = self._beat = self._sampled = time.monotonic()
+        self._warned = float("-inf")
+        self._speeds: list[float] = []
+        self._samples: deque[Sample] = deque(maxlen=60)
+
+    def begin(self, pid: int) -> None:
+        """A trainer was started."""
+        self._pid, self._attempt = pid, self._attempt + 1
+        self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, False, False
+        self._speeds = []
+        self._moved = time.monotonic()
+        self._write_heartbeat()
+
+    def moved(self, phase: str, _step: int) -> None:
+        """Something was computed."""
+        self.phase, self._moved = phase, time.monotonic()
+
+    def saw(self, kind: str, step: int | None, data: dict[str, Any]) -> None:
+        """An event came."""
+        self._moved = time.monotonic()
+        self.said_end = self.said_end or kind in ENDINGS
+        if kind == "started":
+            self.phase, self.step = "training", int(data["from_step"])
+        elif kind == "step" and step is not None:
+            self.step = step
+            self._speeds.append(float(data["tokens_per_second"]))
+
+    def tick(self) -> bool:
+        """Does what is due; says whether the trainer stands still and must be ended."""
+        now = time.monotonic()
+        if now - self._beat >= HEARTBEAT:
+            self._beat = now
+            self._write_heartbeat()
+            self._facts.flush()
+            self.memory_was_scarce = oom_kills.memory_is_scarce()
+        if now - self._sampled >= GPU_EVERY:
+            self._sampled = now
+            self._look(now)
+        return self._stands_still(now)
+
+    def close(self) -> None:
+        """The last heartbeat: nothing runs any more."""
+        self.phase, self._pid = "ended", 0
+        self._write_heartbeat()
+
+    def _stands_still(self, now: float) -> bool:
+        limit = 60 * self._stall_minutes
+        if self.phase not in ("training", "evaluating"):
+            limit = max(limit, 60 * _OTHER_PHASES)
+        if self.stalled or self.said_end or now - self._moved < limit:
+            return False
+        self.stalled = True
+        self._facts.append("stalled", step=self.step, seconds=now - self._moved, phase=self.phase)
+        return True
+
+    def _look(self, now: float) -> None:
+        """Samples the GPU and says what is slow, once in a while."""
+        samples = gpu.sample()
+        try:
+            gpu.record(self._folder.gpu, samples, time.time())
+        except OSError:
+            pass  # a full disk is told elsewhere, and must not end the agent
+        self._samples.extend(samples[:1])
+        found = pace.slow(self._seen()) if self.phase == "training" else None
+        if found and now - self._warned >= _BETWEEN_WARNINGS:
+            self._warned = now
+            self._facts.append("slow", step=self.step, message=found[0], cause=found[1])
+
+    def _seen(self) -> pace.Seen:
+        try:
+            trainer = psutil.Process(self._pid).cpu_percent(interval=0.2) / 100
+        except psutil.Error:
+            trainer = 0.0
+        return pace.Seen(
+            speeds=self._speeds,
+            samples=list(self._samples),
+            planned=_planned_speed(self._folder),
+            trainer_cpu=trainer,
+            machine_cpu=psutil.cpu_percent(interval=0.2) / 100,
+        )
+
+    def _write_heartbeat(self) -> None:
+        """Writes the heartbeat whole, but not through to the disk: it is of use only while the machine runs."""
+        beat = {"at": time.time(), "agent": os.getpid(), "trainer": self._pid, "step": self.step, "phase": self.phase}
+        aside = self._folder.heartbeat.with_name(".heartbeat")
+        try:
+            aside.write_text(json.dumps(beat) + "\n", encoding="utf-8")
+            aside.replace(self._folder.heartbeat)
+        except OSError:
+            aside.unlink(missing_ok=True)
+
+
+def _planned_speed(folder: RunFolder) -> float | None:
+    """Tokens per second that the plan expects; None where it says nothing of that."""
+    try:
+        found = json.loads(folder.plan.read_text(encoding="utf-8")).get("tokens_per_second")
+    except (OSError, ValueError):
+        return None
+    return float(found) if isinstance(found, (int, float)) else None
