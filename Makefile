@@ -15,7 +15,7 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo test test-slow test-gpu lint types docs bench clean
+.PHONY: help demo test test-slow test-gpu chaos lint types docs bench clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,10 +24,13 @@ demo: .venv/ready ## Train a small model on bash commands here, and write the re
 	@lorry run recipes/demo.yaml
 
 test: .venv/ready-dev ## Run the tests
-	@$(PYTEST) -m 'not slow and not gpu' -n $(WORKERS)
+	@$(PYTEST) -m 'not slow and not gpu and not chaos' -n $(WORKERS)
 
 test-slow: .venv/ready-dev ## Run the tests that take minutes
-	@$(PYTEST) -m 'slow and not gpu'
+	@$(PYTEST) -m 'slow and not gpu and not chaos'
+
+chaos: .venv/ready-dev ## Kill runs of a real model at random moments, for about an hour
+	@$(PYTEST) -m chaos -n $(WORKERS)
 
 test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 	@$(PYTHON) -m pytest -m gpu

@@ -22,7 +22,7 @@ from lorry.recipe.smoke import smoke as as_smoke
 from lorry.track.events import EventLog, read
 from lorry.track.folder import RunFolder, write_json
 from lorry.track.run import Run
-from lorry.track.state import RunState, state
+from lorry.track.state import state
 from lorry.track.store import RunRow, Store
 from lorry.trainer.sources.locate import locate
 
@@ -57,6 +57,11 @@ def resume(
 
 def go_on(wish: Continuation, watch: job.Watcher) -> Run:
     """The whole way from an interrupted run to a tested adapter."""
+    return job.carry_on(make_ready(wish), watch)
+
+
+def make_ready(wish: Continuation) -> Run:
+    """The run, ready to be trained on: what changed is checked and written down, nothing is started yet."""
     job.require_training_packages()
     row = Store.open().find(wish.run)
     folder = RunFolder(row.folder)
@@ -64,16 +69,16 @@ def go_on(wish: Continuation, watch: job.Watcher) -> Run:
     facts = _facts(folder)
     before = Recipe.model_validate(facts["recipe"])
     recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
-    _must_have_more_to_do(row, state(read(folder.events)), recipe, wish)
+    _must_have_more_to_do(row, before, recipe, wish)
     _must_be_at_hand(facts, recipe)
     lines = [f"continued with {change}" for change in changes]
     if wish.start is not None:
         lines.append(f"continues from {_go_back(folder, wish.start, recipe)}")
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
-    log = EventLog(folder.events, attempt=_last_attempt(folder))
+    log = EventLog(folder.events, attempt=max((event.attempt for event in read(folder.events)), default=1))
     for line in lines:
         log.append("note", message=line)
-    return job.carry_on(Run(folder), watch)
+    return Run(folder)
 
 
 def price_per_hour(wish: Continuation) -> float:
@@ -125,18 +130,14 @@ def _changed(before: Recipe, wish: Continuation, *, smoke: bool) -> tuple[Recipe
     return after, changes
 
 
-def _must_have_more_to_do(row: RunRow, now: RunState, recipe: Recipe, wish: Continuation) -> None:
-    asked = recipe.train.steps or recipe.train.epochs
-    finished_early = "limit" in now.latest or "early_stop" in now.latest
-    done = row.status == "finished" and not finished_early and wish.start is None
-    if done and now.steps is not None and (recipe.train.steps or 0) <= now.steps and not _has_more_epochs(row, recipe):
-        hint = f"for more steps: `lorry resume {row.id} -o train.steps={2 * now.steps}`"
-        raise InputError(f"`{row.id}` has made all of its {now.steps} steps (train: {asked:g})", hint=hint)
-
-
-def _has_more_epochs(row: RunRow, recipe: Recipe) -> bool:
-    before = Recipe.model_validate(_facts(RunFolder(row.folder))["recipe"])
-    return recipe.train.steps is None and (recipe.train.epochs or 1) > (before.train.epochs or 1)
+def _must_have_more_to_do(row: RunRow, before: Recipe, recipe: Recipe, wish: Continuation) -> None:
+    """Raises InputError for a run that has come to its end, and is not asked for more."""
+    now = state(read(RunFolder(row.folder).events))
+    ended_early = now.step is not None and now.steps is not None and now.step < now.steps
+    is_longer = (recipe.train.steps, recipe.train.epochs) != (before.train.steps, before.train.epochs)
+    if row.status == "finished" and not ended_early and not is_longer and wish.start is None:
+        hint = f"for more steps: `lorry resume {row.id} -o train.steps={2 * (now.steps or 1)}`"
+        raise InputError(f"`{row.id}` has made all of its {now.steps} steps", hint=hint)
 
 
 def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
@@ -188,6 +189,3 @@ def _chosen(folder: RunFolder, start: str) -> Path:
     known = ", ".join([*names, "best", "final"]) if names else "none"
     raise InputError(f"there is no checkpoint `{start}`", hint=f"this run has: {known}")
 
-
-def _last_attempt(folder: RunFolder) -> int:
-    return max((event.attempt for event in read(folder.events)), default=1)

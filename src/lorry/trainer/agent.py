@@ -27,6 +27,7 @@ from lorry.trainer.supervise import oom_kills
 from lorry.trainer.supervise.child import Child, Message
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.logs import Logs
+from lorry.trainer.supervise.orphan import end_orphan
 from lorry.trainer.supervise.restart import Action, Ending, decide, last_words
 from lorry.trainer.supervise.vitals import Vitals
 
@@ -161,6 +162,7 @@ def supervise(path: Path) -> int:
     folder = RunFolder(path)
     try:
         with FileLock(folder.path / "agent.lock", timeout=0):
+            end_orphan(folder)
             agent = Agent(folder)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, agent.note_signal)

@@ -183,11 +183,21 @@ def _aside(final: Path) -> Generator[Path]:
     aside = final.with_name(f".{final.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        yield aside
-    except (OSError, SafetensorError) as error:
+        with refusals_told(final):
+            yield aside
+    except RunFailedError:
         shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def refusals_told(place: Path) -> Generator[None]:
+    """Within, what the disk refuses becomes a RunFailedError that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
         hint = "free some space, or set LORRY_HOME to another disk; checkpoints that were written before are whole"
-        raise RunFailedError(f"the weights cannot be written: {error}", place=str(final), hint=hint) from error
+        raise RunFailedError(f"the weights cannot be written: {error}", place=str(place), hint=hint) from error
 
 
 def _manifest(hashes: Mapping[str, str]) -> str:

@@ -154,7 +154,7 @@ def _adapter_weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 def _beside_adapter(live: Live, root: Path) -> dict[str, bytes]:
     """What PEFT itself would lay beside the weights, and the tokenizer; none of it changes while training."""
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".beside-", dir=root) as aside:
+    with checkpoint.refusals_told(root), tempfile.TemporaryDirectory(prefix=".beside-", dir=root) as aside:
         place = Path(aside)
         live.loaded.model.save_pretrained(place, safe_serialization=True)
         live.tokenizer.copy_to(place)
