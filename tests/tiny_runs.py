@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,20 @@ def train_here(values: dict[str, Any], *, smoke: bool = False) -> Run:
 
 def events_of(run: Run, kind: str) -> list[Event]:
     return [event for event in read(run.folder.events) if event.kind == kind]
+
+
+def cut_back(run: Run, step: int) -> None:
+    """Leaves of a finished run what a power cut after the checkpoint of a step leaves."""
+    from lorry.trainer.checkpoint import steps
+
+    for saved in steps(run.folder.checkpoints):
+        if saved > step:
+            shutil.rmtree(run.folder.checkpoints / f"step-{saved:06d}")
+    for name in ("best", "final"):
+        (run.folder.checkpoints / name).unlink(missing_ok=True)
+    shutil.rmtree(run.adapter)
+
+
+def weights(run: Run) -> bytes:
+    (file,) = run.adapter.glob("*.safetensors")
+    return file.read_bytes()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, pairwise
 
 import numpy as np
+import pytest
 
+from lorry.data.packing import pack
 from lorry.recipe.schema import TrainSettings
 from lorry.trainer.order import Order, plan_order
 
@@ -53,3 +56,64 @@ def test_micro_batches_of_a_step_hold_rows_of_like_length():
 def test_packed_sequences_stay_together():
     found = order(4, bins=[[0, 3], [1, 2]], micro_batch=1)
     assert {tuple(found.micro_batches(step)[0]) for step in (1, 2)} == {(0, 3), (1, 2)}
+
+
+def tokens(found: Order, step: int, part: int) -> int:
+    return int(found.lengths[found.micro_batches(step)[part]].sum())
+
+
+def most_tokens(found: Order) -> int:
+    """Of all micro-batches of the run, looked at one by one."""
+    steps = (found.micro_batches(step) for step in range(1, found.steps + 1))
+    return max(int(found.lengths[rows].sum()) for parts in steps for rows in parts)
+
+
+def random_order(seed: int) -> Order:
+    """An order of random sizes: odd micro-batches, partial last steps, several or parts of epochs, packed or not."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(1, 200, draw.integers(1, 60))
+    length = {"steps": int(draw.integers(1, 80))} if draw.random() < 0.5 else {"epochs": float(draw.uniform(0.1, 4))}
+    sizes = {"micro_batch": int(draw.integers(1, 12)), "accumulation": int(draw.integers(1, 6))}
+    settings = TrainSettings(**length, **sizes, seed=seed)
+    bins = pack(lengths, 256, seed=seed) if draw.random() < 0.4 else None
+    return plan_order(lengths, settings, bins)
+
+
+def test_heaviest_micro_batch_is_that_of_looking_at_each():
+    for seed in range(200):
+        found = random_order(seed)
+        assert tokens(found, *found.heaviest()) == most_tokens(found), seed
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_heaviest_on_a_lower_memory_rung_is_that_of_looking_at_each(size):
+    for seed in range(40):
+        found = replace(random_order(seed), micro_batch=size)
+        assert tokens(found, *found.heaviest()) == most_tokens(found), seed
+
+
+@pytest.mark.parametrize("at", [1, 4095, 4096, 4097, 8192, 8193, 10_000])
+def test_heaviest_is_found_wherever_it_lies_in_a_long_run(at):
+    units = 10_000
+    found = plan_order(np.ones(units, dtype=np.int64), TrainSettings(micro_batch=1, epochs=1))
+    (row,) = found.micro_batches(at)[0]
+    lengths = np.ones(units, dtype=np.int64)
+    lengths[row] = 2
+    assert replace(found, lengths=lengths).heaviest() == (at, 0)
+
+
+def test_heaviest_in_the_second_epoch_of_a_long_run_is_found():
+    lengths = np.random.default_rng(0).integers(1, 10_000, 4999)
+    found = plan_order(lengths, TrainSettings(micro_batch=3, accumulation=2, epochs=6))
+    assert found.steps > 4096
+    assert tokens(found, *found.heaviest()) == most_tokens(found)
+
+
+def test_heaviest_of_a_run_shorter_than_one_step_is_in_that_step():
+    found = plan_order(np.array([5, 1, 9, 1]), TrainSettings(micro_batch=3, accumulation=4))
+    assert found.heaviest() == (1, 1)
+
+
+def test_row_longer_than_any_number_of_32_bits_is_the_heaviest():
+    found = plan_order(np.array([2**40, 1, 1, 1]), TrainSettings(micro_batch=2, accumulation=2))
+    assert tokens(found, *found.heaviest()) == 2**40 + 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from lorry.recipe.layer import show
-from lorry.recipe.schema import Recipe
+from lorry.recipe.schema import Recipe, TrainSettings
 
 _FREE = frozenset(
     {
@@ -18,11 +18,12 @@ _FREE = frozenset(
     }
 )
 """Settings that decide how long, how it is watched and what is kept, but not what a step does."""
+_LENGTHS = ("train.steps", "train.epochs")
 
 
 def fingerprint(recipe: Recipe) -> str:
     """Hash of everything that decides what a step does: runs with equal ones may continue each other's checkpoints."""
-    fixed = {name: value for name, value in _leaves(recipe) if not _is_free(name)}
+    fixed = {name: value for name, value in _leaves(recipe) if not _is_free(name) and value is not None}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -30,7 +31,8 @@ def differences(before: Recipe, after: Recipe) -> tuple[list[str], list[str]]:
     """What changed, as lines `train.learning_rate: 0.001 -> 0.0002`: what may not change, and what may."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    refused = [name for name in changed if not _is_free(name) or _is_fewer(name, old.get(name), new.get(name))]
+    shorter = _LENGTHS if _is_shorter(before.train, after.train) else ()
+    refused = [name for name in changed if not _is_free(name) or name in shorter]
     lines = {name: f"{name}: {show(old.get(name))} -> {show(new.get(name))}" for name in changed}
     return [lines[name] for name in refused], [lines[name] for name in changed if name not in refused]
 
@@ -39,11 +41,11 @@ def _is_free(name: str) -> bool:
     return any(name == free or name.startswith(f"{free}.") for free in _FREE)
 
 
-def _is_fewer(name: str, old: Any, new: Any) -> bool:
-    """Whether a run would be made shorter, or be counted otherwise than before."""
-    if name not in ("train.steps", "train.epochs"):
-        return False
-    return (old is None) != (new is None) or new < old
+def _is_shorter(before: TrainSettings, after: TrainSettings) -> bool:
+    """Whether a run would be made shorter, or be counted otherwise than before: in steps, or in epochs."""
+    if before.steps is None or after.steps is None:
+        return before.steps != after.steps or (after.epochs or 1) < (before.epochs or 1)
+    return after.steps < before.steps
 
 
 def _leaves(recipe: Recipe) -> Iterator[tuple[str, Any]]:

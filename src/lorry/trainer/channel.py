@@ -91,7 +91,8 @@ class Direct:
 
     def close(self) -> None:
         """What is told after this is lost."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
 
 
 def connect(events: Path) -> Reporter:

@@ -6,7 +6,7 @@ checkpoints/step-000050/
   optimizer.safetensors                            the optimizer's tensors
   rng.safetensors                                  states of all random number generators
   state.json                                       step, scores, memory rung, scaler, what it was made with
-  manifest.json                                    SHA-256 of each file above
+  manifest.json                                    SHA-256 of each file above, and of itself
 checkpoints/best, checkpoints/final                links to the checkpoints that are that
 
 Safetensors and JSON only: nothing here can run code when it is read.
@@ -96,10 +96,10 @@ def verify(folder: Path) -> None:
     hint = "use an earlier checkpoint"
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
-        hashes: dict[str, str] = json.loads(text)
+        hashes: dict[str, str] = json.loads(text)["files"]
         if text != _manifest(hashes) or not hashes.keys() >= {OPTIMIZER, RNG, STATE}:
             raise ValueError("changed")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(f"{MANIFEST} is damaged or missing", place=str(folder), hint=hint) from error
     for name, expected in hashes.items():
         path = folder / Path(name).name
@@ -201,8 +201,10 @@ def refusals_told(place: Path) -> Generator[None]:
 
 
 def _manifest(hashes: Mapping[str, str]) -> str:
-    """The only text that a manifest of these hashes can have, so that a change anywhere in it shows."""
-    return json.dumps(dict(sorted(hashes.items())), indent=1) + "\n"
+    """The only text that a manifest of these hashes can have, itself hashed, so that a change anywhere in it shows."""
+    files = dict(sorted(hashes.items()))
+    own = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return json.dumps({"files": files, "sha256": own}, indent=1) + "\n"
 
 
 def _sha256(path: Path) -> str:

@@ -6,7 +6,6 @@ step in more pieces, and activation checkpointing computes the same numbers twic
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -66,8 +65,9 @@ def next_rung(where: Where, rung: Rung, *, can_checkpoint: bool = True) -> Rung 
         return replace(rung, eval_batch=half) if half else None
     if rung.micro_batch > 1:
         rows = rung.micro_batch * rung.accumulation
-        half = math.ceil(rung.micro_batch / 2)
-        return replace(rung, micro_batch=half, accumulation=math.ceil(rows / half))
+        # A divisor, so that the step keeps exactly its rows, and its micro-batches are all of one size.
+        fewer = next(size for size in range((rung.micro_batch + 1) // 2, 0, -1) if rows % size == 0)
+        return replace(rung, micro_batch=fewer, accumulation=rows // fewer)
     if can_checkpoint and not rung.activation_checkpointing:
         return replace(rung, activation_checkpointing=True)
     return None

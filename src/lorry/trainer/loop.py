@@ -27,8 +27,9 @@ from lorry.trainer.channel import Reporter
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.offenders import offenders
+from lorry.trainer.saving import rng
 from lorry.trainer.saving.saver import Place, Saver
-from lorry.trainer.saving.snapshot import Copies, Live, restore
+from lorry.trainer.saving.snapshot import Copies, Live, Standing, restore
 from lorry.trainer.saving.state import Origin, Skip, State
 from lorry.trainer.step import Step, Stepper
 
@@ -96,7 +97,8 @@ class Loop:
         self.began = job.clock()
         copies = Copies(job.live, job.checkpoints)
         place = Place(job.checkpoints, settings, job.events, job.clock)
-        self.saver = Saver(place, copies, lambda: (self.state, replace(job.origin, rung=self.rung)))
+        self.generators = rng.capture()
+        self.saver = Saver(place, copies, self._standing)
 
     def run(self) -> Outcome:
         """Trains to the last step or to a limit; every checkpoint kept is whole.
@@ -164,6 +166,7 @@ class Loop:
             self.job.stepper.apply(step)
             self.saver.applied()
             self.state = self.state.after_step(step.loss, step.row_tokens, self.job.clock() - began)
+            self.generators = rng.capture()
         return step
 
     def _must_be_sound(self, step: Step) -> None:
@@ -200,6 +203,7 @@ class Loop:
             scores[job.held_back.metric.name] = watched
         with self.saver.changing:
             self.state = self.state.evaluated(scores, job.clock() - began)
+            self.generators = rng.capture()
         job.events.append("evaluated", step=step, **scores)
         job.events.beat("training", step)
 
@@ -255,6 +259,10 @@ class Loop:
             state = restore(folder, self.job.live)
             more = tuple(skip for skip in skipped if skip not in state.skipped)
             self.state = replace(state, skipped=(*state.skipped, *more))
+            self.generators = rng.capture()
+
+    def _standing(self) -> Standing:
+        return Standing(self.state, replace(self.job.origin, rung=self.rung), self.generators)
 
     def _leave_out(self, diverged: _DivergedError) -> None:
         """Goes back, once, to go on without the rows that made the loss diverge. Raises RunFailedError the second time."""

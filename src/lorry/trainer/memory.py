@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import gc
-import platform
 import re
 
 import torch
 
+from lorry.trainer import hardware
+
 _SAID = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|CUDNN_STATUS_ALLOC_FAILED|could not create a (?:memory|primitive)|could not execute a primitive",
+    r"|CUDNN_STATUS_ALLOC_FAILED|could not create a (?:memory|primitive)(?! descriptor)|could not execute a primitive",
     re.IGNORECASE,
 )
 """What allocators say who have no exception of their own: torch's on the processor, cuBLAS, cuDNN, oneDNN."""
@@ -21,6 +22,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether this error means that memory ran out, on the GPU or (`setrlimit`, no overcommit) in this process."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError) and error.errno is not None:  # its words hold a path, which may say anything
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError | OSError) and _SAID.search(str(error)) is not None
 
 
@@ -29,5 +32,5 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    else:
+        hardware.return_freed_memory()

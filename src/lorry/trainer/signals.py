@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -35,6 +36,8 @@ class Watch:
         self._act: Leave | None = None
         self._deciding = threading.Lock()
         self._interrupting = False
+        self._own = False
+        """Whether the next SIGINT is this watch's own, which wakes the main thread."""
         self._first: float | None = None
 
     @contextmanager
@@ -79,6 +82,9 @@ class Watch:
                     self._take(signal.Signals(number))
 
     def _take(self, number: signal.Signals) -> None:
+        if self._own and number == signal.SIGINT:
+            self._own = False
+            return
         now = time.monotonic()
         if self._first is not None:
             if now - self._first > _SAME:
@@ -91,10 +97,12 @@ class Watch:
     def _decide(self, number: signal.Signals) -> None:
         with self._deciding:
             if self._act is None:
-                self._interrupting = True
+                self._interrupting = self._own = True
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             try:
                 self._act(number)
+            except Exception:
+                traceback.print_exc()  # for the log: nobody is there to catch it
             finally:
                 os._exit(INTERRUPTED)

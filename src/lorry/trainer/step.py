@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -97,9 +98,9 @@ class Stepper:
         """Whether the longest row, cut to so many tokens, can be computed; anything but memory that is wrong is raised."""
         from lorry.trainer import memory
 
-        longest = self.examples[int(self.order.lengths.argmax())]
+        ids = self.examples[int(self.order.lengths.argmax())].ids[:length]
         try:
-            self._try([Example(longest.ids[:length], longest.trained[:length])])
+            self._try([Example(ids, np.ones(len(ids), dtype=np.bool_))])  # whichever of its tokens are trained on
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise

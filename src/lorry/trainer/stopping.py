@@ -32,7 +32,8 @@ def out_of_patience(scores: Mapping[int, float], settings: EarlyStopSettings, *,
         else:
             waited += 1
         if waited >= settings.patience:
-            return f"{settings.metric} has not improved for {waited} evaluations (best at step {best_step})"
+            best_one = f"best at step {best_step}" if best_step else "none was a number"
+            return f"{settings.metric} has not improved for {waited} evaluations ({best_one})"
     return None
 
 
@@ -43,8 +44,8 @@ def divergence(loss: float, recent: Sequence[float], multiple: float) -> str | N
     if not multiple or len(recent) < _ENOUGH:
         return None
     middle = median(recent[-WINDOW:])
-    if loss > multiple * middle and loss - middle > _AT_LEAST:
-        return f"the loss of {loss:.4g} is {loss / middle if middle > 0 else math.inf:.3g} times its running median"
+    if loss > multiple * abs(middle) and loss - middle > _AT_LEAST:
+        return f"the loss of {loss:.4g} is more than {multiple:g} times its running median of {middle:.4g}"
     return None
 
 

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 
 
-def capture() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """States of Python's, NumPy's, torch's and each CUDA device's generator: tensors, and what fits into JSON."""
+Generators = tuple[dict[str, torch.Tensor], dict[str, Any]]
+"""The states of all generators: tensors, and what fits into JSON."""
+
+
+def capture() -> Generators:
+    """States of Python's, NumPy's, torch's and each CUDA device's generator."""
     version, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one
     tensors = {

@@ -19,8 +19,8 @@ from lorry.trainer import checkpoint, memory
 from lorry.trainer.channel import Reporter
 from lorry.trainer.checkpoint import Contents
 from lorry.trainer.saving import retention
-from lorry.trainer.saving.snapshot import Copies
-from lorry.trainer.saving.state import Origin, State
+from lorry.trainer.saving.snapshot import Copies, Standing
+from lorry.trainer.saving.state import State
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Place:
 class Saver:
     """Checkpoints of one training. Safe to use from several threads."""
 
-    def __init__(self, place: Place, copies: Copies, state: Callable[[], tuple[State, Origin]]) -> None:
-        """`state` gives what stands now; it is called with `changing` held."""
+    def __init__(self, place: Place, copies: Copies, standing: Callable[[], Standing]) -> None:
+        """`standing` tells where training stands; it is called with `changing` held."""
         self.changing = RLock()
         self._place = place
         self._copies = copies
-        self._state = state
+        self._standing = standing
         self._writer: Thread | None = None
         self._failure: LorryError | None = None
         self._saved_at = place.clock()
@@ -60,11 +60,12 @@ class Saver:
         began = self._place.clock()
         with self.changing:
             self.drain()
-            state, origin = self._state()
+            standing = self._standing()
+            state = standing.state
             if checkpoint.path_of(self._place.root, state.step).exists():
                 self._after(state)
                 return
-            contents = self._copies.take(state, origin)
+            contents = self._copies.take(standing)
             self._saved_at = self._place.clock()
             written = (contents, state, began, self._saved_at - began)
             self._writer = Thread(target=self._write, args=written, name="saver", daemon=True)
@@ -78,7 +79,7 @@ class Saver:
         Waits for no running step, but for the optimizer while it applies one. Raises RunFailedError as `save` does.
         """
         with self.changing:
-            step = self._state()[0].step
+            step = self._standing().state.step
             if step == 0:
                 return None
             self.save()

@@ -56,6 +56,16 @@ class Live:
     tokenizer: TokenizerFiles
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where training stands after an optimizer step, apart from what the model and the optimizer hold."""
+
+    state: State
+    origin: Origin
+    generators: rng.Generators
+    """As they were then: in the middle of the next step they are elsewhere."""
+
+
 class Copies:
     """Host memory that holds one snapshot; it is kept from one to the next, for fresh pages cost more than the copying.
 
@@ -82,11 +92,11 @@ class Copies:
             self._applied = torch.cuda.Event()
             self._applied.record()
 
-    def take(self, state: State, origin: Origin) -> Contents:
+    def take(self, standing: Standing) -> Contents:
         """The training as it stands, which must not change meanwhile. What was taken before is overwritten."""
-        live = self._live
+        live, state, origin = self._live, standing.state, standing.origin
         tensors, plain = _optimizer_state(live.optimizer)
-        random_tensors, random_plain = rng.capture()
+        random_tensors, random_plain = standing.generators
         facts: dict[str, Any] = {
             **state.as_json(),
             "origin": {"run": origin.run, "fingerprint": origin.fingerprint, "attempt": origin.attempt},

@@ -76,9 +76,12 @@ class State:
             step=int(found["step"]),
             tokens=int(found["tokens"]),
             seconds=float(found["seconds"]),
-            scores={int(step): dict(scores) for step, scores in found["scores"].items()},
+            scores={
+                int(step): {name: float(score) for name, score in dict(scores).items()}
+                for step, scores in dict(found["scores"]).items()
+            },
             recent=tuple(float(loss) for loss in found["recent"]),
-            skipped=tuple(Skip(int(one["from_step"]), tuple(one["rows"])) for one in found["skipped"]),
+            skipped=tuple(Skip(int(one["from_step"]), tuple(map(int, one["rows"]))) for one in found["skipped"]),
         )
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 _QUERY = (
     "index,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw,clocks.sm,"
-    "clocks_throttle_reasons.active,ecc.errors.uncorrected.volatile.total"
+    "{reasons},ecc.errors.uncorrected.volatile.total"
 )
-_THERMAL = 0x8 | 0x20 | 0x40
-"""Bits of nvmlClocksEventReasons: hardware slowdown, software and hardware thermal slowdown (NVML API reference)."""
+_REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""Why clocks are lowered: its name since driver 535, and before."""
+_LINE = re.compile(r"\d+(?:,[^,]*){8}")
+_HEAT, _SLOWDOWN, _POWER_BRAKE = 0x20 | 0x40, 0x8, 0x80
+"""Bits of nvmlClocksEventReasons: software and hardware thermal slowdown; hardware slowdown, which is for heat or power;
+power brake, which says that it was power (NVML API reference)."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,17 @@ class Sample:
     """Memory errors that could not be corrected since the driver was loaded."""
 
 
-def sample() -> list[Sample]:
-    """Every GPU now; takes up to a second. Empty without an NVIDIA driver, or where it does not answer in 10 s."""
+def sample(patience: float = 10.0) -> list[Sample]:
+    """Every GPU now; takes up to a second. Empty without an NVIDIA driver, or where it does not answer in `patience` s."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
+    for reasons in _REASONS:
+        told = _told([program, f"--query-gpu={_QUERY.format(reasons=reasons)}", "--format=csv,noheader,nounits"], patience)
+        if "not a valid field" not in told:
+            break
     # Warnings come between the lines that were asked for.
-    lines = [line for line in done.stdout.splitlines() if line.count(",") == _QUERY.count(",")]
+    lines = [line for line in told.splitlines() if _LINE.fullmatch(line)]
     return [_sample([part.strip() for part in line.split(",")]) for line in lines]
 
 
@@ -59,23 +64,47 @@ def record(path: Path, samples: list[Sample], at: float) -> None:
     if not samples:
         return
     names = ["time", *(field.name for field in fields(Sample))]
-    is_new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names)
-        if is_new:
+        if file.tell() == 0:
             writer.writeheader()
         time = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
         writer.writerows({"time": time, **asdict(one)} for one in samples)
 
 
+def _told(command: list[str], patience: float) -> str:
+    """What a program prints; nothing where it does not end in time. A broken GPU can hold one for ever: it is left then."""
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace")
+    except OSError:
+        return ""
+    try:
+        return process.communicate(timeout=patience)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        return ""
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+
+
 def _sample(parts: list[str]) -> Sample:
     index, *numbers, clock, reasons, errors = parts
     utilisation, used, total, temperature, power = map(_number, numbers)
-    active = int(reasons, 16) if reasons.startswith("0x") else 0
-    throttled = bool(active & _THERMAL)
+    throttled = _is_heat(reasons)
     return Sample(
         int(index), utilisation, used, total, temperature, power, _number(clock), throttled, _number(errors)
     )
+
+
+def _is_heat(reasons: str) -> bool:
+    try:
+        bits = int(reasons, 16)
+    except ValueError:  # `[N/A]`
+        return False
+    return bool(bits & _HEAT) or bits & (_SLOWDOWN | _POWER_BRAKE) == _SLOWDOWN
 
 
 def _number(text: str) -> float | None:

@@ -36,14 +36,13 @@ class Journal:
         """Writes what waits, as far as the disk has room."""
         with self._lock:
             while self._waiting:
-                kind, step, data = self._waiting[0]
+                kind, step, data = self._waiting.popleft()
                 try:
                     self.log.append(kind, step=step, **data)
                 except OSError as error:
+                    self._waiting.appendleft((kind, step, data))
                     if error.errno not in _FULL or not self._drop_ballast():
                         return
-                else:
-                    self._waiting.popleft()
 
     def close(self) -> None:
         """Gives the kept room back."""

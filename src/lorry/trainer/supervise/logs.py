@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -17,7 +18,9 @@ class Logs:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "trainer.log"
         began_before = path.exists() and path.stat().st_size > 0
-        self._handler = RotatingFileHandler(path, maxBytes=_BYTES, backupCount=KEPT - 1, encoding="utf-8", delay=True)
+        self._handler = RotatingFileHandler(
+            path, maxBytes=_BYTES, backupCount=KEPT - 1, encoding="utf-8", errors="backslashreplace", delay=True
+        )
         self._handler.handleError = lambda record: None  # noqa: ARG005 - a full disk must not end the agent
         if began_before:
             self._handler.doRollover()
@@ -28,4 +31,5 @@ class Logs:
 
     def close(self) -> None:
         """Flushes and closes the file."""
-        self._handler.close()
+        with suppress(OSError):  # a full disk again
+            self._handler.close()

@@ -36,11 +36,11 @@ def _numbers(root: Path) -> Iterator[int]:
 def _of_cgroup(root: Path) -> Iterator[Path]:
     """The counters of the cgroup: version 2's `memory.events`, version 1's `memory.oom_control`."""
     try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         below = path.strip("/")
         # Inside a container the path may be the host's, and its own group is mounted at the top.
         if not controllers:

@@ -15,7 +15,9 @@ SLOW = 0.5
 _ENOUGH = 5
 """Samples, or steps, that must agree: single ones dip in evaluations and saves."""
 _FIRST = 20
+_HALF = 0.5
 _LOADED = 0.9
+_DISTURBING = 0.25
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Seen:
     """Share of one core that the trainer's busiest thread uses."""
     machine_cpu: float = 0.0
     """Share of all cores that anything uses."""
+    other_cpu: float = 0.0
+    """Share of all cores that other processes than the trainer use."""
 
 
 def slow(seen: Seen) -> tuple[str, str] | None:
@@ -53,10 +57,16 @@ def _cause(seen: Seen, recent: Sequence[Sample]) -> str:
         return "heat: the GPU lowers its clock; it is badly cooled, or shared"
     if any(one.ecc_errors for one in recent):
         return "memory errors that could not be corrected: the GPU is damaged, take another machine"
-    if seen.machine_cpu > _LOADED:
+    if seen.machine_cpu > _LOADED and seen.other_cpu > _DISTURBING:
         return "other work: every core of this machine is busy"
     if seen.trainer_cpu > _LOADED and recent:
         return "the processor cannot feed the GPU: raise train.micro_batch, or turn data.packing on"
-    if recent and all((one.memory_used or 0) < SLOW * (one.memory_total or 1) for one in recent):
+    if recent and all(_is_half_free(one) for one in recent):
         return "too little at once: half of the GPU's memory is free, so raise train.micro_batch"
-    return "unknown: look at gpu.csv, and at what else runs on this machine"
+    return "unknown: look at what else runs on this machine" + (", and at gpu.csv" if recent else "")
+
+
+def _is_half_free(one: Sample) -> bool:
+    if one.memory_used is None or one.memory_total is None:
+        return False
+    return one.memory_used < _HALF * one.memory_total

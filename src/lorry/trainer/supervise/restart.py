@@ -68,7 +68,9 @@ _TIMES: dict[Cause, tuple[Action, int]] = {
     Cause.CRASHED: (Action.RESTART, 1),
     Cause.UNKNOWN: (Action.RESTART, 1),
 }
-"""The action for each cause, and how often it is taken in a row without a step of progress."""
+"""The action for each cause, and how often it is taken without a step of progress."""
+_FRUITLESS = 10
+"""Restarts, whatever they are for, that may come no further than an attempt before them."""
 
 _FAULTS = frozenset(
     {
@@ -81,13 +83,13 @@ _DEVICE = ("cuda error", "acceleratorerror", "nccl", "ecc error", "unspecified l
 
 _CAUSES: tuple[tuple[Cause, Callable[[Ending], bool]], ...] = (
     (Cause.DONE, lambda ending: ending.code == 0),
+    (Cause.REFUSED, lambda ending: bool(ending.error) and not ending.exception),
+    (Cause.FAULT, lambda ending: ending.exception in _FAULTS),
     (Cause.STALLED, lambda ending: ending.stalled),
     (Cause.MEMORY, lambda ending: ending.code == -signal.SIGKILL and ending.out_of_memory),
     (Cause.KILLED, lambda ending: ending.code == -signal.SIGKILL),
     (Cause.STOPPED, lambda ending: ending.code in (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)),
     (Cause.CRASHED, lambda ending: -ending.code in _CRASHES),
-    (Cause.REFUSED, lambda ending: bool(ending.error) and not ending.exception),
-    (Cause.FAULT, lambda ending: ending.exception in _FAULTS),
     (Cause.DEVICE, lambda ending: any(word in ending.error.lower() for word in _DEVICE)),
     (Cause.UNKNOWN, lambda _ending: True),
 )
@@ -103,12 +105,10 @@ def decide(ending: Ending, before: Sequence[Ending]) -> Action:
     """What to do about this ending. `before` are the endings of earlier attempts of this agent, the last one last."""
     cause = cause_of(ending)
     action, times = _TIMES[cause]
-    in_a_row = 0
-    for earlier in reversed(before):
-        if earlier.step != ending.step or cause_of(earlier) is not cause:
-            break
-        in_a_row += 1
-    return action if in_a_row < times else Action.END
+    fruitless = [(earlier.step, cause_of(earlier)) for earlier in before if earlier.step >= ending.step]
+    tried = fruitless.count((ending.step, cause))
+    restarts = sum(_TIMES[earlier][0] is Action.RESTART for _, earlier in fruitless)
+    return action if tried < times and restarts < _FRUITLESS else Action.END
 
 
 def last_words(ending: Ending) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import psutil
@@ -22,6 +23,10 @@ GPU_EVERY = 60.0
 """Seconds between two samples of the GPU."""
 _BETWEEN_WARNINGS = 1800.0
 """Seconds before the same slowness is told again."""
+_ASLEEP = 60.0
+"""Seconds between two ticks after which the agent itself stood still: a paused container, a machine that was moved."""
+_LOOK = 0.2
+"""Seconds in which the processors' load is measured."""
 _OTHER_PHASES = 30.0
 """Minutes that loading and scoring may take without a sign of life, where `stall_minutes` is less."""
 
@@ -41,7 +46,9 @@ class Facts(Protocol):
 class Vitals:
     """What the agent knows of its trainer from moment to moment."""
 
-    def __init__(self, folder: RunFolder, recipe: Recipe, facts: Facts) -> None:
+    def __init__(
+        self, folder: RunFolder, recipe: Recipe, facts: Facts, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.step = 0
         """The last optimizer step that was told."""
         self.phase = "loading"
@@ -51,28 +58,29 @@ class Vitals:
         self._folder = folder
         self._stall_minutes = recipe.train.stall_minutes
         self._facts = facts
+        self._clock = clock
         self._pid = 0
-        self._attempt = 0
-        self._moved = self._beat = self._sampled = time.monotonic()
+        self._moved = self._beat = self._sampled = self._ticked = clock()
         self._warned = float("-inf")
         self._speeds: list[float] = []
         self._samples: deque[Sample] = deque(maxlen=60)
 
     def begin(self, pid: int) -> None:
         """A trainer was started."""
-        self._pid, self._attempt = pid, self._attempt + 1
+        self._pid = pid
         self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, False, False
         self._speeds = []
-        self._moved = time.monotonic()
+        self._samples.clear()
+        self._moved = self._ticked = self._clock()
         self._write_heartbeat()
 
     def moved(self, phase: str, _step: int) -> None:
         """Something was computed."""
-        self.phase, self._moved = phase, time.monotonic()
+        self.phase, self._moved = phase, self._clock()
 
     def saw(self, kind: str, step: int | None, data: dict[str, Any]) -> None:
         """An event came."""
-        self._moved = time.monotonic()
+        self._moved = self._clock()
         self.said_end = self.said_end or kind in ENDINGS
         if kind == "started":
             self.phase, self.step = "training", int(data["from_step"])
@@ -82,7 +90,10 @@ class Vitals:
 
     def tick(self) -> bool:
         """Does what is due; says whether the trainer stands still and must be ended."""
-        now = time.monotonic()
+        now = self._clock()
+        if now - self._ticked >= _ASLEEP:
+            self._moved += now - self._ticked
+        self._ticked = now
         if now - self._beat >= HEARTBEAT:
             self._beat = now
             self._write_heartbeat()
@@ -115,23 +126,25 @@ class Vitals:
             gpu.record(self._folder.gpu, samples, time.time())
         except OSError:
             pass  # a full disk is told elsewhere, and must not end the agent
+        if self.phase != "training":
+            return
         self._samples.extend(samples[:1])
-        found = pace.slow(self._seen()) if self.phase == "training" else None
+        found = pace.slow(self._seen())
         if found and now - self._warned >= _BETWEEN_WARNINGS:
             self._warned = now
             self._facts.append("slow", step=self.step, message=found[0], cause=found[1])
 
     def _seen(self) -> pace.Seen:
-        try:
-            trainer = psutil.Process(self._pid).cpu_percent(interval=0.2) / 100
-        except psutil.Error:
-            trainer = 0.0
+        before = _threads(self._pid)
+        machine = psutil.cpu_percent(interval=_LOOK) / 100
+        used = [(seconds - before.get(number, seconds)) / _LOOK for number, seconds in _threads(self._pid).items()]
         return pace.Seen(
             speeds=self._speeds,
             samples=list(self._samples),
             planned=_planned_speed(self._folder),
-            trainer_cpu=trainer,
-            machine_cpu=psutil.cpu_percent(interval=0.2) / 100,
+            trainer_cpu=max(used, default=0.0),
+            machine_cpu=machine,
+            other_cpu=machine - sum(used) / (psutil.cpu_count() or 1),
         )
 
     def _write_heartbeat(self) -> None:
@@ -145,10 +158,18 @@ class Vitals:
             aside.unlink(missing_ok=True)
 
 
+def _threads(pid: int) -> dict[int, float]:
+    """Seconds of a processor that each thread of a process has used; empty where the system does not tell."""
+    try:
+        return {one.id: one.user_time + one.system_time for one in psutil.Process(pid).threads()}
+    except psutil.Error:
+        return {}
+
+
 def _planned_speed(folder: RunFolder) -> float | None:
     """Tokens per second that the plan expects; None where it says nothing of that."""
     try:
         found = json.loads(folder.plan.read_text(encoding="utf-8")).get("tokens_per_second")
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return None
     return float(found) if isinstance(found, (int, float)) else None
