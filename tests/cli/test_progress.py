@@ -93,7 +93,7 @@ def test_severe_events_stand_out_as_warnings(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err.splitlines()[2:] == [
         "warning: step 7: out of memory while training: CUDA out of memory",
         "warning: step 9: training diverged: the loss is not a number; back to step 5, leaving out 1 of its rows",
-        "warning: nothing has moved for 12 min while saving",
+        "warning: nothing has moved for 11 min 40 s while saving",
         "training for 100 steps, going on after step 5",
     ]
 

@@ -56,7 +56,9 @@ def test_divergence_that_returns_forgets_and_one_that_ends_keeps():
 
 
 def test_times_are_of_the_first_event_the_training_and_the_last():
-    now = state([event("created", at=1), event("started", at=5, steps=9, from_step=0), event("note", at=8, message="m")])
+    now = state(
+        [event("created", at=1), event("started", at=5, steps=9, from_step=0), event("note", at=8, message="m")]
+    )
     assert (now.created_at, now.started_at, now.updated_at, now.steps) == (1, 5, 8, 9)
     assert now.notes == ["m"]
 
