@@ -1,0 +1,170 @@
+"""Tells one receiver a run's events, in a thread of its own, through its failures: it stops nothing and nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event as Signal
+from threading import Thread
+
+from lorry.track.events import Event, Tail
+from lorry.track.folder import RunFolder
+from lorry.track.position import Position
+from lorry.track.replay import surviving
+from lorry.track.sinks._base import Memory, RunFacts, Session
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who is told: a tracker, or one address of alerts. The name is that of its file, and holds no secret."""
+
+    name: str
+    open: Callable[[RunFacts, Memory], Session]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between things."""
+
+    look: float = 0.5
+    """Between two looks for new events."""
+    retries: tuple[float, ...] = (1.0, 2.0, 4.0)
+    """Before each further attempt."""
+    rest: float = 60.0
+    """After the last one, before all of that is tried again."""
+    save: float = 1.0
+    """Between two writings of the position while steps come; anything but a step is written down at once."""
+
+
+class Delivery(Thread):
+    """Delivers until `ended` is set and nothing is left, or until a last attempt after that has failed."""
+
+    def __init__(self, target: Target, run: RunFacts, ended: Signal, pace: Pace | None = None) -> None:
+        super().__init__(name=target.name, daemon=True)
+        self.position = Position(RunFolder(run.folder).track / f"{target.name}.json")
+        self.busy_since: float | None = None
+        """When the receiver was last asked for something that it has not answered yet (`time.monotonic`)."""
+        self._target = target
+        self._run = run
+        self._ended = ended
+        self._pace = pace or Pace()
+        self._events = RunFolder(run.folder).events
+        self._tail: Tail | None = None
+        self._pending: list[Event] = []
+        self._session: Session | None = None
+        self._opened_at = self.position.delivered
+        self._saved_at = 0.0
+
+    def run(self) -> None:
+        """The thread's work."""
+        try:
+            while not self._round():
+                pass
+        except Exception as error:  # the events cannot be read, or the position cannot be written
+            with contextlib.suppress(OSError):
+                self.position.complain(told(error))
+
+    def give_up(self, why: str) -> None:
+        """Notes, from another thread, that this one hangs; what only closing would have confirmed is told again."""
+        session = self._session
+        unsure = session is not None and session.confirms_on_close
+        self.position.complain(why, delivered=self._opened_at if unsure else None)
+
+    def _round(self) -> bool:
+        """Delivers what there is; whether that was the last time."""
+        last = self._ended.is_set()
+        if self._tail is None:
+            self._tail, self._pending = Tail(self._events, after=self.position.delivered), []
+        self._pending = surviving([*self._pending, *self._tail.read()])
+        try:
+            self._deliver()
+            if last:
+                self._close()
+        except Exception as error:
+            self.position.save(told(error))
+            self._ended.wait(0 if last else self._pace.rest)
+            return last
+        self._ended.wait(0 if last else self._pace.look)
+        return last
+
+    def _deliver(self) -> None:
+        """Everything that is pending, in order. Raises what the receiver raised after all attempts; the rest stays."""
+        pending, done = self._pending, 0
+        if not pending and self._session is None and not self.position.error:
+            return
+        try:
+            for event in pending:
+                self._patiently(lambda session, event=event: session.take(event))
+                done += 1
+                self._note(event)
+            self._patiently(lambda session: session.flush())
+        finally:
+            self._pending = pending[done:]
+        self.position.save()
+
+    def _note(self, event: Event) -> None:
+        self.position.delivered = event.seq
+        now = time.monotonic()
+        if event.kind != "step" or now - self._saved_at >= self._pace.save:
+            self._saved_at = now
+            self.position.save()
+
+    def _patiently(self, ask: Callable[[Session], None]) -> None:
+        """Asks, and asks again after each pause, with a new session each time."""
+        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+        attempts = Retrying(
+            stop=stop_after_attempt(len(self._pace.retries) + 1),
+            wait=wait_chain(*(wait_fixed(seconds) for seconds in self._pace.retries)),
+            retry=retry_if_not_exception_type(_UnconfirmedError),
+            reraise=True,
+        )
+        attempts(self._ask, ask)
+
+    def _ask(self, ask: Callable[[Session], None]) -> None:
+        try:
+            with self._waiting():
+                if self._session is None:
+                    self._opened_at = self.position.delivered
+                    self._session = self._target.open(self._run, self.position.memory)
+                ask(self._session)
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                self._close()
+            if self._tail is None:
+                raise _UnconfirmedError(told(error)) from error
+            raise
+
+    def _close(self) -> None:
+        """Ends the session. Where that fails and would have confirmed what was told, all of it is told again."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            with self._waiting():
+                session.close()
+        except Exception:
+            if session.confirms_on_close:
+                self.position.delivered, self._tail = self._opened_at, None
+            raise
+
+    @contextmanager
+    def _waiting(self) -> Generator[None]:
+        self.busy_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy_since = None
+
+
+class _UnconfirmedError(Exception):
+    """A session failed, and with it what it was told: asking again for the last event alone would leave a gap."""
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
