@@ -44,7 +44,8 @@ def final_scores(event: Event) -> dict[str, float]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)
+    return is_number and not isinstance(value, bool)
 
 
 def _items(value: object) -> Iterator[tuple[str, Any]]:

@@ -24,19 +24,17 @@ class TensorboardSink(Sink):
 
     extra: ClassVar[str] = "tensorboard"
     packages: ClassVar[tuple[str, ...]] = ("tensorboard",)
-    folder: str | None = None
-    """Writes to `FOLDER/RUN` instead, for a TensorBoard that watches one folder."""
 
     def open(self, run: RunFacts, memory: Memory) -> Session:
         """Begins a new file beside those of earlier sessions; TensorBoard shows them as one run."""
         self.require_packages()
-        folder = Path(self.folder).expanduser() / run.id if self.folder else run.folder / "tensorboard"
-        return _Session(folder, run, memory)
+        return _Session(run, memory)
 
 
 class _Session(Session):
-    def __init__(self, folder: Path, run: RunFacts, memory: Memory) -> None:
+    def __init__(self, run: RunFacts, memory: Memory) -> None:
         self._memory = memory
+        folder = run.folder / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
         # The form that TensorBoard looks for; it reads files in the order of their names.
         self._path = folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}.lorry"
