@@ -1,4 +1,4 @@
-"""A web server on loopback that receives alerts, as a person's webhook would; it can be told to refuse."""
+"""Web servers on loopback: one that receives alerts, as a person's webhook would, and one that lets nobody in."""
 
 from __future__ import annotations
 
@@ -36,12 +36,45 @@ def webhook() -> Iterator[Webhook]:
         def log_message(self, *_args: Any) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received = Webhook(server.server_address[1])
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with _served(Handler) as port:
+        received = Webhook(port)
         yield received
+
+
+class Refusing:
+    """What was asked of a server that lets nobody in."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.asked: list[str] = []
+
+
+@contextmanager
+def refusing_server() -> Iterator[Refusing]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            server.asked.append(self.path)
+            self.send_response(401)
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815 - the name that the server calls
+
+        def log_message(self, *_args: Any) -> None:
+            return
+
+    with _served(Handler) as port:
+        server = Refusing(port)
+        yield server
+
+
+@contextmanager
+def _served(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port of a server that answers until the end of the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server.server_address[1]
     finally:
         server.shutdown()
         server.server_close()

@@ -114,11 +114,12 @@ class Delivery(Thread):
 
     def _patiently(self, ask: Callable[[Session], None]) -> None:
         """Asks, and asks again after each pause, with a new session each time."""
-        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_chain, wait_fixed
+        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt
 
+        pauses = (*self._pace.retries, 0.0)
         attempts = Retrying(
-            stop=stop_after_attempt(len(self._pace.retries) + 1),
-            wait=wait_chain(*(wait_fixed(seconds) for seconds in self._pace.retries)),
+            stop=stop_after_attempt(len(pauses)),
+            wait=lambda tried: pauses[tried.attempt_number - 1],
             retry=retry_if_not_exception_type(_UnconfirmedError),
             reraise=True,
         )

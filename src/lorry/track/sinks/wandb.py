@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,9 @@ from pydantic import Field
 from lorry.track.events import ENDINGS, Event
 from lorry.track.sinks._base import Memory, RunFacts, Session, Sink
 from lorry.track.sinks._numbers import final_scores, numbers
+
+_HOSTS = {"api.wandb.ai", "api.forge.coreweave.com"}
+"""Where W&B's own service is; its version 0.31 asks the second."""
 
 _LONGEST_ID = 64
 _ANSWER_WITHIN = 30.0
@@ -52,6 +56,9 @@ class _Session(Session):
     confirms_on_close: ClassVar[bool] = True
 
     def __init__(self, sink: WandbSink, run: RunFacts, memory: Memory) -> None:
+        _wait_for_a_free_folder(run.folder / "wandb")
+        # W&B would report its own errors to its makers, offline too.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         self._memory = memory
@@ -89,7 +96,16 @@ class _Session(Session):
 
     def close(self) -> None:
         """Waits until W&B has everything; what cannot be sent stays in the run's folder, for `wandb sync`."""
+        import wandb
+
         self._run.finish(exit_code=0 if self._memory.get("ended") in ("finished", "stopped") else 1)
+        wandb.teardown()  # waits for W&B's own process, which writes the last records only when it ends
+
+
+def _wait_for_a_free_folder(folder: Path) -> None:
+    """W&B names a session's folder by the second, and would write over one that was begun in the same."""
+    while any(folder.glob(f"*run-{time.strftime('%Y%m%d_%H%M%S')}-*")):
+        time.sleep(0.05)
 
 
 def _id(run_id: str) -> str:
@@ -110,8 +126,9 @@ def _has_key() -> bool:
 
 
 def _names_wandb(netrc: Path) -> bool:
-    host = re.sub(r"^https?://", "", os.environ.get("WANDB_BASE_URL") or "api.wandb.ai").rstrip("/")
+    own = os.environ.get("WANDB_BASE_URL")
+    hosts = {re.sub(r"^https?://", "", own).rstrip("/")} if own else _HOSTS
     try:
-        return host in netrc.read_text(encoding="utf-8").split()
+        return bool(hosts & {*netrc.read_text(encoding="utf-8").split()})
     except (OSError, ValueError):
         return False
