@@ -149,6 +149,17 @@ def test_session_that_cannot_be_closed_has_confirmed_nothing(log: EventLog, tmp_
     assert written(tmp_path)["delivered"] == 7
 
 
+def test_open_session_that_confirms_on_close_has_confirmed_nothing_yet(log: EventLog, tmp_path: Path):
+    receiver, ended = Receiver(), Signal()
+    delivery = Delivery(receiver.target(), RunFacts(tmp_path.name, tmp_path, {}), ended, QUICK)
+    delivery.start()
+    delivery.join(0.3)
+    assert (receiver.told, written(tmp_path)["delivered"]) == ([1, 2, 3, 4, 5, 6, 7], 0)
+    ended.set()
+    delivery.join(10)
+    assert written(tmp_path)["delivered"] == 7
+
+
 def test_session_that_breaks_and_cannot_be_closed_is_told_everything_again(log: EventLog, tmp_path: Path):
     receiver = Receiver(fails=lambda call: call == 4, closes=False)
     delivery = deliver(tmp_path, receiver)
@@ -163,6 +174,21 @@ def test_damaged_position_begins_anew(log: EventLog, tmp_path: Path, content: st
     receiver = Receiver()
     deliver(tmp_path, receiver)
     assert receiver.told == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_position_that_cannot_be_written_ends_no_delivery(log: EventLog, tmp_path: Path):
+    in_the_way = RunFolder(tmp_path).track / "receiver.json"
+    in_the_way.mkdir(parents=True)
+    receiver, ended = Receiver(), Signal()
+    delivery = Delivery(receiver.target(), RunFacts(tmp_path.name, tmp_path, {}), ended, QUICK)
+    delivery.start()
+    delivery.join(0.2)
+    assert "IsADirectoryError" in delivery.position.error
+    in_the_way.rmdir()
+    ended.set()
+    delivery.join(10)
+    assert set(receiver.told) == {1, 2, 3, 4, 5, 6, 7}
+    assert written(tmp_path) == {"delivered": 7, "memory": {"opened": receiver.opened}, "error": ""}
 
 
 def test_damaged_events_are_said_and_raise_nothing(log: EventLog, tmp_path: Path):

@@ -172,3 +172,15 @@ def test_trackers_are_told_what_was_there_and_what_comes(tmp_path: Path):
     assert (process.returncode, said) == (0, "")
     assert [number for number, _ in scalars(tmp_path)["train/loss"]] == [1, 2, 3, 4]
     assert [row["step"] for row in wandb_rows(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_killed_relay_loses_nothing_at_wandb(tmp_path: Path):
+    begin(tmp_path, sinks=({"name": "wandb", "mode": "offline"},))
+    first = relay(tmp_path)
+    until(lambda: any((tmp_path / "wandb").glob("offline-run-*")))
+    time.sleep(0.5)
+    first.kill()
+    first.communicate()
+    relay(tmp_path).communicate(timeout=30)
+    assert [row["step"] for row in wandb_rows(tmp_path)][-2:] == [1, 2]
+    assert how_far(RunFolder(tmp_path))[0].is_complete

@@ -59,36 +59,35 @@ class Delivery(Thread):
         self._saved_at = 0.0
 
     def run(self) -> None:
-        """The thread's work."""
-        try:
-            while not self._round():
-                pass
-        except Exception as error:  # the events cannot be read, or the position cannot be written
-            with contextlib.suppress(OSError):
-                self.position.complain(told(error))
+        """The thread's work. Also what is wrong on our own side, as a full disk, is waited for and tried again."""
+        last = False
+        while not last:
+            last = self._ended.is_set()
+            pause = self._pace.look
+            try:
+                self._round(last)
+            except Exception as error:
+                pause = self._pace.rest
+                with contextlib.suppress(OSError):
+                    self.position.complain(told(error))
+            if not last:
+                self._ended.wait(pause)
 
-    def give_up(self, why: str) -> None:
-        """Notes, from another thread, that this one hangs; what only closing would have confirmed is told again."""
-        session = self._session
-        unsure = session is not None and session.confirms_on_close
-        self.position.complain(why, delivered=self._opened_at if unsure else None)
-
-    def _round(self) -> bool:
-        """Delivers what there is; whether that was the last time."""
-        last = self._ended.is_set()
+    def _round(self, last: bool) -> None:
+        """Delivers what there is. Raises what kept it from that; where things stand is written down first."""
         if self._tail is None:
             self._tail, self._pending = Tail(self._events, after=self.position.delivered), []
-        self._pending = surviving([*self._pending, *self._tail.read()])
+        try:
+            self._pending = surviving([*self._pending, *self._tail.read()])
+        except Exception:
+            self._tail = None  # what was read is lost with it
+            raise
         try:
             self._deliver()
             if last:
                 self._close()
-        except Exception as error:
-            self.position.save(told(error))
-            self._ended.wait(0 if last else self._pace.rest)
-            return last
-        self._ended.wait(0 if last else self._pace.look)
-        return last
+        finally:
+            self._save()
 
     def _deliver(self) -> None:
         """Everything that is pending, in order. Raises what the receiver raised after all attempts; the rest stays."""
@@ -103,14 +102,18 @@ class Delivery(Thread):
             self._patiently(lambda session: session.flush())
         finally:
             self._pending = pending[done:]
-        self.position.save()
+        self.position.error = ""
 
     def _note(self, event: Event) -> None:
         self.position.delivered = event.seq
         now = time.monotonic()
         if event.kind != "step" or now - self._saved_at >= self._pace.save:
             self._saved_at = now
-            self.position.save()
+            self._save()
+
+    def _save(self) -> None:
+        unsure = self._session is not None and self._session.confirms_on_close
+        self.position.save(self._opened_at if unsure else self.position.delivered)
 
     def _patiently(self, ask: Callable[[Session], None]) -> None:
         """Asks, and asks again after each pause, with a new session each time."""
@@ -167,5 +170,7 @@ class _UnconfirmedError(Exception):
 
 def told(error: Exception) -> str:
     """An error in one line."""
+    if isinstance(error, _UnconfirmedError):
+        return str(error)
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -25,19 +25,17 @@ class Position:
         self._saved = _read(path)
         self.delivered = int(self._saved["delivered"])
         self.memory: dict[str, Any] = deepcopy(self._saved["memory"])
-
-    @property
-    def error(self) -> str:
+        self.error = str(self._saved["error"])
         """What went wrong last; empty when everything that was tried succeeded since."""
-        return str(self._saved["error"])
 
-    def save(self, error: str = "") -> None:
-        """Writes down where things stand."""
-        self._write({"delivered": self.delivered, "memory": deepcopy(self.memory), "error": error})
+    def save(self, delivered: int) -> None:
+        """Writes down where things stand; `delivered` lags behind where a receiver has not confirmed the last ones."""
+        self._write({"delivered": delivered, "memory": deepcopy(self.memory), "error": self.error})
 
-    def complain(self, error: str, *, delivered: int | None = None) -> None:
-        """Writes down a trouble, and leaves the rest of the file as it was, but for a number that is given."""
-        self._write({**self._saved, "error": error} | ({} if delivered is None else {"delivered": delivered}))
+    def complain(self, error: str) -> None:
+        """Notes a trouble, and leaves the rest of the file as it was."""
+        self.error = error
+        self._write({**self._saved, "error": error})
 
     def _write(self, content: dict[str, Any]) -> None:
         with self._lock:

@@ -101,7 +101,9 @@ class Relay:
                 time.sleep(0.05)
         for delivery in deliveries:
             if delivery.is_alive():
-                delivery.give_up(f"did not take everything within {self._patience.after_end:.0f} s of the end")
+                delivery.position.complain(
+                    f"did not take everything within {self._patience.after_end:.0f} s of the end"
+                )
             self._complain(delivery)
 
     def _complain(self, delivery: Delivery) -> None:

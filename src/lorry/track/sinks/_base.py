@@ -31,13 +31,14 @@ class RunFacts:
 class Session(ABC):
     """A run in one tracker, open for writing. It is used by one thread, which does nothing else.
 
-    What it promises: an event that `take` returned from is not lost when this process is killed. Any method may raise, and
-    may block: the caller tries again with a new session, and disturbs no other tracker meanwhile.
+    What it promises: an event that `take` returned from is not lost when this process is killed, or `confirms_on_close`
+    is set. Any method may raise, and may block: the caller tries again with a new session, and disturbs no other
+    tracker meanwhile.
     """
 
     confirms_on_close: ClassVar[bool] = False
-    """Whether `take` only hands events to something that sends them later: after a session that could not be closed,
-    its events are told again."""
+    """Whether `take` only hands events to something that keeps or sends them later. Then those of a session that was not
+    closed are told again: some may come twice, none is lost."""
 
     @abstractmethod
     def take(self, event: Event) -> None:

@@ -53,7 +53,7 @@ _NO_KEY = "Weights & Biases asks for a key, and none is set here: set WANDB_API_
 
 
 class _Session(Session):
-    confirms_on_close: ClassVar[bool] = True
+    confirms_on_close: ClassVar[bool] = True  # when we are killed, W&B's process ends with what it had not written yet
 
     def __init__(self, sink: WandbSink, run: RunFacts, memory: Memory) -> None:
         _wait_for_a_free_folder(run.folder / "wandb")
