@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from lorry.errors import RefusedError
+from lorry.errors import InputError, RefusedError
 from lorry.track.delivery import Pace
 from lorry.track.events import EventLog
 from lorry.track.folder import RunFolder
@@ -128,6 +128,20 @@ def test_relay_imports_nothing_heavy_and_no_tracker_that_was_not_asked_for(tmp_p
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_sink_that_cannot_be_made_stops_no_other(tmp_path: Path, hook: Webhook):
+    begin(tmp_path, hook.address, sinks=("no_such_sink", "tensorboard"))
+    left = work(tmp_path)
+    assert left["no_such_sink"] == 6
+    assert left["tensorboard"] == 0
+    assert "no sink is called `no_such_sink`" in how_far(RunFolder(tmp_path))[0].error
+
+
+def test_recipe_of_another_version_is_said(tmp_path: Path):
+    begun(tmp_path, recipe={**RECIPE, "track": {"pigeons": 2}})
+    with pytest.raises(InputError, match=r"track\.pigeons"):
+        work(tmp_path)
 
 
 def test_second_relay_of_a_run_is_refused(tmp_path: Path):

@@ -138,6 +138,9 @@ def say(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The process: from the arguments to the exit code."""
+    if not arguments:
+        say("usage: python -m lorry.track.relay RUN_FOLDER [SECONDS]")
+        return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the run, and with it our stdin: then we go
     ended = Signal()
     Thread(target=_until_stdin_ends, args=(ended,), daemon=True).start()
