@@ -41,6 +41,7 @@ CHOSEN_IN = {
     "checks": "none is chosen, `lorry check` and `lorry run` do them all",
     "methods": "`method`",
     "metrics": "`evaluate.metrics`",
+    "sinks": "`track.sinks`",
 }
 
 
@@ -61,7 +62,17 @@ def _recipe() -> Iterator[str]:
     for name, field in Recipe.model_fields.items():
         section = _section(field)
         if section:
-            yield from _settings(f"`{name}`", inspect.getdoc(section) or "", section.model_fields)
+            yield from _section_settings(name, section)
+
+
+def _section_settings(name: str, section: type[Section]) -> Iterator[str]:
+    """A section's own settings, then those of the sections within it."""
+    own = {key: field for key, field in section.model_fields.items() if not _section(field)}
+    yield from _settings(f"`{name}`", inspect.getdoc(section) or "", own)
+    for key, field in section.model_fields.items():
+        below = _section(field)
+        if below:
+            yield from _section_settings(f"{name}.{key}", below)
 
 
 def _section(field: FieldInfo) -> type[Section] | None:

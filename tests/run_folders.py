@@ -63,7 +63,7 @@ def begun(path: Path, *, steps: int = 40, recorded: int = 40, recipe: dict[str, 
     log.append("created", recipe="recipe.yaml", run=folder.id)
     log.append("data", train_rows=360, eval_rows=40, test_rows=0, train_tokens=26_640)
     log.append("loaded", parameters=134_515_008, trainable=1_843_200, precision="bf16", device="cpu")
-    log.append("started", steps=steps)
+    log.append("started", steps=steps, from_step=0)
     for step in range(1, recorded + 1):
         add_step(log, step, loss=3.0 * math.exp(-step / 15) + 0.3)
         if step % 10 == 0:

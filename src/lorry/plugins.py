@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "checks": "lorry.plan.checks",
     "methods": "lorry.trainer.methods",
     "metrics": "lorry.evaluate.metrics",
+    "sinks": "lorry.track.sinks",
 }
 
 

@@ -21,7 +21,7 @@ def step(number: int, at: float, loss: float = 2.0) -> Event:
 def begun(price: float = 0.0) -> Progress:
     progress = Progress(price_per_hour=price)
     progress.show(event("created", 0.0, recipe="r", run="x"))
-    progress.show(event("started", 10.0, steps=100))
+    progress.show(event("started", 10.0, steps=100, from_step=0))
     return progress
 
 
@@ -82,6 +82,25 @@ def test_each_change_of_state_is_one_line(capsys: pytest.CaptureFixture[str]):
         "warning: 2 rows were\\x1b[2J cut",
         "step 10: evaluation loss 1.2500",
     ]
+
+
+def test_severe_events_stand_out_as_warnings(capsys: pytest.CaptureFixture[str]):
+    progress = begun()
+    progress.show(event("oom", 20.0, 7, where="training", error="CUDA out of memory\nTried to allocate"))
+    progress.show(event("diverged", 21.0, 9, reason="the loss is not a number", rows=["a:1"], return_to=5))
+    progress.show(event("stalled", 22.0, seconds=700, phase="saving"))
+    progress.show(event("started", 30.0, steps=100, from_step=5))
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "warning: step 7: out of memory while training: CUDA out of memory",
+        "warning: step 9: training diverged: the loss is not a number; back to step 5, leaving out 1 of its rows",
+        "warning: nothing has moved for 11 min 40 s while saving",
+        "training for 100 steps, going on after step 5",
+    ]
+
+
+def test_divergence_that_ends_the_run_names_no_step_to_return_to():
+    told = line(event("diverged", 0.0, reason="the loss is 40", rows=[], return_to=None))
+    assert told == "training diverged: the loss is 40"
 
 
 _FULL = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,10 @@ from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
 from lorry.data.tokenizer import Tokenizer
 from lorry.evaluate.metrics._base import Answer
+from lorry.track.sinks._base import RunFacts
 from model_folders import save_model
+from tracked import wandb_runs
+from webhook import refusing_server
 
 HERE = Origin("rows.jsonl", 1)
 ASKED = {"role": "user", "content": "Say red"}
@@ -33,6 +39,8 @@ class Probe:
     values: tuple[Any, Any]
     observe: Callable[[Any, Path], Any]
     gives: tuple[Any, Any]
+    given: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Other settings that this one needs to matter."""
 
     def __str__(self) -> str:
         return f"{self.plugin}.{self.setting}"
@@ -52,6 +60,39 @@ def text(layout: Any, _folder: Path) -> str:
     return layout.read({"text": "this", "content": "that"}, HERE).text
 
 
+def told_wandb(field_: str) -> Callable[[Any, Path], Any]:
+    """A field of the run as W&B is told it."""
+
+    def look(sink: Any, folder: Path) -> Any:
+        sink.open(_run(folder), {}).close()
+        value = getattr(wandb_runs(folder)[-1], field_)
+        return value if isinstance(value, str) else list(value)
+
+    return look
+
+
+def asks_wandb(sink: Any, folder: Path) -> bool:
+    """Whether W&B's server, here one that lets nobody in, is asked for the run. W&B reads its address once a process."""
+    script = (
+        "import sys; from pathlib import Path; from lorry import plugins; from lorry.track.sinks._base import RunFacts\n"
+        "sink = plugins.make('sinks', {'name': 'wandb', 'mode': sys.argv[1]})\n"
+        "sink.open(RunFacts('run', Path(sys.argv[2]), {}), {}).close()"
+    )
+    folder.mkdir(exist_ok=True)
+    with refusing_server() as server:
+        environment = {**os.environ, "WANDB_BASE_URL": server.address, "WANDB_API_KEY": "a" * 40}
+        command = [sys.executable, "-c", script, sink.mode, str(folder)]
+        subprocess.run(command, env=environment, capture_output=True, check=False)
+        return bool(server.asked)
+
+
+def _run(folder: Path) -> RunFacts:
+    folder.mkdir(exist_ok=True)
+    return RunFacts("tiny-20260103-143052", folder, {})
+
+
+OFFLINE = {"mode": "offline"}
+
 PROBES = [
     Probe("methods", "sft", "train_on", ("assistant", "all"), trained_text, (ANSWER, CONVERSATION)),
     Probe("formats", "completion", "field", ("text", "content"), text, ("this", "that")),
@@ -64,6 +105,10 @@ PROBES = [
     Probe("metrics", "shellcheck", "timeout", (10, 1e-6), score("ls"), (1, None)),
     Probe("metrics", "shellcheck", "longest", (9, 1), score("ls"), (1, None)),
     Probe("metrics", "shellcheck", "exclude", ([], ["SC2164"]), score("cd /tmp"), (0, 1)),
+    Probe("sinks", "wandb", "project", ("lorry", "other"), told_wandb("project"), ("lorry", "other"), OFFLINE),
+    Probe("sinks", "wandb", "entity", (None, "team"), told_wandb("entity"), ("", "team"), OFFLINE),
+    Probe("sinks", "wandb", "tags", ([], ["a"]), told_wandb("tags"), ([], ["a"]), OFFLINE),
+    Probe("sinks", "wandb", "mode", ("offline", "online"), asks_wandb, (False, True)),
 ]
 
 
@@ -80,7 +125,9 @@ def test_every_setting_has_a_probe():
 
 @pytest.mark.parametrize("probe", PROBES, ids=str)
 def test_changed_setting_changes_what_the_plugin_says(probe: Probe, tmp_path: Path):
-    made = [plugins.make(probe.kind, {"name": probe.plugin, probe.setting: value}) for value in probe.values]
+    made = [
+        plugins.make(probe.kind, {"name": probe.plugin, **probe.given, probe.setting: value}) for value in probe.values
+    ]
     if probe.kind == "metrics" and (why := made[0].unavailable()):  # type: ignore[attr-defined]
         pytest.skip(why)
     first, second = (probe.observe(plugin, tmp_path / "model") for plugin in made)

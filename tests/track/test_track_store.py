@@ -177,7 +177,7 @@ def test_rebuilt_store_knows_what_the_folders_say(tmp_path: Path):
     write_json(folder.resolved, {"recipe": {"model": {"id": "org/tiny"}, "method": {"name": "sft"}}})
     log = EventLog(folder.events, clock=lambda: 7.0)
     log.append("created", recipe="r", run="x")
-    log.append("started", steps=4)
+    log.append("started", steps=4, from_step=0)
     log.append(
         "step", step=2, loss=1.25, learning_rate=0, grad_norm=0, trained_tokens=1, tokens_per_second=1, memory_bytes=1
     )

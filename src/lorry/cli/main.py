@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "show": "Show one run: what it is, where it stands, its scores",
         "logs": "Print a run's events as readable lines, or follow them",
         "report": "Print a run's report",
+        "track": "Tell a run's trackers what they have not been told yet",
     },
     "Use": {
         "evaluate": "Score an adapter against its base model",
@@ -41,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "recipe": "Show a recipe with every default filled in, or the schema",
         "methods": "List the methods of training",
         "metrics": "List the metrics of evaluation",
+        "sinks": "List the trackers that a run can be followed in",
         "doctor": "Show what is installed here and what is missing",
     },
 }

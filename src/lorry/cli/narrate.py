@@ -37,6 +37,25 @@ def _loaded(data: Data) -> str:
     return f"model: {numbers}, {data['precision']} on {data['device']}"
 
 
+def _rung(data: Data) -> str:
+    rows = f"{data['micro_batch']} rows at once, {data['accumulation']} times a step"
+    twice = ", activations computed twice" if data["activation_checkpointing"] else ""
+    scoring = f"; scoring {data['eval_batch']} rows at once, answering {data['generation_batch']}"
+    return f"memory: {rows}{twice}{scoring}"
+
+
+def _started(data: Data) -> str:
+    after = f", going on after step {data['from_step']}" if data.get("from_step") else ""
+    return f"training for {units.count(data['steps'])} steps{after}"
+
+
+def _diverged(data: Data) -> str:
+    if data["return_to"] is None:
+        return f"training diverged: {data['reason']}"
+    skipped = f", leaving out {len(data['rows'])} of its rows" if data["rows"] else ""
+    return f"training diverged: {data['reason']}; back to step {data['return_to']}{skipped}"
+
+
 def _step(data: Data) -> str:
     parts = [
         f"loss {units.value(data['loss'])}",
@@ -53,6 +72,14 @@ def _failed(data: Data) -> str:
     return f"failed: {data['error']}{hint}"
 
 
+def _crashed(data: Data) -> str:
+    return f"training process ended with code {data['exit_code']}: {_first_line(data['error'])}; {data['action']}"
+
+
+def _first_line(text: object) -> str:
+    return next(iter(str(text).splitlines()), "")
+
+
 def _smoke(data: Data) -> str:
     return f"smoke: {data['check']}: {'yes' if data['passed'] else 'NO'}, {data['message']}"
 
@@ -64,10 +91,20 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),
     "warning": lambda data: f"warning: {data['message']}",
-    "started": lambda data: f"training for {units.count(data['steps'])} steps",
+    "rung": _rung,
+    "oom": lambda data: f"out of memory while {data['where']}: {_first_line(data['error'])}",
+    "rejected": lambda data: f"checkpoint passed over, it does not verify: {data['path']}: {data['reason']}",
+    "resumed": lambda data: f"going on from the checkpoint of step {data['from_step']}: {data['path']}",
+    "started": _started,
     "step": _step,
     "evaluated": lambda data: f"evaluation loss {units.value(data['loss'])}",
     "saved": lambda data: f"checkpoint saved in {units.duration(data['seconds'])}: {data['path']}",
+    "budget": lambda data: f"budget: {data['message']}",
+    "early_stop": lambda data: f"stopping early: {data['message']}",
+    "diverged": _diverged,
+    "stalled": lambda data: f"nothing has moved for {units.duration(data['seconds'])} while {data['phase']}",
+    "slow": lambda data: f"slow: {data['message']}",
+    "crashed": _crashed,
     "limit": lambda data: f"limit reached: {data['message']}",
     "trained": lambda data: f"trained {units.count(data['steps'])} steps in {units.duration(data['seconds'])}",
     "delivered": lambda data: f"adapter delivered: {data['path']}",

@@ -19,6 +19,9 @@ _WINDOW = 20
 _NOT_SHOWN = frozenset({"failed", "checked", "scored"})
 """Said otherwise: by the error, the plan and the report at the end."""
 
+_SEVERE = frozenset({"oom", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"})
+"""What a person who looks away should find again: these stand out as warnings."""
+
 
 class Progress:
     """Shows events as they come, on stderr. `price_per_hour` is in US dollars; above 0 money is shown too.
@@ -42,6 +45,8 @@ class Progress:
             self._draw(line(event), event.at, last=event.data["done"] == event.data["total"])
         elif event.kind == "warning":
             output.warn(str(event.data["message"]))
+        elif event.kind in _SEVERE:
+            output.warn(line(event))
         elif event.kind not in _NOT_SHOWN:
             output.note(line(event))
 

@@ -82,8 +82,10 @@ def _lay(merged: Layer, over: Layer, values: dict[str, Any], at: Keys) -> None:
             _lay(merged, over, cast("dict[str, Any]", value), keys)
             continue
         if key in target and old != value:
+            # These warnings are written down, and an address of alerts may hold a key until it has been checked.
+            new, was = ("new", "those") if keys[0] == "track" else (show(value), show(old))
             merged.warnings.append(
-                f"{over.place(keys)}: {_dotted(keys)} = {show(value)} overrides {show(old)} of {merged.place(keys)}"
+                f"{over.place(keys)}: {_dotted(keys)} = {new} overrides {was} of {merged.place(keys)}"
             )
         _forget(merged.places, keys)
         merged.places |= {place: text for place, text in over.places.items() if place[: len(keys)] == keys}

@@ -154,14 +154,21 @@ def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
     problems = _of_plugin("methods", ("method",), layer, file)
     if get(layer.values, ("data", "format")) != {"name": "auto"}:
         problems += _of_plugin("formats", ("data", "format"), layer, file)
-    metrics = get(layer.values, ("evaluate", "metrics"))
+    problems += _of_each("metrics", ("evaluate", "metrics"), layer, file)
+    return problems + _of_each("sinks", ("track", "sinks"), layer, file)
+
+
+def _of_each(kind: str, at: Keys, layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with a list of plugins; each may be chosen once."""
+    given = get(layer.values, at)
+    problems: list[Problem] = []
     chosen: list[Any] = []
-    for number, metric in enumerate(cast("list[Any]", metrics) if isinstance(metrics, list) else []):
-        keys: Keys = ("evaluate", "metrics", number)
-        problems += _of_plugin("metrics", keys, layer, file)
-        name = cast("dict[str, Any]", metric).get("name") if isinstance(metric, dict) else metric
+    for number, one in enumerate(cast("list[Any]", given) if isinstance(given, list) else []):
+        keys: Keys = (*at, number)
+        problems += _of_plugin(kind, keys, layer, file)
+        name = cast("dict[str, Any]", one).get("name") if isinstance(one, dict) else one
         if name in chosen:
-            problems.append(Problem(where(layer, keys, file), f"the metric `{show(name)}` is chosen twice"))
+            problems.append(Problem(where(layer, keys, file), f"the {kind[:-1]} `{show(name)}` is chosen twice"))
         chosen.append(name)
     return problems
 

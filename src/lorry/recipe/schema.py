@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from lorry.recipe.alert_address import checked as checked_address
+
 Selected = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
 ]
@@ -37,6 +39,12 @@ def _nameable(path: str) -> str:
     if len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in raw.split(b"/")):
         raise ValueError("is longer than any file's name can be")
     return path
+
+
+def _each_once(texts: list[str]) -> list[str]:
+    if len(set(texts)) < len(texts):
+        raise ValueError("names one of them twice")
+    return texts
 
 
 FileName = Annotated[Name, AfterValidator(_nameable)]
@@ -252,6 +260,52 @@ class BudgetSettings(Section):
     """What this machine costs, in US dollars per hour."""
 
 
+AlertKind = Literal[
+    "started",
+    "progress",
+    "completed",
+    "failed",
+    "oom",
+    "preempted",
+    "resumed",
+    "budget",
+    "limit",
+    "stalled",
+    "slow",
+    "diverged",
+    "rejected",
+    "crashed",
+]
+"""What can be told: `budget` at 80 % of a limit, `limit` when it ended the training, `rejected` of a checkpoint."""
+
+
+class AlertSettings(Section):
+    """Messages about the run, to chat, mail, phones and webhooks through Apprise."""
+
+    to: Annotated[list[Annotated[str, AfterValidator(checked_address)]], AfterValidator(_each_once)] = Field(
+        default_factory=list[str]
+    )
+    """`$NAME` of a variable that holds an address (`slack://...`), or an address without a key (`jsons://host/path`)."""
+    about: list[AlertKind] = Field(default_factory=lambda: list(get_args(AlertKind)))
+    """What is told; all of it by default."""
+    progress_hours: float | None = Field(default=None, gt=0)
+    """Hours between two messages about progress; null for none."""
+
+
+class TrackSettings(Section):
+    """Who is told of the run. A tracker or an address that fails never stops the training, and is caught up later."""
+
+    sinks: list[Selected] = Field(default_factory=list[Selected])
+    """Names from `lorry sinks`, each with its own settings if need be."""
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    """Messages about the run."""
+
+    @property
+    def tells_somebody(self) -> bool:
+        """Whether there is anyone to tell."""
+        return bool(self.sinks or self.alerts.to)
+
+
 class Recipe(Section):
     """What the person wants, whole."""
 
@@ -266,3 +320,4 @@ class Recipe(Section):
     train: TrainSettings = Field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    track: TrackSettings = Field(default_factory=TrackSettings)

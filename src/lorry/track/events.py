@@ -102,21 +102,36 @@ def follow(path: Path, *, ended: Callable[[], bool], after: int = 0, pause: floa
 
     Sleeps `pause` seconds between reads.
     """
-    position = lines = 0
+    tail = Tail(path, after=after)
     while True:
         last_round = ended()
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                whole = file.read().rpartition(b"\n")[0]
-            position += len(whole) + 1 if whole else 0
-            for line in whole.split(b"\n") if whole else ():
-                lines += 1
-                if (event := _parse(line, path, lines)).seq > after:
-                    yield event
+        yield from tail.read()
         if last_round:
             return
         time.sleep(pause)
+
+
+class Tail:
+    """A run's events from one on, read as far as they are written; each read goes on where the last one stopped."""
+
+    def __init__(self, path: Path, *, after: int = 0) -> None:
+        self._path = path
+        self._after = after
+        self._position = 0
+        self._lines = 0
+
+    def read(self) -> Iterator[Event]:
+        """The whole events that were added since."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            whole = file.read().rpartition(b"\n")[0]
+        self._position += len(whole) + 1 if whole else 0
+        for line in whole.split(b"\n") if whole else ():
+            self._lines += 1
+            if (event := _parse(line, self._path, self._lines)).seq > self._after:
+                yield event
 
 
 def _parse(line: bytes, path: Path, number: int) -> Event:

@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "gpu.csv"
 
     @property
+    def track(self) -> Path:
+        """One file for each tracker and each receiver of alerts: up to which event it was told."""
+        return self.path / "track"
+
+    @property
     def checkpoints(self) -> Path:
         """One folder a checkpoint: `step-000050`."""
         return self.path / "checkpoints"

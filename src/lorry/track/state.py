@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorry.track.events import Event
+from lorry.track.replay import returns_to
 
 _STATUS = {"created": "created", "finished": "finished", "failed": "failed", "stopped": "stopped"}
 """Kinds of events that set the status by themselves; any other makes the run `running`."""
@@ -14,7 +15,7 @@ _STATUS = {"created": "created", "finished": "finished", "failed": "failed", "st
 
 @dataclass
 class RunState:
-    """What the events up to now say. Steps that were replayed after a loss are kept once, the last attempt's."""
+    """What the events up to now say. What is trained again is forgotten first, so that each step is there once."""
 
     status: str = "created"
     created_at: float | None = None
@@ -46,7 +47,8 @@ class RunState:
         self.status = _STATUS.get(event.kind, "running")
         self.attempt = max(self.attempt, event.attempt)
         if event.kind == "step" and event.step is not None:
-            self._record(event.step, event)
+            self.records[event.step] = event
+            self.step = event.step
         elif event.kind == "evaluated" and event.step is not None:
             self.evaluations[event.step] = event
         elif event.kind == "note":
@@ -58,20 +60,20 @@ class RunState:
         else:
             self._keep(event)
 
-    def _record(self, step: int, event: Event) -> None:
-        """Keeps one step; what an earlier attempt had recorded from there on is forgotten."""
-        if self.step is not None and step <= self.step:
-            for kept in (self.records, self.evaluations):
-                for late in [number for number in kept if number >= step and kept[number].attempt < event.attempt]:
-                    del kept[late]
-        self.records[step] = event
-        self.step = step
-
     def _keep(self, event: Event) -> None:
+        back_to = returns_to(event)
+        if back_to is not None:
+            self._forget_after(back_to)
         if event.kind == "started":
             self.started_at = event.at
             self.steps = int(event.data["steps"])
         self.latest[event.kind] = event.data if event.step is None else {**event.data, "step": event.step}
+
+    def _forget_after(self, step: int) -> None:
+        for kept in (self.records, self.evaluations):
+            for late in [number for number in kept if number > step]:
+                del kept[late]
+        self.step = max(self.records, default=None)
 
 
 def state(events: Iterable[Event]) -> RunState:

@@ -1,0 +1,1 @@
+"""Where a run can be followed besides lorry: one tracker a file."""
