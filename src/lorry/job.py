@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lorry import secrets
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan.check import check
 from lorry.plan.findings import Finding, exit_code
@@ -68,6 +69,7 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
 def carry_out(wish: Wish, watch: Watcher) -> Run:
     """The whole way from a wish to a tested adapter."""
     require_training_packages()
+    secrets.export()
     subject = Subject(wish.recipe, wish.loaded.base)
     findings = _refusing_errors(check(subject))
     source = locate(wish.recipe.model, wish.loaded.base)
