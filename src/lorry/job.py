@@ -75,6 +75,8 @@ def carry_out(wish: Wish, watch: Watcher) -> Run:
     source = locate(wish.recipe.model, wish.loaded.base)
     run = _begin(wish, subject, source)
     _say_first(run, wish, subject, findings)
+    for message in source.notes:
+        EventLog(run.folder.events).append("note", message=message)
     try:
         ending = _train(run, watch)
     finally:

@@ -309,8 +309,14 @@ def test_model_larger_than_the_disk_is_refused(tmp_path: Path):
 
 def test_checkpoints_of_a_small_adapter_need_little(tmp_path: Path):
     few, many = (run("disk", subject(tmp_path, train={"keep": keep}))["disk.room"].evidence for keep in (1, 8))
-    assert few.startswith("3 checkpoints ")
-    assert many.startswith("10 checkpoints ")
+    assert few.startswith("8 checkpoints ")
+    assert many.startswith("15 checkpoints ")
+
+
+def test_no_more_checkpoints_are_counted_than_the_run_has_steps(tmp_path: Path):
+    found = run("disk", subject(tmp_path, train={"steps": 3}))["disk.room"]
+    assert found.evidence.startswith("4 checkpoints ")
+    assert "the adapter" in found.evidence
 
 
 # --- what is installed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorry import secrets
+from lorry.cache_place import place_cache
 from lorry.errors import ModelError
 from lorry.network import is_network, persistent
 from lorry.recipe.schema import ModelSettings
@@ -37,6 +38,7 @@ def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], No
     Network errors are tried again three times; then, or in offline mode, a cached copy is verified and used, and the notes
     say so. Raises ModelError when the model does not exist, is gated, or is neither reachable nor cached whole.
     """
+    moved = place_cache(settings.id)
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -46,7 +48,8 @@ def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], No
     )
 
     try:
-        return _fetch(settings, weights, sleep)
+        copy = _fetch(settings, weights, sleep)
+        return replace(copy, notes=[*moved, *copy.notes])
     except GatedRepoError as error:
         raise _error(
             f"`{settings.id}` is gated: its owner must let you in",
