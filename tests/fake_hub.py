@@ -15,9 +15,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def hub(root: Path) -> Iterator[str]:
-    """Serves `root/OWNER/NAME/...` as data sets; gives the endpoint."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"root": root}))
+def hub(root: Path, failing: list[int] | None = None) -> Iterator[str]:
+    """Serves `root/OWNER/NAME/...` as data sets; gives the endpoint. Each request takes a status from `failing`, if any."""
+    fields = {"root": root, "failing": [] if failing is None else failing}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), fields))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -29,6 +30,7 @@ def hub(root: Path) -> Iterator[str]:
 
 class _Handler(BaseHTTPRequestHandler):
     root: Path
+    failing: list[int]
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: object) -> None:  # noqa: ARG002 - the base class calls it so
@@ -49,6 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, send_body: bool) -> None:
         parts = self._parts()
+        if self.failing:
+            self.send_response(self.failing.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if parts[:2] == ["api", "datasets"]:
             repo, rest = parts[2:4], parts[4:]
             if not self._folder(repo).is_dir():

@@ -17,8 +17,8 @@ from typing import Any
 from lorry import resuming
 from lorry.track.events import Event, follow, read
 from lorry.track.folder import RunFolder
-from lorry.track.run import Run
 from lorry.track.process import started
+from lorry.track.run import Run
 from lorry.track.store import Store
 from lorry.trainer import launch
 from tiny_runs import begin

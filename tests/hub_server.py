@@ -43,7 +43,8 @@ class Hub:
         files = sorted(self.models[name].iterdir())
         if rest[:1] == ["tree"]:
             tree = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _etag(file)} for file in files
+                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _git(file), **_lfs(file)}
+                for file in files
             ]
             return 200, {}, json.dumps(tree).encode()
         info = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file.name} for file in files]}
@@ -93,4 +94,18 @@ def hub(**models: Path) -> Iterator[Hub]:
 
 
 def _etag(file: Path) -> str:
-    return hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
+    """As the Hub has it: SHA-256 for what lies in LFS, git's hash of a blob for the rest."""
+    lfs = _lfs(file)
+    return lfs["lfs"]["oid"] if lfs else _git(file)
+
+
+def _git(file: Path) -> str:
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _lfs(file: Path) -> dict[str, dict]:
+    if file.suffix != ".safetensors":
+        return {}
+    content = file.read_bytes()
+    return {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}

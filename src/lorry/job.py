@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lorry import secrets
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan.check import check
 from lorry.plan.findings import Finding, exit_code
@@ -73,11 +74,14 @@ def carry_out(wish: Wish, watch: Watcher) -> Run:
     source = locate(wish.recipe.model, wish.loaded.base)
     run = _begin(wish, subject, source)
     _say_first(run, wish, subject, findings)
+    for message in source.notes:
+        EventLog(run.folder.events).append("note", message=message)
     return carry_on(run, watch)
 
 
 def carry_on(run: Run, watch: Watcher) -> Run:
     """From a run's folder to its tested adapter, be it new or interrupted."""
+    secrets.export()
     try:
         ending = _train(run, watch)
     finally:

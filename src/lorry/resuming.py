@@ -188,4 +188,3 @@ def _chosen(folder: RunFolder, start: str) -> Path:
     names = [path.name for path in sorted(folder.checkpoints.glob("step-*/"))]
     known = ", ".join([*names, "best", "final"]) if names else "none"
     raise InputError(f"there is no checkpoint `{start}`", hint=f"this run has: {known}")
-

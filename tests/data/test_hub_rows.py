@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from lorry.data.prepare import prepare
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError
 from lorry.recipe.schema import Recipe
+
+
+@pytest.fixture(autouse=True)
+def nobody_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorry.network._Memory.given_up", {})
 
 
 @pytest.fixture
@@ -132,7 +138,47 @@ def test_data_set_that_is_a_program_is_not_run(repo: Path):
     assert "program" in refused("hub:ann/cards").message
 
 
+def test_hub_that_fails_twice_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    pauses: list[float] = []
+    monkeypatch.setattr("lorry.network.time.sleep", pauses.append)
+    folder = tmp_path / "served/ann/cards"
+    folder.mkdir(parents=True)
+    add(folder, "train.jsonl", "a")
+    with hub(tmp_path / "served", failing := [503, 502]) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        assert answers("hub:ann/cards") == ["a"]
+    assert (failing, pauses) == ([], [1.0, 2.0])
+
+
+def test_reading_goes_on_where_it_broke_off(monkeypatch: pytest.MonkeyPatch):
+    from lorry.data.readers.hub import _Remote
+
+    monkeypatch.setattr("lorry.network.PAUSES", (0.0, 0.0, 0.0))
+    file = Flaky(bytes(range(250)), breaks=[3, 4, 9])
+    reader = io.BufferedReader(_Remote(file, "x"), 16)
+    assert b"".join(iter(lambda: reader.read(16), b"")) == bytes(range(250))
+    assert file.breaks == []
+
+
+class Flaky(io.BytesIO):
+    """A connection that breaks at the numbered reads, after it has taken some bytes."""
+
+    def __init__(self, content: bytes, breaks: list[int]) -> None:
+        super().__init__(content)
+        self.breaks, self.reads = breaks, 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        got = super().read(size)
+        if self.reads in self.breaks:
+            self.breaks.remove(self.reads)
+            raise ConnectionError("broken")
+        return got
+
+
 def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lorry.network.PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in refused("hub:ann/cards").message

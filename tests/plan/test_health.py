@@ -55,7 +55,7 @@ def test_driver_that_is_silent_is_a_problem():
 def test_token_is_set_or_not_and_never_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     told = examine(machine())
-    assert told.facts["tokens"]["Hugging Face"] == "set (HF_TOKEN)"
+    assert told.facts["tokens"]["Hugging Face"] == "set (HF_TOKEN, from the environment)"
     assert "hf_secret" not in str(told)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")

@@ -269,6 +269,30 @@ def test_unknown_names_and_full_training_are_let_be(tmp_path: Path):
     assert run("targets", subject(tmp_path, lora=None)) == {}
 
 
+# --- secrets in the recipe
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"data": {"template_args": {"key": "hf_" + "a" * 34}}},
+        {"data": {"template_args": {"x": [{"hf_" + "a" * 34: 1}]}}},
+    ],
+)
+def test_recipe_with_a_token_in_it_is_refused_and_the_token_not_shown(sections: dict[str, Any], tmp_path: Path):
+    found = run("recipe_secrets", Subject(recipe(**sections), tmp_path))["recipe.secret"]
+    assert found.severity == "error"
+    assert found.place.startswith("data.template_args")
+    assert "hf_a" not in str(found)
+
+
+def test_recipe_that_names_a_password_of_the_environment_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert run("recipe_secrets", Subject(recipe(), tmp_path)) == {}
+    monkeypatch.setenv("MY_PASSWORD", "correct-horse")
+    given = Subject(recipe(data={"template_args": {"a": "x correct-horse y"}}), tmp_path)
+    assert run("recipe_secrets", given)["recipe.secret"].evidence == "x *** y"
+
+
 # --- disk
 
 
@@ -285,8 +309,14 @@ def test_model_larger_than_the_disk_is_refused(tmp_path: Path):
 
 def test_checkpoints_of_a_small_adapter_need_little(tmp_path: Path):
     few, many = (run("disk", subject(tmp_path, train={"keep": keep}))["disk.room"].evidence for keep in (1, 8))
-    assert few.startswith("3 checkpoints ")
-    assert many.startswith("10 checkpoints ")
+    assert few.startswith("8 checkpoints ")
+    assert many.startswith("15 checkpoints ")
+
+
+def test_no_more_checkpoints_are_counted_than_the_run_has_steps(tmp_path: Path):
+    found = run("disk", subject(tmp_path, train={"steps": 3}))["disk.room"]
+    assert found.evidence.startswith("4 checkpoints ")
+    assert "the adapter" in found.evidence
 
 
 # --- what is installed

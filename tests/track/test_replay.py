@@ -51,7 +51,7 @@ def test_start_that_does_not_say_from_where_takes_nothing_back():
 
 
 def test_survivors_lead_to_the_same_state_as_everything():
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     for _ in range(200):
         kinds = draw.choices(["step", "evaluated", "started", "diverged"], weights=[8, 3, 1, 1], k=30)
         backs = ("started", "diverged")

@@ -142,9 +142,7 @@ def test_what_was_told_outlives_a_process_that_is_killed():
     script = "import os, sys; from lorry.trainer.channel import connect; from pathlib import Path\n"
     script += "connect(Path('unused')).append('note', message='last words'); os.kill(os.getpid(), 9)"
     reader, writer = os.pipe()
-    subprocess.run(
-        [sys.executable, "-c", script], pass_fds=(writer,), env={**os.environ, FD: str(writer)}, check=False
-    )
+    subprocess.run([sys.executable, "-c", script], pass_fds=(writer,), env={**os.environ, FD: str(writer)}, check=False)
     os.close(writer)
     assert [message["data"] for message in Listener(reader).heard()] == [{"message": "last words"}]
 

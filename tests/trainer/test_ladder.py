@@ -10,10 +10,14 @@ from lorry.recipe.schema import Recipe, TrainSettings
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.order import plan_order
 
-SIZES = [(micro, accumulation) for micro in (*range(1, 34), 63, 64, 65, 97, 256) for accumulation in (1, 2, 3, 4, 7, 16)]
+SIZES = [
+    (micro, accumulation) for micro in (*range(1, 34), 63, 64, 65, 97, 256) for accumulation in (1, 2, 3, 4, 7, 16)
+]
 
 
-def rung(micro: int = 8, accumulation: int = 1, *, twice: bool = False, evaluated: int = 16, answered: int = 16) -> Rung:
+def rung(
+    micro: int = 8, accumulation: int = 1, *, twice: bool = False, evaluated: int = 16, answered: int = 16
+) -> Rung:
     return Rung(micro, accumulation, twice, evaluated, answered)
 
 

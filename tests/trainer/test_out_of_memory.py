@@ -162,12 +162,9 @@ def memory_group(limit: int) -> Iterator[Path]:
 def test_trainer_that_the_kernel_kills_for_memory_goes_on_one_rung_down(tmp_path):
     run = begin(hungry_recipe(tmp_path, 8))
     with memory_group(1_150_000_000) as group:
-        words = [sys.executable, "-m", "lorry.trainer.agent", str(run.folder.path)]
-        run.folder.logs.mkdir()
-        agent = subprocess.Popen(
-            words, env=launch._environment(), preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
-        )
-        assert agent.wait(timeout=300) == 0
+        join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        words = ["sh", "-c", join, "sh", sys.executable, "-m", "lorry.trainer.agent", str(run.folder.path)]
+        assert subprocess.run(words, env=launch._environment(), timeout=300, check=False).returncode == 0
     crashed = events_of(run, "crashed")
     assert crashed
     assert {(event.data["exit_code"], event.data["action"]) for event in crashed} == {(-signal.SIGKILL, "lower")}

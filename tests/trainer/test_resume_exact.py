@@ -139,7 +139,9 @@ def test_other_versions_are_said_aloud(tmp_path):
     from lorry.trainer.checkpoint import write_manifest
 
     text = (folder / "state.json").read_text()
-    (folder / "state.json").write_text(text.replace(f'"torch": "{torch.__version__.partition("+")[0]}', '"torch": "1.0'))
+    (folder / "state.json").write_text(
+        text.replace(f'"torch": "{torch.__version__.partition("+")[0]}', '"torch": "1.0')
+    )
     write_manifest(folder)
     assert work(run.folder.path) == 0
     assert any("not to the bit" in event.data["message"] for event in events_of(run, "note"))

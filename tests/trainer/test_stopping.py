@@ -159,7 +159,9 @@ def test_share_is_that_of_the_tighter_limit(budget, seconds, share):
 
 
 @pytest.mark.parametrize("seconds", [1, 100, 3599.999, 3600, 3601, 1e6])
-@pytest.mark.parametrize("budget", [{"hours": 1}, {"usd": 3, "price_per_hour": 3}, {"hours": 2, "usd": 0.1, "price_per_hour": 0.1}])
+@pytest.mark.parametrize(
+    "budget", [{"hours": 1}, {"usd": 3, "price_per_hour": 3}, {"hours": 2, "usd": 0.1, "price_per_hour": 0.1}]
+)
 def test_limit_is_reached_exactly_when_all_of_it_is_used(budget, seconds):
     settings = BudgetSettings(**budget)
     assert (limit_reached(settings, seconds) is not None) == (share_used(settings, seconds) >= 1)

@@ -126,12 +126,11 @@ def _sentence(message: str) -> str:
 
 def _keep_traceback(error: Exception) -> Path | None:
     """Writes the traceback into lorry's home; None where that fails too."""
-    from lorry.track.folder import home
+    from lorry.track.folder import home, write_text
 
     try:
         place = home() / "logs" / f"fault-{datetime.now(UTC):%Y%m%d-%H%M%S}.txt"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        write_text(place, "".join(traceback.format_exception(error)))
     except (OSError, RuntimeError):  # no place to write, or `~` in LORRY_HOME that stands for nothing
         return None
     return place

@@ -15,8 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from lorry import secrets
 from lorry.cli import faults, output
-from lorry.errors import InputError
 
 COMMANDS: dict[str, dict[str, str]] = {
     "Start": {
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs one command line; its exit code. Prints errors, never a traceback unless `--debug` is given."""
     _debug.on = False
     try:
-        _read_env_file(Path(".env"))
+        secrets.load_env_file(Path(".env"))
         result = typer.main.get_group(_app).main(list(arguments), prog_name="lorry", standalone_mode=False)
         output.flush()
     except BrokenPipeError:
@@ -96,19 +96,6 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return faults.say(error, debug=_debug.on)
     return _code(result)
-
-
-def _read_env_file(path: Path) -> None:
-    """Tokens from `.env` in the current folder; what the environment has already stays as it is."""
-    if not path.is_file():
-        return
-    from dotenv import load_dotenv
-
-    try:
-        load_dotenv(path, override=False)
-    except (OSError, ValueError) as error:
-        hint = "it holds lines of the form NAME=value, in UTF-8"
-        raise InputError(f"cannot be read: {error}", place=str(path), hint=hint) from error
 
 
 class _Debug:

@@ -2,7 +2,8 @@
 
 Text passes through `clean` on its way, so that nothing in users' data can move the cursor, change colours or reorder
 what is shown. A stream that cannot encode a character gets its escape. A closed stderr is ignored; a closed stdout
-raises BrokenPipeError, which `cli.main` ends the command on.
+raises BrokenPipeError, which `cli.main` ends the command on. Secrets are masked in what lorry says on stderr; stdout has what
+was asked for: rows, answers and files are the person's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from lorry.errors import InputError
+from lorry.masking import mask
 from lorry.visible import UNSAFE, clean
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
@@ -120,7 +122,7 @@ def live(text: str) -> None:
         return
     width = shutil.get_terminal_size().columns - 1
     _live.shown = bool(text)
-    _write_quietly("\r\x1b[2K" + clean(text).replace("\n", " ")[:width])
+    _write_quietly("\r\x1b[2K" + clean(mask(text)).replace("\n", " ")[:width])
 
 
 def stderr_is_live() -> bool:
@@ -155,7 +157,7 @@ _live = _Live()
 
 def _say(text: str) -> None:
     live("")
-    _write_quietly(_line(text))
+    _write_quietly(_line(mask(text)))
 
 
 def _out(text: str) -> None:

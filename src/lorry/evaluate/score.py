@@ -146,6 +146,7 @@ class Evaluation:
 
 
 def drawn(tasks: Sequence[Task], most: int) -> Sequence[Task]:
+    """At most so many of the tasks, in their order, always the same ones."""
     if len(tasks) <= most:
         return tasks
     chosen = np.random.default_rng(0).permutation(len(tasks))[:most]

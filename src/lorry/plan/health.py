@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from lorry import plugins, units
+from lorry import plugins, secrets, units
 from lorry.plan.findings import Finding, error, note, warning
 from lorry.plan.hardware import Hardware, look
 from lorry.track.folder import home
@@ -31,6 +31,15 @@ _CORE = (
 _TRAIN = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "gguf", "sentencepiece", "jiwer")
 _FASTER = ("liger-kernel", "flash-attn")
 _PROGRAMS = ("bash", "git", "shellcheck")
+_TOKENS = {
+    "HF_TOKEN": ("Hugging Face", "only gated and private models need it"),
+    "WANDB_API_KEY": ("Weights & Biases", "only its tracker needs it"),
+}
+_ORIGINS: dict[secrets.Origin, str] = {
+    "environment": "the environment",
+    ".env": ".env in this folder",
+    "keyring": "the system's keyring",
+}
 _LITTLE_ROOM = 5e9
 """Bytes below which a small model, its rows and its checkpoints may not fit."""
 _WSL_STEPS = (
@@ -105,14 +114,23 @@ def _machine(seen: Hardware, system: str) -> dict[str, str]:
 
 
 def _tokens() -> dict[str, str]:
-    """Which tokens are here; never what they are."""
+    """Which tokens are here and where they come from; never what they are."""
+    return {what: _told(name, need) for name, (what, need) in _TOKENS.items()}
+
+
+def _told(name: str, need: str) -> str:
+    value, origin = secrets.found(name)
+    if value:
+        return f"set ({name}, from {_ORIGINS[origin or 'environment']})"
+    if name == "HF_TOKEN" and _stored_by_hub():
+        return "set (stored by `hf auth login`)"
+    return f"not set; {need}"
+
+
+def _stored_by_hub() -> bool:
     from huggingface_hub import get_token
 
-    if os.environ.get("HF_TOKEN"):
-        hub = "set (HF_TOKEN)"
-    else:
-        hub = "set (stored by `hf auth login`)" if get_token() else "not set; only gated and private models need it"
-    return {"Hugging Face": hub}
+    return get_token() is not None
 
 
 def _system(system: str) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from string import Template
 from lorry.errors import InputError
 from lorry.recipe.load import from_dict
 from lorry.recipe.yaml_file import parse
-from lorry.track.folder import write_text
+from lorry.track.folder import write_exact
 
 RECIPE_FILE = "recipe.yaml"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -139,12 +139,12 @@ def write(folder: Path, text: str, *, force: bool = False) -> list[str]:
     if os.path.lexists(recipe) and not force:
         hint = "give another folder, or `--force` to replace it"
         raise InputError(f"{recipe} exists already", hint=hint)
-    write_text(recipe, text)
+    write_exact(recipe, text)
     done = [f"wrote {recipe}"]
     if os.path.lexists(secrets) and not force:
         done.append(f"kept {secrets} as it was")
     else:
-        write_text(secrets, _SECRETS)
+        write_exact(secrets, _SECRETS)
         done.append(f"wrote {secrets}")
     return [*done, _keep_out_of_git(folder / ".gitignore")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lorry.key_forms import names_a_secret
+from lorry.masking import MASK, mask
 from lorry.recipe.schema import Recipe
 
 _PACKAGES = (
@@ -21,14 +22,6 @@ _PACKAGES = (
     *("jiwer", "liger-kernel", "numpy", "peft", "protobuf", "pyarrow", "pydantic", "PyYAML", "safetensors"),
     *("sentencepiece", "SQLAlchemy", "tokenizers", "torch", "transformers", "triton"),
 )
-_SECRET_NAME = re.compile(
-    r"(token(?!s|iz)|secret|password|passwd|api[-_]?key|access[-_]?key|credential)", re.IGNORECASE
-)
-_SECRET_VALUE = re.compile(
-    r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|rpa_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"
-)
-_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_MASK = "***"
 
 
 @dataclass(frozen=True)
@@ -102,12 +95,12 @@ def masked(command: Sequence[str]) -> list[str]:
     for word in command:
         name, equals, value = word.partition("=")
         if secret_follows:
-            words.append(_MASK)
-        elif equals and value and _SECRET_NAME.search(name):
-            words.append(f"{name}={_MASK}")
+            words.append(MASK)
+        elif equals and value and names_a_secret(name):
+            words.append(f"{name}={MASK}")
         else:
-            words.append(_PASSWORD_IN_URL.sub(_MASK, _SECRET_VALUE.sub(_MASK, word)))
-        secret_follows = word.startswith("--") and not equals and bool(_SECRET_NAME.search(word))
+            words.append(mask(word))
+        secret_follows = word.startswith("--") and not equals and names_a_secret(word)
     return words
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any, cast
 from lorry.errors import InputError, LorryError
 from lorry.recipe.alert_address import variable
 from lorry.recipe.schema import AlertSettings
+from lorry.secrets import secret
 from lorry.track.alerts import Alert, Seen, alert_for, summary_of
 from lorry.track.events import Event
 from lorry.track.sinks._base import Memory, RunFacts, Session
@@ -55,11 +55,7 @@ def apprise_for(written: str) -> Any:
 def resolved(written: str) -> str | None:
     """The address itself; None where its variable is not set."""
     name = variable(written)
-    return written if name is None else _secret(name)
-
-
-def _secret(name: str) -> str | None:
-    return os.environ.get(name) or None
+    return written if name is None else secret(name)
 
 
 class _Session(Session):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InputError
+from lorry.masking import mask_values
 
 KINDS: dict[str, tuple[str, ...]] = {
     "created": ("recipe", "run"),  # the folder exists
@@ -19,11 +20,20 @@ KINDS: dict[str, tuple[str, ...]] = {
     "loaded": ("parameters", "trainable", "precision", "device"),
     "note": ("message",),  # something resolved or switched that the person should know
     "warning": ("message",),
-    "rung": ("micro_batch", "accumulation", "activation_checkpointing", "eval_batch", "generation_batch"),  # memory in use
+    "rung": (
+        "micro_batch",
+        "accumulation",
+        "activation_checkpointing",
+        "eval_batch",
+        "generation_batch",
+    ),  # memory in use
     "oom": ("where", "error"),  # memory ran out; what was being done
     "rejected": ("path", "reason"),  # a checkpoint that does not verify, and was passed over
     "resumed": ("from_step", "path"),  # training goes on from a checkpoint
-    "started": ("steps", "from_step"),  # of all steps, those after `from_step` are trained now; earlier records of them go
+    "started": (
+        "steps",
+        "from_step",
+    ),  # of all steps, those after `from_step` are trained now; earlier records of them go
     "step": ("loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_bytes"),
     "evaluated": ("loss",),  # evaluation loss during training, natural log per trained token
     "saved": ("path", "seconds", "pause"),  # seconds that writing took, and those that training stood still
@@ -74,13 +84,13 @@ class EventLog:
         self._seq = _cut_torn_line(path)
 
     def append(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
-        """Writes one event and flushes it to the file. Raises ValueError for an unknown kind or a missing field."""
+        """Writes one event, without secrets, and flushes it. Raises ValueError for an unknown kind or a missing field."""
         given = data if step is None else {**data, "step": step}
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
-        event = Event(self._seq + 1, self._clock(), kind, self.attempt, step, data)
-        line = json.dumps(asdict(event), ensure_ascii=False, default=str) + "\n"
+        event = Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data))
+        line = json.dumps(asdict(event), ensure_ascii=False) + "\n"
         # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
         _append(self._path, line.encode("utf-8", "backslashreplace"))
         self._seq = event.seq

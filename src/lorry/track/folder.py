@@ -10,6 +10,8 @@ from typing import Any
 
 import platformdirs
 
+from lorry.masking import mask, mask_values
+
 
 def home() -> Path:
     """`$LORRY_HOME`, or the platform's folder for user data."""
@@ -109,12 +111,17 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all: aside, flushed to disk, renamed."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes a JSON file whole or not at all; secrets in it are masked."""
+    write_exact(path, json.dumps(mask_values(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all: aside, flushed to disk, renamed."""
+    """Writes a text file whole or not at all; secrets in it are masked."""
+    write_exact(path, mask(text))
+
+
+def write_exact(path: Path, text: str) -> None:
+    """Writes a text file of the person's own, as it is, whole or not at all: aside, flushed to disk, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8", errors="backslashreplace") as file:

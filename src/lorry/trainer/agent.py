@@ -28,6 +28,7 @@ from lorry.trainer.supervise.child import Child, Message
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.logs import Logs
 from lorry.trainer.supervise.orphan import end_orphan
+from lorry.trainer.supervise.relayed import Relayed
 from lorry.trainer.supervise.restart import Action, Ending, decide, last_words
 from lorry.trainer.supervise.vitals import Vitals
 
@@ -46,10 +47,12 @@ class Agent:
         self.recipe = Recipe.model_validate(facts["recipe"])
         self.journal = Journal(folder.events, _next_attempt(history))
         self.vitals = Vitals(folder, self.recipe, self.journal)
+        self.relay = Relayed(folder, self.recipe)
         self.endings: list[Ending] = []
         self.rung = _last_rung(history)
         self.lowered = _was_lowered(history)
         self.signals: list[signal.Signals] = []
+        self.child: Child | None = None
 
     def run(self) -> int:
         """Blocks until the run has ended; the exit code is the trainer's, or 1."""
@@ -61,9 +64,11 @@ class Agent:
             self.endings.append(ending)
             self.journal.log.attempt += 1
 
-    def note_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Remembers a signal for the next tick."""
+    def pass_on(self, number: int, _frame: FrameType | None) -> None:
+        """Passes the first signal on to the trainer, at once; the second ends it."""
         self.signals.append(signal.Signals(number))
+        if self.child is not None:
+            self.child.tell(self.signals[0] if len(self.signals) == 1 else signal.SIGKILL)
 
     def _is_over(self, ending: Ending) -> bool:
         """Whether no further attempt is made; what is done about the ending is written down."""
@@ -88,15 +93,16 @@ class Agent:
             variables[RUNG] = json.dumps(self.rung.as_dict())
         kills = oom_kills.count()
         logs = Logs(self.folder.logs)
-        child = Child(self.folder, variables, logs.write)
+        child = self.child = Child(self.folder, variables, logs.write)
         self.vitals.begin(child.pid)
+        if self.signals:  # one came before there was anybody to pass it on to
+            child.tell(self.signals[0])
         failed: dict[str, Any] | None = None
-        sent = 0
         while not (child.has_ended() and child.messages.empty()):
             message = child.next_message(_TICK)
             if message is not None:
                 failed = self._take(message) or failed
-            sent = self._pass_on(child, sent)
+            self.relay.tend()
             if self.vitals.tick():
                 self._end_stalled(child)
         child.close()
@@ -116,13 +122,6 @@ class Agent:
             self.rung = Rung(**data)
         self.journal.append(kind, step=step, **data)
         return None
-
-    def _pass_on(self, child: Child, sent: int) -> int:
-        """Passes the first signal on; the second ends the trainer at once."""
-        if len(self.signals) > sent:
-            child.tell(self.signals[sent] if sent == 0 else signal.SIGKILL)
-            return sent + 1
-        return sent
 
     def _end_stalled(self, child: Child) -> None:
         """Has the trainer write down where each of its threads is, and ends it."""
@@ -165,7 +164,7 @@ def supervise(path: Path) -> int:
             end_orphan(folder)
             agent = Agent(folder)
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, agent.note_signal)
+                signal.signal(number, agent.pass_on)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             try:
                 return agent.run()
@@ -184,12 +183,15 @@ def _settle(agent: Agent) -> None:
     agent.journal.close()
     agent.journal.flush()
     settle(agent.folder)
+    agent.relay.close()
 
 
 def _next_attempt(history: list[Event]) -> int:
     """1 for a run that no trainer has touched, else one more than the last."""
     last = max((event.attempt for event in history), default=1)
-    was_tried = any(event.kind in ("loaded", "started", "crashed", "failed", "stopped", "finished") for event in history)
+    was_tried = any(
+        event.kind in ("loaded", "started", "crashed", "failed", "stopped", "finished") for event in history
+    )
     return last + 1 if was_tried else last
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorry.data.prepare import Prepared, renderer_for
 from lorry.data.tokenizer import Tokenizer
@@ -14,7 +14,7 @@ from lorry.evaluate import scoring
 from lorry.evaluate.generation import Limits, generate
 from lorry.evaluate.metrics._base import Answer, Metric
 from lorry.evaluate.score import drawn
-from lorry.trainer.ladder import Rung, Where
+from lorry.trainer.ladder import Rung
 from lorry.trainer.row_loss import mean_loss, row_losses
 
 if TYPE_CHECKING:
@@ -81,5 +81,3 @@ def watched_metric(recipe: Recipe) -> Metric | None:
         hint = f"name one of {known}, or add it to evaluate.metrics"
         raise RecipeError(f"`{settings.metric}` is not scored", place="train.early_stop.metric", hint=hint)
     return metrics[settings.metric]
-
-

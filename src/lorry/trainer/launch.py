@@ -85,11 +85,15 @@ def _last_words(code: int) -> str:
     return f"the agent that supervised the training ended with exit code {code} and without a word"
 
 
+_RENTING = ("RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY")
+"""Keys that rent machines: nothing that trains has any use for them."""
+
+
 def _environment() -> dict[str, str]:
     """The person's environment, without what would make the trainer reach out on its own or take part in another's run.
 
     Accelerate obeys its variables before its arguments: one of them alone divides every gradient.
     """
-    others = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE")
+    others = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE", *_RENTING)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}

@@ -112,9 +112,7 @@ class Loop:
         self.saver.drain()
         checkpoint.mark(self.job.checkpoints, "final", self.state.step)
         state = self.state
-        self.job.events.append(
-            "trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens
-        )
+        self.job.events.append("trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens)
         return Outcome(state.step, state.best, self.rung, self.peaks)
 
     def _begin(self) -> bool:

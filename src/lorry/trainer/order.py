@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lorry.recipe.schema import TrainSettings
 
-
 _STEPS = 4096
 """Steps that are looked at together, so that a long run's order is never in memory at once."""
 

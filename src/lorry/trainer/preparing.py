@@ -84,7 +84,9 @@ def _continued(job: Assignment, folder: Path, made_with: dict[str, Any]) -> tupl
         hint = "continue it with the recipe that it was made with, or start a new run"
         raise RunFailedError("the checkpoint was made with other settings", place=str(folder), hint=hint)
     before = facts["made_with"]
-    changed = [f"{name} {before.get(name)} before, {now} now" for name, now in made_with.items() if before.get(name) != now]
+    changed = [
+        f"{name} {before.get(name)} before, {now} now" for name, now in made_with.items() if before.get(name) != now
+    ]
     told = "this run goes on within rounding, not to the bit, for what it runs on has changed: "
     return Rung(**facts["rung"]), [told + "; ".join(changed)] if changed else []
 

@@ -107,7 +107,9 @@ def _leave(job: Assignment, loop: Loop) -> Leave:
     def leave(number: signal.Signals) -> None:
         try:
             saved = loop.saver.save_now()
-            reason = f"stopped after step {loop.state.step}; its checkpoint is kept" if saved else "stopped before step 1"
+            reason = (
+                f"stopped after step {loop.state.step}; its checkpoint is kept" if saved else "stopped before step 1"
+            )
         except LorryError as error:
             kept = checkpoint.steps(job.folder.checkpoints)
             last = f"the last checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint"

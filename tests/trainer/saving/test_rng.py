@@ -15,7 +15,7 @@ from lorry.trainer.saving import rng
 
 def draws() -> list[Any]:
     """Numbers from every generator, of every kind that keeps something between two draws."""
-    legacy = np.random.random, np.random.standard_normal, np.random.permutation  # noqa: NPY002
+    legacy = np.random.random, np.random.standard_normal, np.random.permutation
     return [
         random.random(),
         random.gauss(0, 1),
@@ -32,7 +32,7 @@ def draws() -> list[Any]:
 
 def seed_all(number: int) -> None:
     random.seed(number)
-    np.random.seed(number)  # noqa: NPY002
+    np.random.seed(number)
     torch.manual_seed(number)
 
 
@@ -62,12 +62,12 @@ def test_second_of_a_pair_of_normal_numbers_is_not_lost(tmp_path, normals):
     seed_all(0)
     for _ in range(normals):
         random.gauss(0, 1)
-        np.random.standard_normal()  # noqa: NPY002
+        np.random.standard_normal()
     states = through_files(tmp_path)
-    expected = random.gauss(0, 1), np.random.standard_normal()  # noqa: NPY002
+    expected = random.gauss(0, 1), np.random.standard_normal()
     seed_all(1)
     rng.restore(*states)
-    assert (random.gauss(0, 1), np.random.standard_normal()) == expected  # noqa: NPY002
+    assert (random.gauss(0, 1), np.random.standard_normal()) == expected
 
 
 def test_capture_changes_nothing():

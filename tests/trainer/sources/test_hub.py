@@ -20,10 +20,10 @@ import json, sys
 from pathlib import Path
 from lorry.errors import LorryError
 from lorry.recipe.schema import ModelSettings
-from lorry.trainer.sources import hub
+from lorry import network
 from lorry.trainer.sources.locate import locate
 
-hub.PAUSES = (0.0, 0.0, 0.0)
+network.PAUSES = (0.0, 0.0, 0.0)
 given = json.loads(sys.argv[1])
 weights = given.pop("weights")
 try:
@@ -91,6 +91,36 @@ def test_cached_copy_without_weights_does_not_serve_where_they_are_wanted(served
     assert "not in the local cache" in ask(served.url, tmp_path, offline=True)["error"]
 
 
+def test_cached_copy_is_verified_once_and_the_commit_is_told(served: Hub, tmp_path: Path):
+    ask(served.url, tmp_path)
+    served.failures = 1000
+    first, second = (ask(served.url, tmp_path)["notes"][0] for _ in range(2))
+    assert first.startswith(f"the Hub cannot be reached: using the cached copy of owner/tiny at {COMMIT[:12]}; ")
+    assert "its files are whole (read" in first
+    assert second.endswith("its files are whole")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_damaged_file_of_the_cache_is_named_and_refused_and_fetched_again_later(name: str, served: Hub, tmp_path: Path):
+    file = Path(ask(served.url, tmp_path)["folder"]) / name
+    published = file.read_bytes()
+    file.write_bytes(published[:-1] + b"?")
+    served.failures = 1000
+    found = ask(served.url, tmp_path)
+    assert found["error"].endswith(f"the cached copy of owner/tiny is damaged: {name}")
+    assert ask(served.url, tmp_path, offline=True)["code"] == 2
+    served.failures = 0
+    assert ask(served.url, tmp_path)["notes"] == [f"{name} was damaged in the cache, and was fetched again"]
+    assert file.read_bytes() == published
+    assert ask(served.url, tmp_path, offline=True)["notes"][0].startswith("HF_HUB_OFFLINE is set: using")
+
+
+def test_damaged_weights_do_not_matter_where_none_are_wanted(served: Hub, tmp_path: Path):
+    (Path(ask(served.url, tmp_path)["folder"]) / "model.safetensors").write_bytes(b"torn")
+    served.failures = 1000
+    assert "error" not in ask(served.url, tmp_path, weights=False)
+
+
 def test_nothing_cached_and_no_network_is_an_error_with_ways_out(tmp_path: Path):
     found = ask("http://127.0.0.1:9", tmp_path)
     assert found["code"] == 2
@@ -144,9 +174,9 @@ from pathlib import Path
 from lorry import plugins
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe.schema import Recipe
-from lorry.trainer.sources import hub
+from lorry import network
 
-hub.PAUSES = ()
+network.PAUSES = ()
 recipe = Recipe.model_validate({"model": {"id": "owner/tiny"}, "data": {"train": "rows.jsonl"}})
 subject, found = Subject(recipe, Path(".")), {}
 for name in ("credentials", "targets", "disk"):

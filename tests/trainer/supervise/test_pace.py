@@ -8,7 +8,9 @@ from lorry.trainer.supervise.pace import Seen, slow
 STEADY = [1000.0] * 40
 
 
-def sample(busy: float | None = 97, used: float | None = 70_000, *, hot: bool = False, broken: float | None = 0) -> Sample:
+def sample(
+    busy: float | None = 97, used: float | None = 70_000, *, hot: bool = False, broken: float | None = 0
+) -> Sample:
     return Sample(0, busy, used, None if used is None else 80_000, 60, 400, 1700, hot, broken)
 
 

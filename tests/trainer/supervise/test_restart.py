@@ -45,7 +45,11 @@ def crash(exception: str = "RuntimeError", error: str = "it broke", step: int = 
         (crash("ImportError"), Cause.FAULT, Action.END),
         (crash("KeyError"), Cause.FAULT, Action.END),
         (crash("TypeError", "CUDA error"), Cause.FAULT, Action.END),
-        (crash("AcceleratorError", "CUDA error: an illegal memory access was encountered"), Cause.DEVICE, Action.RESTART),
+        (
+            crash("AcceleratorError", "CUDA error: an illegal memory access was encountered"),
+            Cause.DEVICE,
+            Action.RESTART,
+        ),
         (crash("RuntimeError", "CUDA error: uncorrectable ECC error encountered"), Cause.DEVICE, Action.RESTART),
         (crash("RuntimeError", "NCCL communicator was aborted"), Cause.DEVICE, Action.RESTART),
         (crash("DistBackendError", "NCCL error in: ProcessGroupNCCL.cpp"), Cause.DEVICE, Action.RESTART),

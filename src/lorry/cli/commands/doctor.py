@@ -15,7 +15,7 @@ from lorry.plan.health import examine
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show what is installed here, what this machine can do, and what keeps it from training.
 
-    Tokens are reported as set or not set, and never shown.
+    Of tokens it tells where they come from: environment, `.env`, keyring. They are never shown.
     """
     health = examine()
     if as_json:

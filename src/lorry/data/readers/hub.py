@@ -15,8 +15,10 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 import yaml
 
+from lorry import secrets
 from lorry.data.readers.blob import Blob, suffix_of
 from lorry.errors import DataError, LorryError
+from lorry.network import persistent
 
 _NAME = re.compile(
     r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?:(?P<config>[\w.-]+)/)?(?P<split>[\w.-]+))?"
@@ -26,6 +28,7 @@ _KEYWORDS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+_HUB = "the Hub"
 _BUFFER = 1024 * 1024
 
 
@@ -41,14 +44,18 @@ class _Wanted:
 
 
 def find(name: str, suffixes: Sequence[str]) -> list[Blob]:
-    """The files of a split. Raises DataError if there is no such data set, no such split, or no network."""
+    """The files of a split. Raises DataError if there is no such data set, no such split, or no network.
+
+    What fails is tried again three times, here and while rows are read.
+    """
     from huggingface_hub import HfFileSystem
 
     wanted = _parsed(name)
     # The endpoint is read now, not when the library was imported.
     system = HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT") or None, skip_instance_cache=True)
+    secrets.export("HF_TOKEN")
     try:
-        return _found(system, wanted, suffixes)
+        return persistent(lambda: _found(system, wanted, suffixes), where=_HUB)
     except LorryError:
         raise
     except Exception as error:  # the library raises its own errors, httpx's, OSError and ValueError
@@ -199,7 +206,7 @@ def _blob(system: Any, wanted: _Wanted, path: str, full: str, entry: dict[str, A
 
     def opened() -> BinaryIO:
         try:
-            file = system.open(full, "rb", block_size=4 * _BUFFER)
+            file = persistent(lambda: system.open(full, "rb", block_size=4 * _BUFFER), where=_HUB)
         except Exception as error:
             _explain(error, name)
         return cast("BinaryIO", io.BufferedReader(_Remote(file, name), _BUFFER))
@@ -213,6 +220,7 @@ class _Remote(io.RawIOBase):
     def __init__(self, file: Any, name: str) -> None:
         self._file = file
         self._name = name
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -221,14 +229,23 @@ class _Remote(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(offset, whence))
+        self._file.seek(self._position)
+        self._position = int(self._file.seek(offset, whence))
+        return self._position
 
     def tell(self) -> int:
-        return int(self._file.tell())
+        return self._position
+
+    def _read(self, count: int) -> bytes:
+        """Reads on from where the last whole read ended, also after one that failed half-way."""
+        self._file.seek(self._position)
+        content: bytes = self._file.read(count)
+        self._position += len(content)
+        return content
 
     def readinto(self, buffer: Any) -> int:
         try:
-            content = self._file.read(len(buffer))
+            content = persistent(lambda: self._read(len(buffer)), where=_HUB)
         except Exception as error:
             _explain(error, self._name)
         buffer[: len(content)] = content

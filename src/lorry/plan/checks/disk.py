@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from lorry import units
 from lorry.plan.adapter_size import lora_parameters, modules, parameters
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding, note, refusal, warning
+from lorry.track.disk import room
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
+    from lorry.recipe.schema import TrainSettings
 
 _STATE_BYTES = 12  # a trained parameter in fp32, and AdamW's two moments
-_SPARE_CHECKPOINTS = 2  # the best, and the one being written
+_ADAPTER_BYTES = 4  # a trained parameter as it is delivered, in fp32 at most
 _NEARLY = 0.9
 
 
@@ -58,13 +59,20 @@ def _needs(subject: Subject) -> Iterable[_Need]:
             yield _Need("the converted model", cache(), 2 * parameters(tensors))
     lora = subject.recipe.lora
     trained = lora_parameters(lora, modules(tensors)) if lora else parameters(tensors)
-    kept = subject.recipe.train.keep + _SPARE_CHECKPOINTS
+    kept = _kept(subject.recipe.train)
     yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept)
+    yield _Need("the adapter" if lora else "the trained model", home(), trained * _ADAPTER_BYTES)
+
+
+def _kept(train: TrainSettings) -> int:
+    """Checkpoints on the disk at once: the first, the last, the best, and the one being written."""
+    kept = 1 + train.keep + getattr(train, "keep_best", 5)
+    return min(kept, train.steps or kept) + 1
 
 
 def _compare(needs: list[_Need]) -> Iterable[Finding]:
     folder = _existing(needs[0].folder)
-    need, free = sum(need.bytes for need in needs), shutil.disk_usage(folder).free
+    need, free = sum(need.bytes for need in needs), room(folder)
     parts = ", ".join(f"{need.what} {units.size(need.bytes)}" for need in needs)
     message = f"the run writes about {units.size(need)} below {folder}, and {units.size(free)} are free"
     if need > free:
@@ -77,7 +85,7 @@ def _compare(needs: list[_Need]) -> Iterable[Finding]:
 
 def _remedy(needs: list[_Need]) -> str:
     variable = "HF_HOME" if any(need.what == "the model" for need in needs) else "LORRY_HOME"
-    return f"make room, keep fewer checkpoints (train.keep), or set {variable} to a folder on another disk"
+    return f"make room, keep fewer checkpoints (train.keep, train.keep_best), or set {variable} to a folder on another disk"
 
 
 def _existing(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lorry.key_forms import EXACT
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding, warning
 from lorry.plan.rows import whole
@@ -14,20 +15,8 @@ if TYPE_CHECKING:
     from lorry.plan.subject import Subject
 
 _SHOWN = 5
-_PATTERNS = {
-    "AWS access key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{82})\b",
-    "GitLab token": r"\bglpat-[A-Za-z0-9_-]{20}\b",
-    "Hugging Face token": r"\bhf_[A-Za-z]{34}\b",
-    "OpenAI or Anthropic key": r"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,}",
-    "Slack token": r"\bxox[abprs]-[0-9A-Za-z-]{20,}",
-    "Google API key": r"\bAIza[0-9A-Za-z_-]{35}",
-    "Stripe key": r"\b[rs]k_live_[0-9A-Za-z]{24,}",
-    "private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*[A-Za-z0-9+/=]{20}",
-}
-"""The published forms of the vendors' keys; each begins with letters that ordinary text does not have."""
-_ANY = re.compile("|".join(f"(?P<p{number}>{pattern})" for number, pattern in enumerate(_PATTERNS.values())))
-_NAMES = list(_PATTERNS)
+_ANY = re.compile("|".join(f"(?P<p{number}>{pattern})" for number, pattern in enumerate(EXACT.values())))
+_NAMES = list(EXACT)
 
 
 class SecretsCheck(Check):

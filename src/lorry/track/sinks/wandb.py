@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from lorry.secrets import export, secret
 from lorry.track.events import ENDINGS, Event
 from lorry.track.sinks._base import Memory, RunFacts, Session, Sink
 from lorry.track.sinks._numbers import final_scores, numbers
@@ -59,6 +60,7 @@ class _Session(Session):
         _wait_for_a_free_folder(run.folder / "wandb")
         # W&B would report its own errors to its makers, offline too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        export("WANDB_API_KEY")
         import wandb
 
         self._memory = memory
@@ -119,7 +121,7 @@ def _id(run_id: str) -> str:
 
 def _has_key() -> bool:
     """Whether a key is set, without looking at it. W&B keeps those of `wandb login` in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
+    if secret("WANDB_API_KEY"):
         return True
     places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
     return any(_names_wandb(Path(place).expanduser()) for place in places if place)

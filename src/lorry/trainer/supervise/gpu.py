@@ -50,8 +50,11 @@ def sample(patience: float = 10.0) -> list[Sample]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
+    told = ""
     for reasons in _REASONS:
-        told = _told([program, f"--query-gpu={_QUERY.format(reasons=reasons)}", "--format=csv,noheader,nounits"], patience)
+        told = _told(
+            [program, f"--query-gpu={_QUERY.format(reasons=reasons)}", "--format=csv,noheader,nounits"], patience
+        )
         if "not a valid field" not in told:
             break
     # Warnings come between the lines that were asked for.
@@ -75,7 +78,9 @@ def record(path: Path, samples: list[Sample], at: float) -> None:
 def _told(command: list[str], patience: float) -> str:
     """What a program prints; nothing where it does not end in time. A broken GPU can hold one for ever: it is left then."""
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace")
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
+        )
     except OSError:
         return ""
     try:
@@ -94,9 +99,7 @@ def _sample(parts: list[str]) -> Sample:
     index, *numbers, clock, reasons, errors = parts
     utilisation, used, total, temperature, power = map(_number, numbers)
     throttled = _is_heat(reasons)
-    return Sample(
-        int(index), utilisation, used, total, temperature, power, _number(clock), throttled, _number(errors)
-    )
+    return Sample(int(index), utilisation, used, total, temperature, power, _number(clock), throttled, _number(errors))
 
 
 def _is_heat(reasons: str) -> bool:

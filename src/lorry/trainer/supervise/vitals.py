@@ -7,11 +7,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import psutil
 
 from lorry.recipe.schema import Recipe
+from lorry.track import disk
 from lorry.track.events import ENDINGS
 from lorry.track.folder import RunFolder
 from lorry.trainer.supervise import gpu, oom_kills, pace
@@ -61,7 +63,7 @@ class Vitals:
         self._clock = clock
         self._pid = 0
         self._moved = self._beat = self._sampled = self._ticked = clock()
-        self._warned = float("-inf")
+        self._warned = self._warned_of_disk = float("-inf")
         self._speeds: list[float] = []
         self._samples: deque[Sample] = deque(maxlen=60)
 
@@ -122,10 +124,9 @@ class Vitals:
     def _look(self, now: float) -> None:
         """Samples the GPU and says what is slow, once in a while."""
         samples = gpu.sample()
-        try:
+        with suppress(OSError):  # a full disk is told elsewhere, and must not end the agent
             gpu.record(self._folder.gpu, samples, time.time())
-        except OSError:
-            pass  # a full disk is told elsewhere, and must not end the agent
+        self._look_at_disk(now)
         if self.phase != "training":
             return
         self._samples.extend(samples[:1])
@@ -133,6 +134,18 @@ class Vitals:
         if found and now - self._warned >= _BETWEEN_WARNINGS:
             self._warned = now
             self._facts.append("slow", step=self.step, message=found[0], cause=found[1])
+
+    def _look_at_disk(self, now: float) -> None:
+        """Warns while there is still time to make room."""
+        if now - self._warned_of_disk < _BETWEEN_WARNINGS:
+            return
+        try:
+            told = disk.warn_low(disk.room(self._folder.path), _newest_size(self._folder))
+        except OSError:
+            return
+        if told:
+            self._warned_of_disk = now
+            self._facts.append("warning", step=self.step, message=told)
 
     def _seen(self) -> pace.Seen:
         before = _threads(self._pid)
@@ -164,6 +177,12 @@ def _threads(pid: int) -> dict[int, float]:
         return {one.id: one.user_time + one.system_time for one in psutil.Process(pid).threads()}
     except psutil.Error:
         return {}
+
+
+def _newest_size(folder: RunFolder) -> int:
+    """Bytes of the newest checkpoint; 0 while there is none."""
+    newest = max(folder.checkpoints.glob("step-*/"), default=None)
+    return sum(file.stat().st_size for file in newest.iterdir()) if newest else 0
 
 
 def _planned_speed(folder: RunFolder) -> float | None:
