@@ -16,10 +16,15 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 _SAME = 0.5
 """Seconds within which further signals count as the first: a group and the agent both pass one on."""
+_WAKE = signal.SIGUSR2
+"""What the main thread is interrupted with, so that it is not taken for a second signal from outside."""
+_AGAIN = 0.1
+"""Seconds after which the main thread is woken again: what comes just before a call begins to wait does not wake it."""
 
 Leave = Callable[[signal.Signals], None]
 
@@ -35,9 +40,8 @@ class Watch:
         """The first signal that came."""
         self._act: Leave | None = None
         self._deciding = threading.Lock()
+        self._is_kept = False
         self._interrupting = False
-        self._own = False
-        """Whether the next SIGINT is this watch's own, which wakes the main thread."""
         self._first: float | None = None
 
     @contextmanager
@@ -57,12 +61,15 @@ class Watch:
         reader, writer = socket.socketpair()
         writer.setblocking(False)
         wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT, _WAKE)}
+        self._is_kept = True
         thread = threading.Thread(target=self._listen, args=(reader,), name="signals", daemon=True)
         thread.start()
         try:
             yield self
         finally:
+            with self._deciding:
+                self._is_kept = self._interrupting = False
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
@@ -82,9 +89,6 @@ class Watch:
                     self._take(signal.Signals(number))
 
     def _take(self, number: signal.Signals) -> None:
-        if self._own and number == signal.SIGINT:
-            self._own = False
-            return
         now = time.monotonic()
         if self._first is not None:
             if now - self._first > _SAME:
@@ -96,13 +100,23 @@ class Watch:
 
     def _decide(self, number: signal.Signals) -> None:
         with self._deciding:
-            if self._act is None:
-                self._interrupting = self._own = True
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
-            try:
-                self._act(number)
-            except Exception:
-                traceback.print_exc()  # for the log: nobody is there to catch it
-            finally:
-                os._exit(INTERRUPTED)
+            if self._act is not None:
+                self._leave(self._act, number)
+            self._interrupting = self._is_kept
+        while self._wake():
+            time.sleep(_AGAIN)
+
+    def _leave(self, act: Leave, number: signal.Signals) -> NoReturn:
+        try:
+            act(number)
+        except Exception:
+            traceback.print_exc()  # for the log: nobody is there to catch it
+        finally:
+            os._exit(INTERRUPTED)
+
+    def _wake(self) -> bool:
+        """Interrupts the main thread; false where it has been interrupted."""
+        with self._deciding:
+            if self._interrupting:
+                signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+            return self._interrupting

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +93,6 @@ def test_full_disk_ends_nothing(tmp_path):
 
 def test_folder_that_was_deleted_ends_nothing(tmp_path):
     logs = Logs(tmp_path / "logs")
-    os.rmdir(tmp_path / "logs")
+    (tmp_path / "logs").rmdir()
     logs.write("lost")
     logs.close()
