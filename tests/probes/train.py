@@ -6,11 +6,15 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lorry.track.events import read
 from lorry.track.run import Run
 from lorry.trainer.checkpoint import steps as saved_steps
+from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.order import plan_order
+from lorry.trainer.supervise.journal import Journal
+from lorry.trainer.supervise.vitals import Vitals
 from probes.probe import Probe, Values, understood
 from tiny_runs import begin, events_of, train_here
 
@@ -82,6 +86,36 @@ def generations(values: Values) -> int:
     return parts.count("answers of the adapter on eval rows")
 
 
+def watched(values: Values) -> list[str]:
+    """The scores that an evaluation during training makes."""
+    return sorted(events_of(trained(values), "evaluated")[0].data)
+
+
+def divergences(values: Values) -> list[int | None]:
+    """The steps at which a loss that is ten times too high from the eleventh step on counts as divergence."""
+    plain, calls = SupervisedFineTuning.loss, list[None]()
+
+    def loss(self: Any, forward: Any, batch: Any) -> Any:
+        calls.append(None)
+        return plain(self, forward, batch) * (1 if len(calls) <= 1 + 10 else 10)  # one more for the trial
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SupervisedFineTuning, "loss", loss)
+        return [event.step for event in events_of(train_here(values), "diverged")]
+
+
+def stalls_within_six_minutes(values: Values) -> bool:
+    """Whether a trainer that has been silent for six minutes is ended."""
+    now = [0.0]
+    run = begin(values)
+    vitals = Vitals(run.folder, understood(values), Journal(run.folder.events, 1), clock=lambda: now[0])
+    vitals.begin(1)
+    vitals.moved("training", 1)
+    for now[0] in range(0, 360, 20):
+        vitals.tick()
+    return vitals.stalled
+
+
 def run_name(values: Values) -> str:
     return begin(values).id.rsplit("-", 2)[0]
 
@@ -96,6 +130,11 @@ EPOCHS = {"train.steps": None, "train.micro_batch": 5, "data.eval_split": 0}
 SCORED = {"train.steps": 1}
 ONLY_DROPOUT = {**ONE_STEP, "train.micro_batch": 24, "model.adapter": "adapter", "lora.dropout": 0.5}
 """Neither the adapter's first weights nor the order of rows differ here."""
+SAVED_OFTEN = {**THREE_STEPS, "train.save_every": 1}
+EVALUATED = {"train.steps": 4, "train.eval_every": 1}
+NEVER_BETTER = {"train.early_stop.min_delta": 100}
+IMPATIENT = {"train.early_stop.patience": 1}
+WATCHED = {**SCORED, "evaluate.metrics": ["exact_match"]}
 DIVERGING = {"train.steps": 2, "train.learning_rate": 1.0, "lora.alpha": 64, "train.warmup": 0, "train.eval_every": 1}
 
 PROBES = [
@@ -117,7 +156,14 @@ PROBES = [
     Probe("train.log_every", (1, 3), at("step"), ([1, 2, 3], [1, 3]), THREE_STEPS),
     Probe("train.eval_every", (1, 2), at("evaluated"), ([1, 2, 3, 4], [2, 4]), {"train.steps": 4}),
     Probe("train.save_every", (1, 2), at("saved"), ([1, 2, 3, 4], [2, 4]), {**ONE_STEP, "train.steps": 4}),
-    Probe("train.keep", (1, 2), checkpoints, ([3], [2, 3]), {**THREE_STEPS, "train.save_every": 1}),
+    Probe("train.save_minutes", (5, 1e-9), at("saved"), ([3], [1, 2, 3]), {**THREE_STEPS, "train.save_every": 3}),
+    Probe("train.keep", (1, 2), checkpoints, ([3], [2, 3]), {**SAVED_OFTEN, "train.keep_best": 0}),
+    Probe("train.keep_best", (0, 1), checkpoints, ([3], [1, 3]), {**SAVED_OFTEN, "train.keep": 1}),
+    Probe("train.early_stop.metric", ("loss", "exact_match"), watched, (["loss"], ["exact_match", "loss"]), WATCHED),
+    Probe("train.early_stop.patience", (1, 2), at("early_stop"), ([2], [3]), {**EVALUATED, **NEVER_BETTER}),
+    Probe("train.early_stop.min_delta", (0, 100), at("early_stop"), ([], [2]), {**EVALUATED, **IMPATIENT}),
+    Probe("train.diverge_at", (0, 2), divergences, ([], [11]), {"train.steps": 11, "train.save_every": 10}),
+    Probe("train.stall_minutes", (5, 10), stalls_within_six_minutes, (True, False)),
     Probe("train.deliver", ("best", "last"), at("delivered"), ([1], [2]), DIVERGING),
     Probe("evaluate.metrics", ([], ["exact_match"]), named_scores, ([], ["exact_match"]), SCORED),
     Probe("evaluate.rows", (0, 3), generated, (0, 3), SCORED),

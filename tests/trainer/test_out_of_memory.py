@@ -59,7 +59,7 @@ def test_limit_that_only_the_third_rung_fits_gives_what_a_run_on_that_rung_gives
 
 def test_row_that_fits_nowhere_ends_the_run_with_the_length_that_does(tmp_path):
     values = hungry_recipe(tmp_path, 8, max_length=256)
-    long = {"messages": [{"role": "user", "content": "x " * 120}, {"role": "assistant", "content": "red"}]}
+    long = {"messages": [{"role": "user", "content": "x " * 80}, {"role": "assistant", "content": "red"}]}
     values["data"]["train"] = str(write_rows(tmp_path / "long.jsonl", [*chat_rows(12), *[long] * 4]))
     run = begin(values)
     assert train_limited(run, THIRD_RUNG_ONLY) == 1

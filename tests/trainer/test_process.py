@@ -64,7 +64,7 @@ def test_adapter_loads_in_plain_peft_and_answers_the_same(tmp_path):
 
 
 def test_best_step_is_delivered_when_later_ones_are_worse(tmp_path):
-    settings = {"steps": 12, "eval_every": 1, "learning_rate": 0.3, "schedule": "constant", "keep": 1}
+    settings = {"steps": 12, "eval_every": 1, "learning_rate": 0.3, "schedule": "constant", "keep": 1, "keep_best": 0}
     run = train_here(recipe(tmp_path, train=settings))
     scored = {event.step: event.data["loss"] for event in events_of(run, "evaluated")}
     best = min(scored, key=lambda step: scored[step])
@@ -227,4 +227,4 @@ def test_gradients_that_are_never_numbers_end_the_run(tmp_path, monkeypatch, pre
     values["model"]["precision"] = precision
     run = train_here(values)
     assert "not " in events_of(run, "failed")[0].data["error"]
-    assert events_of(run, "step")[0].data["grad_norm"] is None
+    assert all(event.data["grad_norm"] is None for event in events_of(run, "step"))

@@ -167,12 +167,13 @@ def test_signal_that_is_decided_on_late_is_not_taken_for_two():
 
 
 def test_handlers_and_threads_are_put_back():
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
     threads = threading.active_count()
     with Watch().kept():
         assert signal.getsignal(signal.SIGTERM) not in before
         assert threading.active_count() == threads + 1
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
     assert threading.active_count() == threads
     assert signal.set_wakeup_fd(-1) == -1
 
@@ -186,14 +187,25 @@ def test_handlers_are_put_back_where_the_work_fails():
 
 def test_other_signals_are_passed_over():
     heard: list[int] = []
-    before = signal.signal(signal.SIGUSR2, lambda number, _frame: heard.append(number))
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
     watch = Watch()
     try:
         with watch.kept():
-            os.kill(os.getpid(), signal.SIGUSR2)
+            os.kill(os.getpid(), signal.SIGUSR1)
     finally:
-        signal.signal(signal.SIGUSR2, before)
-    assert (heard, watch.number) == ([signal.SIGUSR2], None)
+        signal.signal(signal.SIGUSR1, before)
+    assert (heard, watch.number) == ([signal.SIGUSR1], None)
+
+
+def test_signal_that_comes_as_the_work_ends_is_noticed_and_changes_nothing():
+    watch = Watch()
+    with watch.kept(), watch._deciding:  # the work ends before it is decided on
+        os.kill(os.getpid(), signal.SIGTERM)
+        while watch.number is None:
+            time.sleep(0.01)
+        watch._is_kept = False
+    time.sleep(0.2)
+    assert watch.number is signal.SIGTERM
 
 
 def test_watch_can_be_kept_again_after_quiet_work():

@@ -163,7 +163,8 @@ class Loop:
         with self.saver.changing:
             self.job.stepper.apply(step)
             self.saver.applied()
-            self.state = self.state.after_step(step.loss, step.row_tokens, self.job.clock() - began)
+            seconds = self.job.clock() - began
+            self.state = self.state.after_step(step.loss if step.rows else None, step.row_tokens, seconds)
             self.generators = rng.capture()
         return step
 
@@ -208,6 +209,10 @@ class Loop:
     def _record(self, step: Step, seconds: float) -> None:
         """Writes the record of a step; `seconds` is what it took."""
         number = self.state.step
+        if not step.rows:
+            told = "nothing was trained: all of its rows are left out"
+            self.job.events.append("note", step=number, message=told)
+            return
         if number > 1 and number < self.total and number % self.job.recipe.train.log_every:
             return
         device = self.job.live.loaded.device

@@ -47,14 +47,14 @@ class State:
         """One score by step, where it was made."""
         return {step: scores[metric] for step, scores in self.scores.items() if metric in scores}
 
-    def after_step(self, loss: float, tokens: int, seconds: float) -> State:
-        """The state after one more optimizer step."""
+    def after_step(self, loss: float | None, tokens: int, seconds: float) -> State:
+        """The state after one more optimizer step; None for the loss of one without rows."""
         return replace(
             self,
             step=self.step + 1,
             tokens=self.tokens + tokens,
             seconds=self.seconds + seconds,
-            recent=(*self.recent, loss)[-WINDOW:],
+            recent=self.recent if loss is None else (*self.recent, loss)[-WINDOW:],
         )
 
     def evaluated(self, scores: dict[str, float], seconds: float) -> State:
