@@ -53,22 +53,22 @@ class Moment:
 def survive(values: dict[str, Any], moments: list[Moment]) -> Run:
     """A run that is killed at each of these moments, one an attempt, and then left alone to its end."""
     run = begin(values)
-    process = _start(run)
+    process = start(run)
     for moment in moments:
         if _killed_at(moment, run.folder, process) and moment.whole:
             process.wait(timeout=30)
-            process = _started_again(run)
+            process = started_again(run)
     process.wait(timeout=PATIENCE)
     return run
 
 
-def _started_again(run: Run) -> subprocess.Popen[bytes]:
+def started_again(run: Run) -> subprocess.Popen[bytes]:
     """What `lorry resume` starts."""
     resuming.make_ready(resuming.Continuation(run.id))
-    return _start(run)
+    return start(run)
 
 
-def _start(run: Run) -> subprocess.Popen[bytes]:
+def start(run: Run) -> subprocess.Popen[bytes]:
     process = launch.start(run.folder)
     Store.open().update(run.id, status="running", pid=process.pid, pid_started=started(process.pid))
     return process

@@ -1,0 +1,167 @@
+"""Reasons to end, and returns, in whole tiny runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from lorry.trainer import offenders, row_loss
+from lorry.trainer.checkpoint import steps
+from lorry.trainer.methods.sft import SupervisedFineTuning
+from lorry.trainer.process import work
+from model_folders import VOCABULARY
+from tiny_runs import chat_rows, cut_back, events_of, recipe, train_here, weights, write_rows
+
+POISON = "poisonous words"
+
+
+def poisoned(folder: Any, **train: Any) -> dict[str, Any]:
+    """Rows of which one makes the loss what `spoil` says."""
+    values = recipe(folder, train={"steps": 24, "micro_batch": 2, "save_every": 2, "keep": 50, **train})
+    rows = chat_rows(24)
+    rows[20]["messages"][1]["content"] = POISON
+    values["data"] = {"train": str(write_rows(folder / "poisoned.jsonl", rows)), "eval_split": 0, "max_length": 128}
+    return values
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Multiplies the loss of micro-batches that hold the poisoned row; its own loss, seen alone, too."""
+    plain = SupervisedFineTuning.loss
+    marker = [VOCABULARY.index(letter) for letter in "oisonous"]  # its p may be shared with `pink`
+
+    def is_bad(ids: Any) -> bool:
+        given = list(ids)
+        return any(given[at : at + len(marker)] == marker for at in range(len(given)))
+
+    def loss(self: Any, forward: Any, batch: Any) -> torch.Tensor:
+        return plain(self, forward, batch) * (factor if is_bad(batch.ids) else 1)
+
+    def losses(loaded: Any, examples: Any, indices: Any, size: int) -> Any:
+        found = row_loss.row_losses(loaded, examples, indices, size)
+        return [
+            row_loss.RowLoss(row.index, row.loss_sum * (factor if is_bad(examples[row.index].ids) else 1), row.tokens)
+            for row in found
+        ]
+
+    monkeypatch.setattr(SupervisedFineTuning, "loss", loss)
+    monkeypatch.setattr(offenders, "row_losses", losses)
+
+
+def test_row_that_makes_the_loss_nan_is_named_and_left_out_after_one_return(tmp_path, monkeypatch):
+    spoil(monkeypatch, float("nan"))
+    run = train_here(poisoned(tmp_path))
+    (diverged,) = events_of(run, "diverged")
+    assert diverged.data["rows"] == [f"{tmp_path / 'poisoned.jsonl'}:21"]
+    assert diverged.data["return_to"] == max(step for step in range(0, diverged.step, 2))
+    assert events_of(run, "finished")
+    assert all(weight.isfinite().all() for weight in _adapter(run).values())
+
+
+def _adapter(run: Any) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(run.adapter / "adapter_model.safetensors")
+
+
+def test_loss_far_above_its_median_counts_and_zero_switches_that_off(tmp_path, monkeypatch):
+    spoil(monkeypatch, 50)
+    order = [train_here(poisoned(tmp_path, diverge_at=multiple, seed=3)) for multiple in (10.0, 0.0)]
+    assert [len(events_of(run, "diverged")) for run in order] == [1, 0]
+
+
+def test_second_divergence_ends_the_run_with_a_hint(tmp_path, monkeypatch):
+    plain, calls = SupervisedFineTuning.loss, list[None]()
+
+    def loss(self: Any, *given: Any) -> torch.Tensor:
+        calls.append(None)
+        return plain(self, *given) * (float("nan") if len(calls) > 12 else 1)
+
+    monkeypatch.setattr(SupervisedFineTuning, "loss", loss)
+    run = train_here(recipe(tmp_path, train={"steps": 20, "save_every": 2}))
+    failed = events_of(run, "failed")[0].data
+    assert "not a number" in failed["error"]
+    assert "learning_rate" in failed["hint"]
+    assert [event.data["return_to"] is None for event in events_of(run, "diverged")] == [False, True]
+
+
+def test_run_killed_after_a_return_leaves_the_same_rows_out_again(tmp_path, monkeypatch):
+    spoil(monkeypatch, float("nan"))
+    run = train_here(poisoned(tmp_path))
+    wanted, diverged = weights(run), events_of(run, "diverged")[0]
+    cut_back(run, diverged.data["return_to"])
+    assert work(run.folder.path) == 0
+    assert len(events_of(run, "diverged")) == 1
+    assert weights(run) == wanted
+
+
+def test_evaluations_that_get_no_better_end_training_early_and_the_best_is_delivered(tmp_path):
+    settings = {"steps": 100, "eval_every": 1, "learning_rate": 0.3, "schedule": "constant"}
+    run = train_here(recipe(tmp_path, train={**settings, "early_stop": {"patience": 3}}))
+    stopped, losses = events_of(run, "early_stop")[0], {e.step: e.data["loss"] for e in events_of(run, "evaluated")}
+    best = min(losses, key=lambda step: losses[step])
+    assert stopped.step == best + 3
+    assert events_of(run, "trained")[0].step == stopped.step
+    assert events_of(run, "delivered")[0].step == best
+
+
+def test_metric_is_watched_by_its_own_direction(tmp_path):
+    values = recipe(
+        tmp_path,
+        train={"steps": 12, "eval_every": 1, "early_stop": {"metric": "exact_match", "patience": 2}},
+        evaluate={"rows": 4, "max_new_tokens": 2, "metrics": ["exact_match"]},
+    )
+    run = train_here(values)
+    assert all(0 <= event.data["exact_match"] <= 1 for event in events_of(run, "evaluated"))
+    assert events_of(run, "early_stop")[0].step == 3  # an untrained model matches nothing, again and again
+
+
+def test_metric_that_is_not_scored_is_refused(tmp_path):
+    run = train_here(recipe(tmp_path, train={"early_stop": {"metric": "exact_match"}}))
+    failed = events_of(run, "failed")[0].data
+    assert "exact_match" in failed["error"]
+    assert failed["exit_code"] == 2
+
+
+def test_limit_says_what_going_on_would_cost_and_warns_before(tmp_path):
+    budget = {"usd": 1.0, "price_per_hour": 3600.0}
+    values = recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000, "log_every": 1000}, budget=budget)
+    run = train_here(values)
+    told = events_of(run, "limit")[0].data["message"]
+    assert "1 US dollars is spent" in told
+    assert "other 9" in told
+    assert "US dollars" in told.partition(";")[2]
+    assert events_of(run, "delivered")
+    assert sorted(steps(run.folder.checkpoints))[-1] == events_of(run, "trained")[0].step
+
+
+def test_eighty_per_cent_of_a_budget_are_told_once(tmp_path):
+    budget = {"hours": 3 / 3600}
+    run = train_here(recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000, "log_every": 1000}, budget=budget))
+    (told,) = events_of(run, "budget")
+    assert 0.8 <= told.data["share"] < 1.2
+    assert events_of(run, "limit")
+
+
+def test_time_of_earlier_attempts_counts_against_the_budget(tmp_path, monkeypatch):
+    run = train_here(recipe(tmp_path, train={"steps": 8, "save_every": 2, "keep": 50}))
+    cut_back(run, 4)
+    facts = json.loads(run.folder.resolved.read_text())
+    facts["recipe"]["budget"]["hours"] = 1e-5
+    run.folder.resolved.write_text(json.dumps(facts))
+    monkeypatch.setenv("LORRY_ATTEMPT", "2")
+    assert work(run.folder.path) == 0
+    assert events_of(run, "trained")[-1].step == 4
+    assert events_of(run, "limit")
+
+
+def test_checkpoints_are_saved_by_the_clock_too(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 6, "eval_every": 6, "save_minutes": 1e-6}))
+    assert [event.step for event in events_of(run, "saved")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_save_tells_how_long_training_stood_still(tmp_path):
+    run = train_here(recipe(tmp_path))
+    assert all(0 <= event.data["pause"] <= event.data["seconds"] for event in events_of(run, "saved"))
