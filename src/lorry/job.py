@@ -79,11 +79,11 @@ def carry_out(wish: Wish, watch: Watcher) -> Run:
     return carry_on(run, watch)
 
 
-def carry_on(run: Run, watch: Watcher) -> Run:
-    """From a run's folder to its tested adapter, be it new or interrupted."""
+def carry_on(run: Run, watch: Watcher, *, after: int = 0) -> Run:
+    """From a run's folder to its tested adapter, be it new or interrupted; `watch` gets events numbered above `after`."""
     secrets.export()
     try:
-        ending = _train(run, watch)
+        ending = _train(run, watch, after)
     finally:
         settle(run.folder)
     _raise_unless_finished(run, ending)
@@ -178,10 +178,9 @@ def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) 
     )
 
 
-def _train(run: Run, watch: Watcher) -> Event:
+def _train(run: Run, watch: Watcher, after: int) -> Event:
     """Has the agent train to the end, keeping the store up to date; returns the event that ended it."""
     store = Store.open()
-    seen = max((event.seq for event in read(run.folder.events)), default=0) if run.folder.heartbeat.exists() else 0
     process = launch.start(run.folder)
     running = Changes(status="running", pid=process.pid, pid_started=started(process.pid))
     store.update(run.id, **running)
@@ -193,7 +192,7 @@ def _train(run: Run, watch: Watcher) -> Event:
             store.update(run.id, **(running | Changes(step=event.step, loss=event.data["loss"])))
         watch(event)
 
-    return launch.watch(run.folder, process, note_and_show, after=seen)
+    return launch.watch(run.folder, process, note_and_show, after=after)
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:

@@ -57,7 +57,8 @@ def resume(
 
 def go_on(wish: Continuation, watch: job.Watcher) -> Run:
     """The whole way from an interrupted run to a tested adapter."""
-    return job.carry_on(make_ready(wish), watch)
+    known = max((event.seq for event in read(RunFolder(Store.open().find(wish.run).folder).events)), default=0)
+    return job.carry_on(make_ready(wish), watch, after=known)
 
 
 def make_ready(wish: Continuation) -> Run:
