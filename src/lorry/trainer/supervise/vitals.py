@@ -130,8 +130,8 @@ class Vitals:
         if self.phase != "training":
             return
         self._samples.extend(samples[:1])
-        found = pace.slow(self._seen())
-        if found and now - self._warned >= _BETWEEN_WARNINGS:
+        found = pace.slow(self._seen()) if now - self._warned >= _BETWEEN_WARNINGS else None
+        if found:
             self._warned = now
             self._facts.append("slow", step=self.step, message=found[0], cause=found[1])
 
