@@ -131,8 +131,7 @@ def test_pipe_that_breaks_within_an_event_is_passed_over():
 
 def test_nothing_is_told_after_the_end():
     with talking() as (pipe, listener):
-        pipe.append("stopped", reason="asked to", cause="person")
-        pipe.close()
+        pipe.end("stopped", reason="asked to", cause="person")
         pipe.append("step", loss=1.0)
         pipe.beat("training", 9)
     assert [message["kind"] for message in listener.heard()] == ["stopped"]
@@ -171,7 +170,6 @@ def test_trainer_without_an_agent_writes_the_events_itself(tmp_path, monkeypatch
 
 def test_nothing_is_written_after_the_end(tmp_path):
     events = Direct(EventLog(tmp_path / "events.jsonl"))
-    events.append("note", message="last words")
-    events.close()
+    events.end("note", message="last words")
     events.append("note", message="too late")
     assert [event.data["message"] for event in read(tmp_path / "events.jsonl")] == ["last words"]

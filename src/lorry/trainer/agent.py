@@ -33,6 +33,8 @@ from lorry.trainer.supervise.restart import Action, Ending, decide, last_words
 from lorry.trainer.supervise.vitals import Vitals
 
 _TICK = 0.1
+_SAME = 0.5
+"""Seconds within which further signals count as the first."""
 _FAILED = 1
 _DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
 
@@ -52,6 +54,7 @@ class Agent:
         self.rung = _last_rung(history)
         self.lowered = _was_lowered(history)
         self.signals: list[signal.Signals] = []
+        self.signalled = 0.0
         self.child: Child | None = None
 
     def run(self) -> int:
@@ -65,7 +68,11 @@ class Agent:
             self.journal.log.attempt += 1
 
     def pass_on(self, number: int, _frame: FrameType | None) -> None:
-        """Passes the first signal on to the trainer, at once; the second ends it."""
+        """Passes the first signal on to the trainer, at once; a second one, if it comes later, ends it."""
+        now = time.monotonic()
+        if self.signals and now - self.signalled < _SAME:
+            return
+        self.signalled = now
         self.signals.append(signal.Signals(number))
         if self.child is not None:
             self.child.tell(self.signals[0] if len(self.signals) == 1 else signal.SIGKILL)
@@ -74,7 +81,9 @@ class Agent:
         """Whether no further attempt is made; what is done about the ending is written down."""
         action = Action.END if self.signals else decide(ending, self.endings)
         lower = next_rung(ending.doing, self.rung) if action is Action.LOWER and self.rung else None
-        if action is Action.END or (action is Action.LOWER and lower is None and self.rung is not None):
+        # Killed while the model was loaded: no rung helps, but whoever else took the memory may be gone.
+        is_worth_it = lower is not None or (self.rung is None and not self.endings)
+        if action is Action.END or (action is Action.LOWER and not is_worth_it):
             return True
         told = last_words(ending)
         self.journal.append(
@@ -94,7 +103,7 @@ class Agent:
         kills = oom_kills.count()
         logs = Logs(self.folder.logs)
         child = self.child = Child(self.folder, variables, logs.write)
-        self.vitals.begin(child.pid)
+        self.vitals.begin(child.pid, self.journal.log.attempt)
         if self.signals:  # one came before there was anybody to pass it on to
             child.tell(self.signals[0])
         failed: dict[str, Any] | None = None
@@ -105,6 +114,8 @@ class Agent:
             self.relay.tend()
             if self.vitals.tick():
                 self._end_stalled(child)
+            elif self.vitals.overstays:
+                child.tell(signal.SIGKILL)
         child.close()
         logs.close()
         return self._ending(child.process.returncode, failed, kills), failed
@@ -132,7 +143,7 @@ class Agent:
     def _ending(self, code: int, failed: Mapping[str, Any] | None, kills: int) -> Ending:
         said = failed or {}
         return Ending(
-            code=code,
+            code=0 if self.vitals.overstays and not failed else code,
             step=self.vitals.step,
             error=str(said.get("error", "")),
             exception=str(said.get("exception", "")),

@@ -32,8 +32,8 @@ class Reporter(Protocol):
         """Says that something moves: `loading`, `training`, `evaluating`, `scoring`."""
         ...
 
-    def close(self) -> None:
-        """What is told after this is lost: what was told last stands."""
+    def end(self, kind: str, **data: Any) -> None:
+        """Tells the last event: what is told after it is lost."""
         ...
 
 
@@ -48,28 +48,30 @@ class Pipe:
 
     def append(self, kind: str, *, step: int | None = None, **data: Any) -> None:
         """Tells an event. It is in the pipe when this returns, and outlives this process."""
-        self._send({"kind": kind, "step": step, "data": data})
+        with self._lock:
+            self._send({"kind": kind, "step": step, "data": data})
+
+    def end(self, kind: str, **data: Any) -> None:
+        """Tells the last event: what is told after it is lost."""
+        with self._lock:
+            self._send({"kind": kind, "step": None, "data": data})
+            self._closed = True
 
     def beat(self, phase: str, step: int) -> None:
         """Says that something moves; too many in a row are left out."""
         now = time.monotonic()
         if phase != self._beat[0] or now - self._beat[1] >= _BETWEEN_BEATS:
             self._beat = (phase, now)
-            self._send({"beat": [phase, step]})
-
-    def close(self) -> None:
-        """What is told after this is lost: what was told last stands."""
-        with self._lock:
-            self._closed = True
+            with self._lock:
+                self._send({"beat": [phase, step]})
 
     def _send(self, message: dict[str, Any]) -> None:
-        line = (json.dumps(message, ensure_ascii=True, default=str) + "\n").encode()
-        with self._lock:
-            while line and not self._closed:
-                try:
-                    line = line[os.write(self._descriptor, line) :]
-                except BrokenPipeError:
-                    self._closed = True
+        line = (json.dumps(message, ensure_ascii=True, default=_plain) + "\n").encode()
+        while line and not self._closed:
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BrokenPipeError:
+                self._closed = True
 
 
 class Direct:
@@ -86,13 +88,20 @@ class Direct:
             if not self._closed:
                 self._log.append(kind, step=step, **data)
 
+    def end(self, kind: str, **data: Any) -> None:
+        """Writes the last event."""
+        with self._lock:
+            if not self._closed:
+                self._log.append(kind, **data)
+            self._closed = True
+
     def beat(self, phase: str, step: int) -> None:
         """Nobody listens."""
 
-    def close(self) -> None:
-        """What is told after this is lost."""
-        with self._lock:
-            self._closed = True
+
+def _plain(value: Any) -> Any:
+    """NumPy's and torch's numbers as numbers, anything else as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def connect(events: Path) -> Reporter:

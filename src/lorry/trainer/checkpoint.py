@@ -57,6 +57,11 @@ def path_of(root: Path, step: int) -> Path:
     return root / f"step-{step:06d}"
 
 
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(folder.name.removeprefix("step-"))
+
+
 def steps(root: Path) -> list[int]:
     """Steps of the checkpoints in a folder, sorted; what else lies there, a person's copy of one say, is passed over."""
     found = [_NAME.fullmatch(path.name) for path in root.glob("step-*/")]

@@ -240,8 +240,9 @@ class Loop:
 
     def _use(self, rung: Rung) -> None:
         self.rung = rung
-        if rung.activation_checkpointing:
-            self.job.live.loaded.checkpoint_activations()
+        loaded = self.job.live.loaded
+        if rung.activation_checkpointing and loaded.can_checkpoint_activations:
+            loaded.checkpoint_activations()
         self.job.events.append("rung", step=self.state.step, **rung.as_dict())
 
     def _nothing_fits(self, where: Where) -> RunFailedError:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import median
 
-from lorry.trainer import memory
+from lorry.trainer import memory, stopping
 from lorry.trainer.row_loss import row_losses
 from lorry.trainer.step import Step, Stepper
 
@@ -22,6 +20,5 @@ def offenders(stepper: Stepper, step: Step, recent: Sequence[float], multiple: f
             raise
         return step.rows
     means = {row.index: row.loss_sum / row.tokens for row in losses if row.tokens}
-    ceiling = (multiple or math.inf) * median(recent) if recent else math.inf
-    found = tuple(index for index, mean in means.items() if not mean <= ceiling)
+    found = tuple(index for index, mean in means.items() if stopping.divergence(mean, recent, multiple))
     return found or step.rows

@@ -81,7 +81,7 @@ def plan_order(lengths: NDArray[np.int64], train: TrainSettings, bins: list[list
     """The order for rows of these lengths; `bins` are the packed sequences, when packing is on."""
     units = bins if bins is not None else [[row] for row in range(len(lengths))]
     per_step = train.micro_batch * train.accumulation
-    total = train.steps * per_step if train.steps else math.ceil(len(units) * (train.epochs or 1))
+    total = train.steps * per_step if train.steps else math.ceil(round(len(units) * (train.epochs or 1), 6))
     return Order(units, lengths, train.micro_batch, per_step, total, train.seed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint, hardware, memory, smoke
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import Reporter, connect
-from lorry.trainer.ladder import Rung, next_rung
+from lorry.trainer.ladder import Rung
 from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.preparing import training
@@ -107,15 +108,13 @@ def _leave(job: Assignment, loop: Loop) -> Leave:
     def leave(number: signal.Signals) -> None:
         try:
             saved = loop.saver.save_now()
-            reason = (
-                f"stopped after step {loop.state.step}; its checkpoint is kept" if saved else "stopped before step 1"
-            )
+            step = checkpoint.step_of(saved) if saved else 0
+            reason = f"stopped after step {step}; its checkpoint is kept" if saved else "stopped before step 1"
         except LorryError as error:
             kept = checkpoint.steps(job.folder.checkpoints)
             last = f"the last checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint"
             reason = f"stopped after step {loop.state.step}, which could not be saved ({error.message}); {last}"
-        job.events.append("stopped", reason=reason, cause=_cause(number))
-        job.events.close()
+        job.events.end("stopped", reason=reason, cause=_cause(number))
 
     return leave
 
@@ -159,26 +158,27 @@ def _score(job: Assignment, loaded: LoadedModel, rung: Rung) -> None:
     def progress(part: str, done: int, total: int) -> None:
         job.events.append("scoring", part=part, done=done, total=total)
 
+    size = min(rung.generation_batch, rung.eval_batch)
     while True:
-        evaluation = Evaluation(loaded, job.renderer(), job.prepared, _at_rung(job.recipe, rung), job.model_folder)
+        recipe = _in_batches(job.recipe, size)
+        evaluation = Evaluation(loaded, job.renderer(), job.prepared, recipe, job.model_folder)
         try:
             with loaded.answering():
                 scores = evaluation.run(job.folder, progress)
         except Exception as error:
-            lower = next_rung("generating", rung)
-            if lower is None or not memory.is_out_of_memory(error):
+            if size == 1 or not memory.is_out_of_memory(error):
                 raise
-            told, rung = str(error), lower
+            told = str(error)
         else:
             job.events.append("scored", scores=scores["splits"])
             return
         memory.release()
+        size //= 2
         job.events.append("oom", where="generating", error=told)
-        job.events.append("rung", **rung.as_dict())
+        job.events.append("rung", **replace(rung, eval_batch=size, generation_batch=size).as_dict())
 
 
-def _at_rung(recipe: Recipe, rung: Rung) -> Recipe:
-    size = min(rung.generation_batch, rung.eval_batch)
+def _in_batches(recipe: Recipe, size: int) -> Recipe:
     return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"batch_size": size})})
 
 

@@ -69,7 +69,11 @@ class Saver:
             self._saved_at = self._place.clock()
             written = (contents, state, began, self._saved_at - began)
             self._writer = Thread(target=self._write, args=written, name="saver", daemon=True)
-            self._writer.start()
+            try:
+                self._writer.start()
+            except RuntimeError:  # no memory for another thread: then here, if more slowly
+                self._writer = None
+                self._write(*written)
             if not self._copies.are_made:
                 self.drain()
 

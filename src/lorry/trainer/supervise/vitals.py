@@ -29,6 +29,8 @@ _ASLEEP = 60.0
 """Seconds between two ticks after which the agent itself stood still: a paused container, a machine that was moved."""
 _LOOK = 0.2
 """Seconds in which the processors' load is measured."""
+_LEAVING = 60.0
+"""Seconds that a trainer may take to end after its last word."""
 _OTHER_PHASES = 30.0
 """Minutes that loading and scoring may take without a sign of life, where `stall_minutes` is less."""
 
@@ -57,6 +59,7 @@ class Vitals:
         self.stalled = False
         self.said_end = False
         self.memory_was_scarce = False
+        self.attempt = 1
         self._folder = folder
         self._stall_minutes = recipe.train.stall_minutes
         self._facts = facts
@@ -67,18 +70,20 @@ class Vitals:
         self._speeds: list[float] = []
         self._samples: deque[Sample] = deque(maxlen=60)
 
-    def begin(self, pid: int) -> None:
+    def begin(self, pid: int, attempt: int = 1) -> None:
         """A trainer was started."""
-        self._pid = pid
+        self._pid, self.attempt = pid, attempt
         self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, False, False
         self._speeds = []
         self._samples.clear()
         self._moved = self._ticked = self._clock()
         self._write_heartbeat()
 
-    def moved(self, phase: str, _step: int) -> None:
-        """Something was computed."""
+    def moved(self, phase: str, step: int) -> None:
+        """Something was computed: in training, a part of this step."""
         self.phase, self._moved = phase, self._clock()
+        if phase == "training":
+            self.step = max(self.step, step - 1)
 
     def saw(self, kind: str, step: int | None, data: dict[str, Any]) -> None:
         """An event came."""
@@ -106,6 +111,11 @@ class Vitals:
             self._look(now)
         return self._stands_still(now)
 
+    @property
+    def overstays(self) -> bool:
+        """Whether the trainer has told its end, and is still there long after."""
+        return self.said_end and self._clock() - self._moved >= _LEAVING
+
     def close(self) -> None:
         """The last heartbeat: nothing runs any more."""
         self.phase, self._pid = "ended", 0
@@ -129,7 +139,7 @@ class Vitals:
         self._look_at_disk(now)
         if self.phase != "training":
             return
-        self._samples.extend(samples[:1])
+        self._samples.extend([one for one in samples if one.index == _card()] or samples[:1])
         found = pace.slow(self._seen()) if now - self._warned >= _BETWEEN_WARNINGS else None
         if found:
             self._warned = now
@@ -162,13 +172,20 @@ class Vitals:
 
     def _write_heartbeat(self) -> None:
         """Writes the heartbeat whole, but not through to the disk: it is of use only while the machine runs."""
-        beat = {"at": time.time(), "agent": os.getpid(), "trainer": self._pid, "step": self.step, "phase": self.phase}
+        running = {"agent": os.getpid(), "trainer": self._pid, "attempt": self.attempt}
+        beat = {"at": time.time(), **running, "step": self.step, "phase": self.phase}
         aside = self._folder.heartbeat.with_name(".heartbeat")
         try:
             aside.write_text(json.dumps(beat) + "\n", encoding="utf-8")
             aside.replace(self._folder.heartbeat)
         except OSError:
             aside.unlink(missing_ok=True)
+
+
+def _card() -> int:
+    """The index of the GPU that trains: the first one that may be seen."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def _threads(pid: int) -> dict[int, float]:
