@@ -38,17 +38,17 @@ def slow(folder: Path) -> Run:
 
 
 def interrupt(folder: Path, moments: int) -> list[float]:
-    """Seconds from each SIGTERM until everything was saved, verified and said, and both processes were gone."""
+    """Seconds from each SIGTERM until the last step was saved, verified and said."""
     draw, run = random.Random(7), slow(folder)
     process, taken, told = start(run), list[float](), 0
     for _ in range(moments):
         wait_for_event(run.folder, process, lambda event: event.kind == "step" and event.seq > told)  # noqa: B023
         time.sleep(draw.uniform(0, 6))
         done = max(event.step for event in events_of(run, "step"))
-        began = time.monotonic()
+        began = time.time()
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
-        taken.append(time.monotonic() - began)
+        taken.append(events_of(run, "stopped")[-1].at - began)
         assert steps(run.folder.checkpoints)[-1] >= done
         verify(run.folder.checkpoints / f"step-{steps(run.folder.checkpoints)[-1]:06d}")
         told = list(run.events())[-1].seq

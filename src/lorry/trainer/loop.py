@@ -99,6 +99,7 @@ class Loop:
         place = Place(job.checkpoints, settings, job.events, job.clock)
         self.generators = rng.capture()
         self.saver = Saver(place, copies, self._standing)
+        job.stepper.beat = self._beat
 
     def run(self) -> Outcome:
         """Trains to the last step or to a limit; every checkpoint kept is whole.
@@ -264,6 +265,11 @@ class Loop:
             more = tuple(skip for skip in skipped if skip not in state.skipped)
             self.state = replace(state, skipped=(*state.skipped, *more))
             self.generators = rng.capture()
+
+    def _beat(self, step: int) -> None:
+        """Says that something moves; once this process leaves, nothing needs to move any more."""
+        self.saver.give_way()
+        self.job.events.beat("training", step)
 
     def _standing(self) -> Standing:
         return Standing(self.state, replace(self.job.origin, rung=self.rung), self.generators)

@@ -52,7 +52,6 @@ def training(job: Assignment, loaded: LoadedModel) -> Training:
         optimizer=optimizer,
         scaler=scaler,
         train=settings,
-        beat=lambda step: job.events.beat("training", step),
     )
     return Training(
         recipe=job.recipe,

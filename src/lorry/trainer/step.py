@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     scaler: torch.GradScaler
     train: TrainSettings
-    beat: Callable[[int], None]
+    beat: Callable[[int], None] = field(default=lambda step: None)
     """Called with the step before each micro-batch."""
 
     def __post_init__(self) -> None:

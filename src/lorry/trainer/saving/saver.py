@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import RLock, Thread
+from threading import Event, RLock, Thread
 
 from lorry.errors import LorryError, RunFailedError
 from lorry.recipe.schema import TrainSettings
@@ -44,6 +44,7 @@ class Saver:
         self._standing = standing
         self._writer: Thread | None = None
         self._failure: LorryError | None = None
+        self._is_leaving = False
         self._saved_at = place.clock()
         checkpoint.clear_unfinished(place.root)
 
@@ -80,8 +81,10 @@ class Saver:
     def save_now(self) -> Path | None:
         """The checkpoint of the last optimizer step, on disk and verified when this returns; None before the first step.
 
-        Waits for no running step, but for the optimizer while it applies one. Raises RunFailedError as `save` does.
+        Waits for no running step, but for the optimizer while it applies one. Raises RunFailedError as `save` does. The
+        process is about to end: training gives way from now on.
         """
+        self._is_leaving = True
         with self.changing:
             step = self._standing().state.step
             if step == 0:
@@ -91,6 +94,11 @@ class Saver:
         folder = checkpoint.path_of(self._place.root, step)
         checkpoint.verify(folder)
         return folder
+
+    def give_way(self) -> None:
+        """Blocks for good once the process is about to end, so that saving gets the processor."""
+        if self._is_leaving:
+            Event().wait()
 
     def drain(self) -> None:
         """Waits until everything is on disk. Raises RunFailedError for what could not be written."""
