@@ -44,6 +44,8 @@ def grave(name: str, given: Subject) -> set[str]:
         ({"train": {"steps": 10, "eval_every": 50}}, "recipe.eval-every"),
         ({"train": {"steps": 10, "save_every": 50}}, "recipe.save-every"),
         ({"train": {"steps": 10, "warmup": 10}}, "recipe.warmup"),
+        ({"train": {"early_stop": {"metric": "exact_match"}}}, "recipe.early-stop-metric"),
+        ({"train": {"early_stop": {}}, "data": {"eval_split": 0}}, "recipe.early-stop-without-rows"),
         ({"method": "cpt", "data": {"chat_template": "chatml"}}, "recipe.unused-chat-template"),
         ({"method": "cpt", "data": {"template_args": {"a": 1}}}, "recipe.unused-template-args"),
     ],

@@ -13,7 +13,7 @@ from lorry.recipe.foreign_names import IN_SECTION, ONLY, TARGETS, UNUSED
 from lorry.recipe.layer import Layer
 from lorry.recipe.load import from_dict
 from lorry.recipe.problems import section_of
-from lorry.recipe.schema import Recipe
+from lorry.recipe.schema import EarlyStopSettings, Recipe
 from lorry.recipe.translate import translate
 
 NEEDED = {"model_name": "owner/model", "train_file": "rows.jsonl"}
@@ -72,6 +72,7 @@ def test_no_name_means_two_things():
         ("save_steps", 5, "train", "save_every", 5),
         ("save_total_limit", 5, "train", "keep", 5),
         ("load_best_model_at_end", False, "train", "deliver", "last"),
+        ("early_stopping_patience", 3, "train", "early_stop", EarlyStopSettings(patience=3)),
         ("gradient_checkpointing", "unsloth", "train", "activation_checkpointing", True),
         ("use_gradient_checkpointing", False, "train", "activation_checkpointing", False),
         ("r", 4, "lora", "rank", 4),

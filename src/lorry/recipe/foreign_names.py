@@ -133,6 +133,7 @@ TARGETS: dict[str, Target] = {
     "save_steps": Target("train.save_every"),
     "save_total_limit": Target("train.keep"),
     "load_best_model_at_end": Target("train.deliver", _when("best", "last")),
+    "early_stopping_patience": Target("train.early_stop", lambda value: {"patience": value}),
     "per_device_eval_batch_size": Target("evaluate.batch_size"),
     "eval_batch_size": Target("evaluate.batch_size"),
     "budget_cap": Target("budget.usd"),

@@ -256,7 +256,7 @@ def test_load_of_the_trainers_busiest_thread_is_seen(tmp_path):
     seen = found._seen()
     ended.set()
     thread.join()
-    assert 0.2 < seen.trainer_cpu < 1.3
+    assert 0.2 < seen.trainer_cpu < 2
     assert seen.other_cpu < seen.machine_cpu
 
 

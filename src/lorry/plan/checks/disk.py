@@ -66,7 +66,7 @@ def _needs(subject: Subject) -> Iterable[_Need]:
 
 def _kept(train: TrainSettings) -> int:
     """Checkpoints on the disk at once: the first, the last, the best, and the one being written."""
-    kept = 1 + train.keep + getattr(train, "keep_best", 5)
+    kept = train.keep + (1 + train.keep_best if train.keep_best else 1)
     return min(kept, train.steps or kept) + 1
 
 

@@ -25,6 +25,7 @@ class RecipeCheck(Check):
         yield from _weights(recipe)
         yield from _budget(recipe)
         yield from _evaluation(recipe)
+        yield from _early_stop(recipe)
         yield from _lengths(recipe)
         yield from _sharing(recipe)
         if "messages" not in subject.method.accepts:
@@ -99,6 +100,28 @@ def _evaluation(recipe: Recipe) -> Iterable[Finding]:
                 remedy=f"set train.{name} to {max(1, train.steps // 4)}",
                 place=f"train.{name}",
             )
+
+
+def _early_stop(recipe: Recipe) -> Iterable[Finding]:
+    settings, data = recipe.train.early_stop, recipe.data
+    if settings is None:
+        return
+    scored = ["loss", *(str(metric["name"]) for metric in recipe.evaluate.metrics)]
+    if settings.metric not in scored:
+        yield error(
+            "recipe.early-stop-metric",
+            f"early stopping watches `{settings.metric}`, which is not scored",
+            evidence=f"scored: {', '.join(scored)}",
+            remedy="add it to evaluate.metrics, or watch the loss",
+            place="train.early_stop.metric",
+        )
+    if data.eval is None and (not data.eval_split or data.eval_subset == 0):
+        yield warning(
+            "recipe.early-stop-without-rows",
+            "early stopping has no evaluation rows to watch, so it never stops",
+            remedy="set data.eval_split to 0.1",
+            place="train.early_stop",
+        )
 
 
 def _lengths(recipe: Recipe) -> Iterable[Finding]:
