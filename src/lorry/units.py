@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min` or `4 d 3 h`."""
+    """Seconds as `24 ms`, `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min` or `4 d 3 h`."""
     if not math.isfinite(seconds):
         return "?"
     seconds = max(seconds, 0.0)
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

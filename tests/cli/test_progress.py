@@ -107,6 +107,7 @@ _FULL = {
     "findings": [{"message": "m"}],
     "checked": [],
     "passed": True,
+    "pause": 0.02,
     "scores": {},
     "learning_rate": 1e-4,
     **dict.fromkeys(("steps", "seconds", "tokens", "done", "total", "parameters", "trainable", "loss", "grad_norm"), 3),

@@ -37,6 +37,12 @@ def _loaded(data: Data) -> str:
     return f"model: {numbers}, {data['precision']} on {data['device']}"
 
 
+def _saved(data: Data) -> str:
+    """Where a checkpoint lies, and for how long training stood still for it."""
+    took = f"on disk after {units.duration(data['seconds'])}, training paused for {units.duration(data['pause'])}"
+    return f"checkpoint saved ({took}): {data['path']}"
+
+
 def _rung(data: Data) -> str:
     rows = f"{data['micro_batch']} rows at once, {data['accumulation']} times a step"
     twice = ", activations computed twice" if data["activation_checkpointing"] else ""
@@ -98,7 +104,7 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "started": _started,
     "step": _step,
     "evaluated": lambda data: f"evaluation loss {units.value(data['loss'])}",
-    "saved": lambda data: f"checkpoint saved in {units.duration(data['seconds'])}: {data['path']}",
+    "saved": _saved,
     "budget": lambda data: f"budget: {data['message']}",
     "early_stop": lambda data: f"stopping early: {data['message']}",
     "diverged": _diverged,

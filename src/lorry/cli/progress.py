@@ -47,8 +47,12 @@ class Progress:
             output.warn(str(event.data["message"]))
         elif event.kind in _SEVERE:
             output.warn(line(event))
-        elif event.kind not in _NOT_SHOWN:
+        elif event.kind not in _NOT_SHOWN and not self._goes_without_saying(event):
             output.note(line(event))
+
+    def _goes_without_saying(self, event: Event) -> bool:
+        """The memory rung, while it is the one that the recipe asks for."""
+        return event.kind == "rung" and not any(one.kind == "oom" for one in self._now.incidents)
 
     def close(self) -> None:
         """Removes the live line."""

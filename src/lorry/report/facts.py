@@ -38,6 +38,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Time", _time(mapping(summary["seconds"]))),
         ("Training speed", _speed(mapping(summary["tokens"]).get("per_second"))),
         ("Peak memory", _size(summary["peak_memory_bytes"])),
+        ("Checkpoints", _saves(mapping(summary.get("saves")))),
         ("Cost", "" if summary["cost_usd"] is None else units.money(summary["cost_usd"])),
         ("Adapter", _adapter(mapping(summary["adapter"]))),
         ("Generation", _generation(mapping(summary["inference_tokens_per_second"]))),
@@ -97,6 +98,11 @@ def _time(seconds: Mapping[str, Any]) -> str:
 
 def _speed(per_second: float | None) -> str:
     return "" if per_second is None else f"{units.rate(per_second)} tokens per second (median of the recorded steps)"
+
+
+def _saves(saves: Mapping[str, Any]) -> str:
+    count, pause = saves.get("count"), saves.get("pause_seconds")
+    return f"{units.count(count)} saved; training paused for {units.duration(pause)} each (median)" if count else ""
 
 
 def _size(count: float | None) -> str:

@@ -38,6 +38,7 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "eval_loss": _course(now.evaluations),
         "tokens": _tokens(now),
         "peak_memory_bytes": _peak_memory(now),
+        "saves": {"count": len(now.pauses), "pause_seconds": median(now.pauses) if now.pauses else None},
         "cost_usd": _cost(sources),
         "data": now.latest.get("data"),
         "adapter": _adapter(sources),

@@ -37,6 +37,8 @@ class RunState:
     warnings: list[str] = field(default_factory=list[str])
     smoke_checks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What a smoke run checked: `check`, `passed`, `message`."""
+    pauses: list[float] = field(default_factory=list[float])
+    """Seconds that training stood still for each checkpoint."""
     incidents: list[Event] = field(default_factory=list[Event])
     """Whatever did not go as planned, in order."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -73,6 +75,8 @@ class RunState:
             self._forget_after(back_to)
         if event.kind in INCIDENTS:
             self.incidents.append(event)
+        if event.kind == "saved":
+            self.pauses.append(float(event.data.get("pause", 0.0)))
         if event.kind == "started":
             self.started_at = event.at
             self.steps = int(event.data["steps"])

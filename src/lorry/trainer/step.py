@@ -47,7 +47,7 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     scaler: torch.GradScaler
     train: TrainSettings
-    beat: Callable[[int], None] = field(default=lambda step: None)
+    beat: Callable[[int], None] = field(default=lambda _step: None)
     """Called with the step before each micro-batch."""
 
     def __post_init__(self) -> None:
