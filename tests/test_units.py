@@ -10,6 +10,7 @@ from lorry import units
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
+        (0.024, "24 ms"),
         (0.44, "0.4 s"),
         (12.4, "12 s"),
         (59.7, "1 min"),

@@ -190,3 +190,37 @@ def test_hub_switched_off_is_said():
 
 def readme(repo: Path, configs: list[dict[str, Any]]) -> None:
     (repo / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n# Cards")
+
+
+def rendered(folder: Path, name: str) -> Any:
+    recipe = Recipe.model_validate({"model": {"id": "x"}, "data": {"train": name, "eval_split": 0, "max_length": 512}})
+    return prepare(recipe, folder, Tokenizer.open(chat_folder(folder / "model", "chatml")))
+
+
+def test_rows_rendered_before_serve_when_the_hub_is_gone_and_that_is_said(repo: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("lorry.network.PAUSES", (0.0, 0.0, 0.0))
+    add(repo, "train.jsonl", "one", "two")
+    first = rendered(tmp_path, "hub:ann/cards")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    again = rendered(tmp_path, "hub:ann/cards")
+    assert again.folder == first.folder
+    assert any("as it was when its rows were rendered here" in note for note in again.facts.notes)
+    assert not any("cannot be reached" in note for note in first.facts.notes)
+
+
+def test_files_known_but_not_rendered_are_an_error_when_the_hub_is_gone(repo: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("lorry.network.PAUSES", (0.0, 0.0, 0.0))
+    add(repo, "train.jsonl", "one", "two")
+    files.find("hub:ann/cards", Path())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match="cannot be reached"):
+        rendered(tmp_path, "hub:ann/cards")
+
+
+def test_damaged_memory_of_a_listing_counts_as_none(repo: Path, tmp_path: Path, monkeypatch):
+    from lorry.data.readers import hub_listing
+
+    add(repo, "train.jsonl", "one")
+    files.find("hub:ann/cards", Path())
+    hub_listing._place("hub:ann/cards").write_text("[{")
+    assert hub_listing.remembered("hub:ann/cards", io.BytesIO) == []

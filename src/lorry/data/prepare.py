@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -115,11 +115,19 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
     digests = {blob.name: blob.digest() for split in blobs.values() for blob in split}
     folder = cache() / "rows" / _key(recipe, renderer, method, digests, blobs)
     if (folder / "facts.json").is_file():
-        return Prepared.open(folder)
+        return _noted(Prepared.open(folder), blobs)
     with _built(folder) as aside:
         facts = Assembler(recipe.data, method, renderer, aside).assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())
     return Prepared.open(folder)
+
+
+def _noted(prepared: Prepared, blobs: Mapping[str, list[Blob]]) -> Prepared:
+    """With what is to be said of the files this time."""
+    notes = dict.fromkeys(blob.note for split in blobs.values() for blob in split if blob.note)
+    return (
+        replace(prepared, facts=replace(prepared.facts, notes=[*prepared.facts.notes, *notes])) if notes else prepared
+    )
 
 
 def renderer_for(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Renderer:

@@ -102,7 +102,9 @@ def _speed(per_second: float | None) -> str:
 
 def _saves(saves: Mapping[str, Any]) -> str:
     count, pause = saves.get("count"), saves.get("pause_seconds")
-    return f"{units.count(count)} saved; training paused for {units.duration(pause)} each (median)" if count else ""
+    if not count or pause is None:
+        return ""
+    return f"{units.count(count)} saved; training paused for {units.duration(pause)} each (median)"
 
 
 def _size(count: float | None) -> str:

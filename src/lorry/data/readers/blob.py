@@ -47,6 +47,8 @@ class Blob:
     """What kind of file it is: `.jsonl`, `.csv.gz`, ...; lower case."""
     opener: Callable[[], BinaryIO]
     digest: Callable[[], str]
+    note: str = ""
+    """What the person should know of it."""
 
     @classmethod
     def local(cls, path: Path, name: str) -> Blob:

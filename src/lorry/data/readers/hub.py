@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, NoReturn, cast
 import yaml
 
 from lorry import secrets
+from lorry.data.readers import hub_listing
 from lorry.data.readers.blob import Blob, suffix_of
 from lorry.errors import DataError, LorryError
-from lorry.network import persistent
+from lorry.network import is_network, persistent
 
 _NAME = re.compile(
     r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?:(?P<config>[\w.-]+)/)?(?P<split>[\w.-]+))?"
@@ -46,7 +47,8 @@ class _Wanted:
 def find(name: str, suffixes: Sequence[str]) -> list[Blob]:
     """The files of a split. Raises DataError if there is no such data set, no such split, or no network.
 
-    What fails is tried again three times, here and while rows are read.
+    What fails is tried again three times, here and while rows are read. Where the Hub cannot be reached at all, the files
+    are those that it last told of, which serves where their rows are rendered already.
     """
     from huggingface_hub import HfFileSystem
 
@@ -55,11 +57,23 @@ def find(name: str, suffixes: Sequence[str]) -> list[Blob]:
     system = HfFileSystem(endpoint=os.environ.get("HF_ENDPOINT") or None, skip_instance_cache=True)
     secrets.export("HF_TOKEN")
     try:
-        return persistent(lambda: _found(system, wanted, suffixes), where=_HUB)
+        blobs = persistent(lambda: _found(system, wanted, suffixes), where=_HUB)
     except LorryError:
         raise
     except Exception as error:  # the library raises its own errors, httpx's, OSError and ValueError
-        _explain(error, wanted.given)
+        return _as_remembered(wanted, error)
+    hub_listing.remember(wanted.given, blobs)
+    return blobs
+
+
+def _as_remembered(wanted: _Wanted, error: Exception) -> list[Blob]:
+    """The files as the Hub last told of them. Raises DataError where it never did, or where it did answer now."""
+
+    def refuse(name: str) -> NoReturn:
+        _explain(error, name)
+
+    known = hub_listing.remembered(wanted.given, refuse) if is_network(error) else []
+    return known or _explain(error, wanted.given)
 
 
 def _found(system: Any, wanted: _Wanted, suffixes: Sequence[str]) -> list[Blob]:
