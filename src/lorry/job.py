@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lorry import secrets
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan.check import check
 from lorry.plan.findings import Finding, exit_code
@@ -30,6 +29,7 @@ from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
 from lorry.report import write as report
 from lorry.report.provenance import masked
+from lorry.secrets import found as secrets
 from lorry.track.events import Event, EventLog, read
 from lorry.track.folder import RunFolder, home, write_json, write_text
 from lorry.track.process import started

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from havoc import pids, wait_for_event
-from lorry.masking import MASK
+from lorry.secrets.masking import MASK
 from lorry.trainer import launch
 from lorry.trainer.checkpoint import steps, verify
 from tiny_runs import begin, events_of, recipe

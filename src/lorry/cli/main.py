@@ -15,8 +15,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lorry import secrets
 from lorry.cli import faults, output
+from lorry.secrets import found as secrets
 
 COMMANDS: dict[str, dict[str, str]] = {
     "Start": {

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from lorry.errors import InputError
-from lorry.masking import mask
+from lorry.secrets.masking import mask
 from lorry.visible import UNSAFE, clean
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}

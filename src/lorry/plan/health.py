@@ -12,9 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from lorry import plugins, secrets, units
+from lorry import plugins, units
 from lorry.plan.findings import Finding, error, note, warning
 from lorry.plan.hardware import Hardware, look
+from lorry.secrets import found as secrets
 from lorry.track.folder import home
 
 _CORE = (

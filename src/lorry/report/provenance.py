@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lorry.key_forms import names_a_secret
-from lorry.masking import MASK, mask
 from lorry.recipe.schema import Recipe
+from lorry.secrets.key_forms import names_a_secret
+from lorry.secrets.masking import MASK, mask
 
 _PACKAGES = (
     *("lorry", "accelerate", "attrs", "bitsandbytes", "datasets", "flash-attn", "gguf", "huggingface_hub", "jinja2"),

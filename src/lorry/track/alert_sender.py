@@ -11,7 +11,7 @@ from typing import Any, cast
 from lorry.errors import InputError, LorryError
 from lorry.recipe.alert_address import variable
 from lorry.recipe.schema import AlertSettings
-from lorry.secrets import secret
+from lorry.secrets.found import secret
 from lorry.track.alerts import Alert, Seen, alert_for, summary_of
 from lorry.track.events import Event
 from lorry.track.sinks._base import Memory, RunFacts, Session

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InputError
-from lorry.masking import mask_values
+from lorry.secrets.masking import mask_values
 
 KINDS: dict[str, tuple[str, ...]] = {
     "created": ("recipe", "run"),  # the folder exists

@@ -10,7 +10,7 @@ from typing import Any
 
 import platformdirs
 
-from lorry.masking import mask, mask_values
+from lorry.secrets.masking import mask, mask_values
 
 
 def home() -> Path:

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 import yaml
 
-from lorry import secrets
 from lorry.data.readers import hub_listing
 from lorry.data.readers.blob import Blob, suffix_of
 from lorry.errors import DataError, LorryError
 from lorry.network import is_network, persistent
+from lorry.secrets import found as secrets
 
 _NAME = re.compile(
     r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?:(?P<config>[\w.-]+)/)?(?P<split>[\w.-]+))?"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from lorry.masking import mask, mask_values
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding, error
+from lorry.secrets.masking import mask, mask_values
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lorry.key_forms import EXACT
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding, warning
 from lorry.plan.rows import whole
+from lorry.secrets.key_forms import EXACT
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject

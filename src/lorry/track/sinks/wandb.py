@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lorry.secrets import export, secret
+from lorry.secrets.found import export, secret
 from lorry.track.events import ENDINGS, Event
 from lorry.track.sinks._base import Memory, RunFacts, Session, Sink
 from lorry.track.sinks._numbers import final_scores, numbers

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorry import secrets
-from lorry.cache_place import place_cache
 from lorry.errors import ModelError
 from lorry.network import is_network, persistent
 from lorry.recipe.schema import ModelSettings
+from lorry.secrets import found as secrets
+from lorry.trainer.sources.cache_place import place_cache
 from lorry.trainer.sources.hub_cache import known_damaged, verify
 from lorry.trainer.sources.tensors import Tensor
 

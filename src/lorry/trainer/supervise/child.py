@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from lorry.masking import StreamMask
+from lorry.secrets.masking import StreamMask
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import FD
 

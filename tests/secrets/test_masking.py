@@ -10,8 +10,8 @@ import urllib.parse
 
 import pytest
 
-from lorry.key_forms import FORMS
-from lorry.masking import StreamMask, mask, mask_values
+from lorry.secrets.key_forms import FORMS
+from lorry.secrets.masking import StreamMask, mask, mask_values
 
 HIDDEN = "Tr0ub4dor/and+3 horses"
 KEYS = {

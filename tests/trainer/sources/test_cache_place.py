@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lorry.cache_place import Volume, choose_cache
+from lorry.trainer.sources.cache_place import Volume, choose_cache
 
 GB = 10**9
 
@@ -43,7 +43,7 @@ def test_model_in_the_default_cache_stays_there():
 PLACE = """
 import json, os, sys
 from pathlib import Path
-import lorry.cache_place as cache_place
+import lorry.trainer.sources.cache_place as cache_place
 free = json.loads(sys.argv[1])
 cache_place._file_systems = lambda: {Path(mount): kind for mount, kind in json.loads(sys.argv[2]).items()}
 cache_place._volume = lambda folder, model: cache_place.Volume(folder, free.get(str(folder), 0), hash(folder))
@@ -98,7 +98,7 @@ def test_what_the_person_set_wins(name: str, tmp_path: Path):
 def test_library_that_is_in_use_already_is_not_contradicted(monkeypatch: pytest.MonkeyPatch):
     import huggingface_hub  # noqa: F401
 
-    from lorry.cache_place import place_cache
+    from lorry.trainer.sources.cache_place import place_cache
 
     monkeypatch.delenv("HF_HOME", raising=False)
     assert place_cache("owner/tiny") == []

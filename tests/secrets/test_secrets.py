@@ -12,9 +12,9 @@ import keyring.errors
 import pytest
 from keyring.backend import KeyringBackend
 
-from lorry import secrets
 from lorry.errors import InputError
-from lorry.masking import mask
+from lorry.secrets import found as secrets
+from lorry.secrets.masking import mask
 
 
 class Ring(KeyringBackend):

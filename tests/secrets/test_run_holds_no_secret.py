@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lorry.cli.main import run as lorry
-from lorry.secrets import known
+from lorry.secrets.found import known
 from tiny_runs import chat_rows, recipe, write_rows
 
 HUB = "hf_" + "aBcDeFgHiJ" * 3 + "wxyz"
@@ -28,7 +28,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def written(folder: Path) -> dict[str, str]:
     """Which files hold which secret, in any form."""
-    from lorry.secret_values import disguises
+    from lorry.secrets.values import disguises
 
     forms = {form.encode() for value in (*SECRETS.values(), UNSET) for form in disguises(value)}
     assert set(SECRETS.values()) <= set(known())

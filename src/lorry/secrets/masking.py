@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from lorry.key_forms import wide
-from lorry.secret_values import disguises, worth_masking
-from lorry.secrets import known
+from lorry.secrets.found import known
+from lorry.secrets.key_forms import wide
+from lorry.secrets.values import disguises, worth_masking
 
 MASK = "***"
 

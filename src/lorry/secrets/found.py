@@ -1,7 +1,7 @@
 """Secrets: where they come from.
 
 A secret is looked for in the environment, then in `.env` of the current folder, then in the system's keyring under the
-service `lorry` (`keyring set lorry HF_TOKEN`). `lorry.masking` keeps what was found out of everything that is written.
+service `lorry` (`keyring set lorry HF_TOKEN`). `lorry.secrets.masking` keeps what was found out of everything that is written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorry.errors import InputError
-from lorry.key_forms import names_a_secret
+from lorry.secrets.key_forms import names_a_secret
 
 SERVICE = "lorry"
 """The keyring's service: `keyring set lorry HF_TOKEN`."""
