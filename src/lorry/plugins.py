@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from threading import RLock
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +28,11 @@ KINDS: dict[str, str] = {
     "metrics": "lorry.evaluate.metrics",
     "sinks": "lorry.track.sinks",
 }
+
+
+_importing = RLock()
+"""Checks import plugins from several threads, and pydantic reads docstrings of settings with `ast.parse`, which in
+CPython 3.11 raises SystemError when two threads are in it (gh-106905)."""
 
 
 class Plugin(BaseModel):
@@ -57,6 +63,11 @@ def find(kind: str, name: str) -> type[Plugin]:
         near = get_close_matches(name, names(kind), n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(names(kind))}"
         raise InputError(f"no {kind.removesuffix('s')} is called `{name}`", hint=hint)
+    with _importing:
+        return _imported(kind, name)
+
+
+def _imported(kind: str, name: str) -> type[Plugin]:
     for point in entry_points(group=f"lorry.{kind}", name=name):
         return _named(cast("type[Plugin]", point.load()), name)
     module = importlib.import_module(f"{KINDS[kind]}.{name}")

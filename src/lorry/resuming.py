@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lorry import job
 from lorry.data.prepare import Prepared
 from lorry.errors import DataError, InputError, RefusedError
-from lorry.plan.subject import Subject
+from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe import load as recipes
 from lorry.recipe.changes import differences, fingerprint
 from lorry.recipe.name import experiment_name
@@ -25,6 +27,7 @@ from lorry.track.run import Run
 from lorry.track.state import state
 from lorry.track.store import RunRow, Store
 from lorry.trainer.sources.locate import locate
+from lorry.trainer.supervise.orphan import end_orphan
 
 RESUMABLE = ("interrupted", "stopped", "failed")
 """Statuses of runs that have more to do."""
@@ -67,6 +70,17 @@ def make_ready(wish: Continuation) -> Run:
     row = Store.open().find(wish.run)
     folder = RunFolder(row.folder)
     _must_be_at_rest(row)
+    _facts(folder)
+    try:
+        with FileLock(folder.path / "agent.lock", timeout=0):
+            end_orphan(folder)
+            return _made_ready(wish, row, folder)
+    except Timeout as error:
+        hint = "wait a moment; `lorry ps` shows when it has ended"
+        raise RefusedError(f"`{row.id}` is just being ended by its agent", hint=hint) from error
+
+
+def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     facts = _facts(folder)
     before = Recipe.model_validate(facts["recipe"])
     recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
@@ -84,26 +98,31 @@ def make_ready(wish: Continuation) -> Run:
 
 def price_per_hour(wish: Continuation) -> float:
     """What an hour costs by the recipe that the run goes on with, in US dollars."""
-    before = Recipe.model_validate(_facts(RunFolder(Store.open().find(wish.run).folder))["recipe"])
-    return _changed(before, wish, smoke=False)[0].budget.price_per_hour
+    facts = _facts(RunFolder(Store.open().find(wish.run).folder))
+    before = Recipe.model_validate(facts["recipe"])
+    return _changed(before, wish, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
 
 
 def interrupted(loaded: recipes.Loaded) -> RunRow | None:
     """The newest run of this recipe that did not come to its end and has a checkpoint; None where there is none."""
     name = experiment_name(loaded.recipe)
     for row in Store.open().list(limit=100):
-        if row.name == name and row.status in RESUMABLE and _is_of(row, loaded.recipe):
+        if row.name == name and row.status in RESUMABLE and _is_of(row, loaded):
             return row
     return None
 
 
-def _is_of(row: RunRow, recipe: Recipe) -> bool:
+def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
+    """Whether a run has a checkpoint, and was of this recipe and of the rows that its files hold now."""
     folder = RunFolder(row.folder)
     try:
-        before = Recipe.model_validate(_facts(folder)["recipe"])
-    except (InputError, ValueError):
-        return False
-    return not differences(before, recipe)[0] and any(folder.checkpoints.glob("step-*/manifest.json"))
+        facts = _facts(folder)
+        differs = differences(Recipe.model_validate(facts["recipe"]), loaded.recipe)[0]
+        if differs or not any(folder.checkpoints.glob("step-*/manifest.json")):
+            return False
+        return Subject(loaded.recipe, loaded.base).prepared.folder == Path(facts["data_folder"])
+    except (InputError, ValueError, KeyError, UnavailableError):
+        return False  # what is wrong with them, the checks of the new run tell
 
 
 def _must_be_at_rest(row: RunRow) -> None:
@@ -137,7 +156,12 @@ def _must_have_more_to_do(row: RunRow, before: Recipe, recipe: Recipe, wish: Con
     ended_early = now.step is not None and now.steps is not None and now.step < now.steps
     is_longer = (recipe.train.steps, recipe.train.epochs) != (before.train.steps, before.train.epochs)
     if row.status == "finished" and not ended_early and not is_longer and wish.start is None:
-        hint = f"for more steps: `lorry resume {row.id} -o train.steps={2 * (now.steps or 1)}`"
+        more = (
+            f"train.steps={2 * (now.steps or 1)}"
+            if recipe.train.steps
+            else f"train.epochs={2 * (recipe.train.epochs or 1):g}"
+        )
+        hint = f"for more steps: `lorry resume {row.id} -o {more}`"
         raise InputError(f"`{row.id}` has made all of its {now.steps} steps", hint=hint)
 
 

@@ -126,10 +126,10 @@ def test_ladder_ends_with_activations_computed_twice(tmp_path, monkeypatch):
 def test_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(tmp_path, monkeypatch):
     plain = held_back.row_losses
 
-    def scarce(loaded: Any, examples: Any, indices: Any, size: int) -> Any:
+    def scarce(loaded: Any, examples: Any, indices: Any, size: int, *rest: Any) -> Any:
         if size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return plain(loaded, examples, indices, size)
+        return plain(loaded, examples, indices, size, *rest)
 
     monkeypatch.setattr(held_back, "row_losses", scarce)
     run = train_here(recipe(tmp_path))

@@ -23,6 +23,7 @@ from threading import Thread
 from filelock import FileLock, Timeout
 
 from lorry.errors import LorryError, RefusedError
+from lorry.secrets.masking import mask
 from lorry.track import events
 from lorry.track.delivery import Delivery, Pace
 from lorry.track.folder import RunFolder
@@ -130,7 +131,7 @@ def how_far(folder: RunFolder) -> list[Told]:
 def say(text: str) -> None:
     """One line on stderr; nobody may be reading it any more."""
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{mask(text)}\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return

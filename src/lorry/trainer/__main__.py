@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from lorry.trainer.channel import FD
+from lorry.trainer.channel import AGENT, FD
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -28,9 +28,8 @@ def _under_the_agent() -> None:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != int(os.environ.get(AGENT, os.getppid())):  # it died before
             sys.exit(130)
 
 

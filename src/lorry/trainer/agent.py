@@ -11,14 +11,16 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lorry.recipe.schema import Recipe
+from lorry.secrets.masking import mask
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import ATTEMPT, RUNG
@@ -36,6 +38,10 @@ _TICK = 0.1
 _SAME = 0.5
 """Seconds within which further signals count as the first."""
 _FAILED = 1
+_SAID = {"finished": 0, "stopped": 130}
+"""What a trainer that has said its end has come to, whatever happens while its process is taken down."""
+_TAKEN = 75
+"""Exit code where another agent has the run (EX_TEMPFAIL of sysexits.h)."""
 _DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
 
 
@@ -65,7 +71,7 @@ class Agent:
                 self._say_end(ending, failed)
                 return ending.code if ending.code >= 0 else _FAILED
             self.endings.append(ending)
-            self.journal.log.attempt += 1
+            self.journal.attempt += 1
 
     def pass_on(self, number: int, _frame: FrameType | None) -> None:
         """Passes the first signal on to the trainer, at once; a second one, if it comes later, ends it."""
@@ -97,13 +103,13 @@ class Agent:
 
     def _attempt(self) -> tuple[Ending, dict[str, Any] | None]:
         """Runs the trainer once; how it ended, and what it said itself of its failure."""
-        variables = {ATTEMPT: str(self.journal.log.attempt)}
+        variables = {ATTEMPT: str(self.journal.attempt)}
         if self.lowered and self.rung is not None:
             variables[RUNG] = json.dumps(self.rung.as_dict())
         kills = oom_kills.count()
         logs = Logs(self.folder.logs)
         child = self.child = Child(self.folder, variables, logs.write)
-        self.vitals.begin(child.pid, self.journal.log.attempt)
+        self.vitals.begin(child.pid, self.journal.attempt)
         if self.signals:  # one came before there was anybody to pass it on to
             child.tell(self.signals[0])
         failed: dict[str, Any] | None = None
@@ -143,7 +149,7 @@ class Agent:
     def _ending(self, code: int, failed: Mapping[str, Any] | None, kills: int) -> Ending:
         said = failed or {}
         return Ending(
-            code=0 if self.vitals.overstays and not failed else code,
+            code=_SAID.get(self.vitals.said_end, code),
             step=self.vitals.step,
             error=str(said.get("error", "")),
             exception=str(said.get("exception", "")),
@@ -168,8 +174,9 @@ class Agent:
 
 
 def supervise(path: Path) -> int:
-    """Runs the agent of a run; 1 where another one has it."""
+    """Runs the agent of a run; 75 where another one has it."""
     folder = RunFolder(path)
+    sys.excepthook = _say_fault
     try:
         with FileLock(folder.path / "agent.lock", timeout=0):
             end_orphan(folder)
@@ -178,12 +185,19 @@ def supervise(path: Path) -> int:
                 signal.signal(number, agent.pass_on)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             try:
-                return agent.run()
+                code = agent.run()
             finally:
                 _settle(agent)
     except Timeout:
         sys.stderr.write(f"another agent has {folder.id}\n")
-        return _FAILED
+        return _TAKEN
+    # Without the lock: a tracker that is slow must not keep the run from being resumed.
+    agent.relay.close()
+    return code
+
+
+def _say_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _settle(agent: Agent) -> None:
@@ -192,9 +206,7 @@ def _settle(agent: Agent) -> None:
 
     agent.vitals.close()
     agent.journal.close()
-    agent.journal.flush()
     settle(agent.folder)
-    agent.relay.close()
 
 
 def _next_attempt(history: list[Event]) -> int:

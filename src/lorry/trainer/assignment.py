@@ -19,6 +19,14 @@ from lorry.trainer.channel import ATTEMPT, RUNG, Reporter
 from lorry.trainer.ladder import Rung
 from lorry.trainer.saving.snapshot import TokenizerFiles
 
+_WHILE_WORKING = frozenset(
+    {
+        *("loaded", "rung", "oom", "resumed", "started", "step", "evaluated", "saved", "diverged", "budget"),
+        *("trained", "delivered", "scoring", "scored", "finished"),
+    }
+)
+"""Kinds of events that only a trainer writes: others may be written days before or after, when nothing costs anything."""
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -62,6 +70,8 @@ class Assignment:
         """Seconds that earlier attempts and the loading of this one took."""
         spans: dict[int, tuple[float, float]] = {}
         for event in self.history:
+            if event.kind not in _WHILE_WORKING:
+                continue
             first, last = spans.get(event.attempt, (event.at, event.at))
             spans[event.attempt] = (min(first, event.at), max(last, event.at))
         earlier = (last - first for attempt, (first, last) in spans.items() if attempt < self.attempt)

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from lorry.track.events import EventLog
 
-FD, ATTEMPT, RUNG = "LORRY_EVENTS_FD", "LORRY_ATTEMPT", "LORRY_RUNG"
-"""Environment variables of the trainer: the pipe that the agent reads, the number of the attempt, and the memory rung to
-begin on (JSON) where it is not that of the checkpoint."""
+FD, AGENT, ATTEMPT, RUNG = "LORRY_EVENTS_FD", "LORRY_AGENT", "LORRY_ATTEMPT", "LORRY_RUNG"
+"""Environment variables of the trainer: the pipe that the agent reads, the agent's process, the number of the attempt, and the
+memory rung to begin on (JSON) where it is not that of the checkpoint."""
 _BETWEEN_BEATS = 0.5
 """Seconds between two signs of life of one phase."""
 

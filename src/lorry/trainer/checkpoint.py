@@ -156,7 +156,7 @@ def clear_unfinished(root: Path) -> None:
     for left in root.glob(".*.*"):
         owner = left.suffix[1:]
         if owner.isdigit() and (int(owner) == os.getpid() or not psutil.pid_exists(int(owner))):
-            left.unlink() if left.is_symlink() else shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 def read_state(folder: Path) -> dict[str, Any]:

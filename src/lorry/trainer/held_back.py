@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lorry.data.prepare import Prepared, renderer_for
@@ -34,6 +34,8 @@ class HeldBack:
     recipe: Recipe
     base: Path
     model_folder: Path
+    beat: Callable[[], None] = field(default=lambda: None)
+    """Called before each batch."""
 
     def __post_init__(self) -> None:
         """Finds the metric that is watched."""
@@ -47,9 +49,10 @@ class HeldBack:
 
     def loss(self, rung: Rung) -> float:
         """Nats per trained token over all evaluation rows."""
-        rows = self.prepared.eval or ()
+        rows = self.prepared.eval
         with self.loaded.answering():
-            return mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch)) if rows else math.nan
+            losses = row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self.beat) if rows else []
+        return mean_loss(losses)
 
     def watched(self, rung: Rung) -> float | None:
         """The mean of the watched metric over freshly made answers; None where the loss is watched."""
@@ -58,7 +61,7 @@ class HeldBack:
         tokenizer, tasks, prompts = self._asked = self._asked or self._questions()
         limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch)
         with self.loaded.answering():
-            texts = generate(self.loaded, tokenizer, prompts, limits).texts
+            texts = generate(self.loaded, tokenizer, prompts, limits, lambda _done, _total: self.beat()).texts
         pairs = zip(tasks, texts, strict=True)
         answers = [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
         scores = [score for score in self.metric.score_all(answers) if score is not None]

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from lorry.errors import RunFailedError
-from lorry.track.events import ENDINGS, Event, EventLog, follow
+from lorry.errors import RefusedError, RunFailedError
+from lorry.track.events import ENDINGS, Event, EventLog, follow, read
 from lorry.track.folder import RunFolder
 
 Watcher = Callable[[Event], None]
+_TAKEN = 75
+"""The agent's exit code where another one has the run."""
 
 
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:
@@ -37,7 +39,8 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher, *,
     """Gives every event with a number above `after` to `show` until the process ends; returns the one that ended the run.
 
     An interrupt from the keyboard is passed on: the trainer writes a checkpoint of its last step and ends; a second one
-    ends it at once. A process that ends without a word gets the event that it could not write.
+    half a second later or more, ends it at once, a third one the agent too. A process that ends without a word gets the
+    event that it could not write. Raises RefusedError where another agent has the run.
     """
     seen = _Seen(show, after)
     sent: list[signal.Signals] = []
@@ -49,6 +52,8 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher, *,
         except KeyboardInterrupt:
             sent.append(signal.SIGKILL if len(sent) > 1 else signal.SIGINT)
             process.send_signal(sent[-1])
+    if seen.ending is None and process.wait() == _TAKEN:
+        raise RefusedError(f"`{folder.id}` is trained by another agent", hint=f"follow it: `lorry logs -f {folder.id}`")
     if seen.ending is None:
         seen.take(_write_ending(folder, process.wait(), sent))
     return cast("Event", seen.ending)
@@ -71,7 +76,7 @@ class _Seen:
 
 def _write_ending(folder: RunFolder, code: int, sent: Sequence[signal.Signals]) -> Event:
     """Says in the events of a process that is gone how it ended; `sent` are the signals that the person caused."""
-    events = EventLog(folder.events)
+    events = EventLog(folder.events, attempt=max((event.attempt for event in read(folder.events)), default=1))
     if -code in sent:
         kept = "; the checkpoints are kept" if any(folder.checkpoints.glob("step-*")) else ""
         return events.append("stopped", reason=f"stopped at once{kept}", cause="person")

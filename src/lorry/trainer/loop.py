@@ -63,13 +63,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the last step, and the step whose weights were best on the evaluation rows."""
+    """How a training ended: the last step, and how good each evaluated step was."""
 
     last: int
-    best: int | None
+    losses: dict[int, float]
+    """Evaluation loss by step."""
     rung: Rung
     peaks: list[int]
     """Most memory in use up to each recorded step, in bytes."""
+
+    def candidates(self, *, best: bool) -> list[int]:
+        """Steps whose weights may be delivered, the first choice first: the best evaluated ones and the last, or the last."""
+        ranked = sorted((loss, step) for step, loss in self.losses.items() if math.isfinite(loss)) if best else []
+        return list(dict.fromkeys([*(step for _, step in ranked), self.last]))
 
 
 class _DivergedError(Exception):
@@ -93,6 +99,8 @@ class Loop:
         self.rung = job.origin.rung
         self.state = State(skipped=job.skipped)
         self.warned = False
+        self.is_half_applied = False
+        """Whether an optimizer step began to change the weights and did not come to its end."""
         self.peaks: list[int] = []
         self.began = job.clock()
         copies = Copies(job.live, job.checkpoints)
@@ -100,6 +108,7 @@ class Loop:
         self.generators = rng.capture()
         self.saver = Saver(place, copies, self._standing)
         job.stepper.beat = self._beat
+        job.held_back.beat = lambda: job.events.beat("evaluating", self.state.step)
 
     def run(self) -> Outcome:
         """Trains to the last step or to a limit; every checkpoint kept is whole.
@@ -114,13 +123,14 @@ class Loop:
         checkpoint.mark(self.job.checkpoints, "final", self.state.step)
         state = self.state
         self.job.events.append("trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens)
-        return Outcome(state.step, state.best, self.rung, self.peaks)
+        return Outcome(state.step, state.losses, self.rung, self.peaks)
 
     def _begin(self) -> bool:
         """Puts a checkpoint back or tries the longest batch; says whether training has ended already."""
         job = self.job
         job.live.loaded.model.train()
         self._use(self.rung)
+        (job.checkpoints / "final").unlink(missing_ok=True)
         if job.begin_from is not None:
             self._return_to(job.begin_from)
             job.events.append("resumed", from_step=self.state.step, path=str(job.begin_from))
@@ -151,9 +161,29 @@ class Loop:
                     raise
                 told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
             # Only here, with the traceback gone, nothing holds the tensors of what failed any more.
-            self.job.live.optimizer.zero_grad(set_to_none=True)
+            self.job.stepper.forget_gradients()
             memory.release()
             self._go_down(where, told)
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """Everything as it stood after the last step, for what failed is done again."""
+        rng.restore(*self.generators)
+        if not self.is_half_applied:
+            return
+        saved = checkpoint.newest(self.job.checkpoints, self._reject)
+        if saved is None:
+            hint = "set `train.micro_batch` lower, or `train.optimizer: adamw_8bit`"
+            raise RunFailedError(
+                "memory ran out while the weights were changed, before the first checkpoint", hint=hint
+            )
+        self._return_to(saved)
+        self.is_half_applied = False
+        self.job.events.append("resumed", from_step=self.state.step, path=str(saved))
+        self.job.events.append("started", steps=self.total, from_step=self.state.step)
+
+    def _reject(self, place: Path, reason: str) -> None:
+        self.job.events.append("rejected", path=str(place), reason=reason)
 
     def _step(self) -> Step:
         """One optimizer step. What a checkpoint holds changes in one go, so that none is ever saved half-way."""
@@ -162,7 +192,9 @@ class Loop:
         step = self.job.stepper.gradients(number, self.rung, self.state.left_out(number))
         self._must_be_sound(step)
         with self.saver.changing:
+            self.is_half_applied = True
             self.job.stepper.apply(step)
+            self.is_half_applied = False
             self.saver.applied()
             seconds = self.job.clock() - began
             self.state = self.state.after_step(step.loss if step.rows else None, step.row_tokens, seconds)
@@ -260,10 +292,12 @@ class Loop:
 
     def _return_to(self, folder: Path) -> None:
         with self.saver.changing:
-            skipped = self.state.skipped
+            before = self.state
             state = restore(folder, self.job.live)
-            more = tuple(skip for skip in skipped if skip not in state.skipped)
-            self.state = replace(state, skipped=(*state.skipped, *more))
+            more = tuple(skip for skip in before.skipped if skip not in state.skipped)
+            # A signal may have saved a step before it was evaluated.
+            scores = {step: score for step, score in before.scores.items() if step <= state.step}
+            self.state = replace(state, skipped=(*state.skipped, *more), scores={**scores, **state.scores})
             self.generators = rng.capture()
 
     def _beat(self, step: int) -> None:
@@ -282,13 +316,13 @@ class Loop:
         told = f"{diverged.reason} at step {step}"
         again = bool(self.state.skipped)
         self.saver.drain()
-        saved = [] if again else checkpoint.steps(job.checkpoints)
-        back = None if again else (saved[-1] if saved else self.state.step)
+        saved = None if again else checkpoint.newest(job.checkpoints, self._reject)
+        back = None if again else (checkpoint.step_of(saved) if saved else self.state.step)
         job.events.append("diverged", step=step, reason=told, rows=names, indices=list(rows), return_to=back)
         if again:
             raise RunFailedError(f"{told}, and it did before those rows were left out", hint=_NO_NUMBERS)
         if saved:
-            self._return_to(checkpoint.path_of(job.checkpoints, saved[-1]))
+            self._return_to(saved)
         self.state = replace(self.state, skipped=(Skip(step, rows),))
 
     def _must_be_numbers(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +42,12 @@ def training(job: Assignment, loaded: LoadedModel) -> Training:
     made_with = _made_with(loaded)
     rung = Rung.top(job.recipe)
     if begin_from is not None:
-        rung, more = _continued(job, begin_from, made_with)
+        before, more = _continued(job, begin_from, made_with)
+        rung = replace(
+            before,
+            eval_batch=min(before.eval_batch, rung.eval_batch),
+            generation_batch=min(before.generation_batch, rung.generation_batch),
+        )
         notes += more
     for note in notes:
         job.events.append("note", message=note)
@@ -94,6 +101,7 @@ def _made_with(loaded: LoadedModel) -> dict[str, Any]:
     installed = versions()
     return {
         **{name: installed[name] for name in _DECIDING if name in installed},
+        "python": platform.python_version(),
         **hardware.describe(loaded.device),
         "attention": str(loaded.forward.way),
     }

@@ -26,6 +26,7 @@ from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.preparing import training
 from lorry.trainer.signals import Leave, Watch
+from lorry.trainer.supervise.restart import OUT_OF_MEMORY
 
 
 def work(path: Path) -> int:
@@ -60,6 +61,7 @@ def _told(error: Exception, folder: RunFolder, events: Reporter) -> int:
         traceback.print_exc()
         hint = f"the whole traceback stands in {folder.logs / 'trainer.log'}"
     kind = "" if isinstance(error, LorryError) else type(error).__name__
+    kind = OUT_OF_MEMORY if memory.is_out_of_memory(error) else kind
     events.append("failed", error=told, hint=hint, exit_code=code, exception=kind)
     return code
 
@@ -71,9 +73,9 @@ def _train_and_score(job: Assignment, signals: Watch) -> None:
     frozen = loaded.frozen_sha256()
     _say_loaded(loaded, frozen, job.events)
     outcome = _train(job, loaded, signals)
+    job.events.beat("scoring", outcome.last)
     if loaded.frozen_sha256() != frozen:
         raise RunFailedError("frozen weights changed while training", hint="this is a fault of lorry: please report it")
-    job.events.beat("scoring", outcome.last)
     delivered = _deliver(job, outcome)
     loaded = _as_delivered(job, loaded, delivered, outcome)
     write_json(job.folder.provenance, _provenance(job, loaded, frozen))
@@ -134,11 +136,19 @@ def _where_stopped(folder: RunFolder) -> str:
 
 def _deliver(job: Assignment, outcome: Outcome) -> int:
     """Puts the chosen weights into `adapter/`; returns their step."""
-    best = outcome.best if job.recipe.train.deliver == "best" else None
-    step = best or outcome.last
-    checkpoint.deliver(checkpoint.path_of(job.folder.checkpoints, step), job.folder.adapter)
-    job.events.append("delivered", step=step, path=str(job.folder.adapter))
-    return step
+    for step in outcome.candidates(best=job.recipe.train.deliver == "best"):
+        folder = checkpoint.path_of(job.folder.checkpoints, step)
+        try:
+            checkpoint.verify(folder)
+        except checkpoint.DamagedError as error:
+            place = checkpoint.put_aside(folder, "damaged") if folder.exists() else folder
+            job.events.append("rejected", path=str(place), reason=error.message)
+        else:
+            checkpoint.deliver(folder, job.folder.adapter)
+            job.events.append("delivered", step=step, path=str(job.folder.adapter))
+            return step
+    hint = f"`lorry resume {job.folder.id} --from STEP` goes back to one that is whole"
+    raise RunFailedError("no checkpoint that could be delivered is whole", hint=hint)
 
 
 def _as_delivered(job: Assignment, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:

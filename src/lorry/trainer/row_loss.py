@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +23,21 @@ class RowLoss:
 
 
 @torch.no_grad()
-def row_losses(loaded: LoadedModel, examples: ExampleSet, indices: Sequence[int], batch_size: int) -> list[RowLoss]:
-    """The loss of each of these rows, in the order of `indices`; rows of like length are computed together."""
+def row_losses(
+    loaded: LoadedModel,
+    examples: ExampleSet,
+    indices: Sequence[int],
+    batch_size: int,
+    beat: Callable[[], None] = lambda: None,
+) -> list[RowLoss]:
+    """The loss of each of these rows, in the order of `indices`; rows of like length are computed together.
+
+    `beat` is called before each batch: a long evaluation is no standstill.
+    """
     by_length = sorted(range(len(indices)), key=lambda at: len(examples[indices[at]].ids))
     found: dict[int, RowLoss] = {}
     for first in range(0, len(by_length), batch_size):
+        beat()
         places = by_length[first : first + batch_size]
         batch = plant([examples[indices[at]] for at in places], share=loaded.forward.shares)
         with loaded.computing():

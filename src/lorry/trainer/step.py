@@ -58,7 +58,7 @@ class Stepper:
 
     def gradients(self, step: int, rung: Rung, left_out: frozenset[int]) -> Step:
         """Computes the clipped gradients of a step from its start; whatever gradients there were are dropped."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.forget_gradients()
         cut = replace(self.order, micro_batch=rung.micro_batch)
         parts = [[row for row in rows if row not in left_out] for rows in cut.micro_batches(step)]
         parts = [rows for rows in parts if rows]
@@ -78,6 +78,12 @@ class Stepper:
             row_tokens=sum(forest.row_tokens for forest in forests),
             computed_tokens=sum(forest.tokens for forest in forests),
         )
+
+    def forget_gradients(self) -> None:
+        """Drops what was computed of a step; the scaler, too, then takes the next one for a new one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()  # pyright: ignore[reportPrivateUsage] - it has no other way back
 
     def apply(self, step: Step) -> None:
         """Changes the weights by the gradients, which are gone afterwards."""
@@ -116,10 +122,27 @@ class Stepper:
         try:
             forest = self._planted(examples)
             self._backward(forest, max(1, forest.trained_tokens))
-        finally:
             del filler
-            self.optimizer.zero_grad(set_to_none=True)
+            self._make_states()
+        finally:
+            self.forget_gradients()
             rng.restore(tensors, plain)
+
+    def _make_states(self) -> None:
+        """Makes all of AdamW's states, so that memory never runs out between two of them, in the middle of a step."""
+        if type(self.optimizer) is not torch.optim.AdamW or self.optimizer.state:
+            return
+        for parameter in self.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        try:
+            self.optimizer.step()
+        except Exception:
+            self.optimizer.state.clear()  # half of them would be taken for all
+            raise
+        for state in self.optimizer.state.values():
+            state["step"].zero_()
 
     def _planted(self, examples: Sequence[Example]) -> Forest:
         return plant(examples, share=self._share)

@@ -142,7 +142,7 @@ def test_next_trainer_is_watched_anew(tmp_path):
     step(found, 7)
     assert found.pass_time(100)
     found.begin(os.getpid())
-    assert (found.phase, found.stalled, found.said_end, found.step) == ("loading", False, False, 7)
+    assert (found.phase, found.stalled, found.said_end, found.step) == ("loading", False, "", 7)
     found.saw("started", None, {"from_step": 5, "steps": 100})
     assert found.step == 5
     assert found.pass_time(100) == MINUTE

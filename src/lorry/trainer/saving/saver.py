@@ -46,7 +46,8 @@ class Saver:
         self._failure: LorryError | None = None
         self._is_leaving = False
         self._saved_at = place.clock()
-        checkpoint.clear_unfinished(place.root)
+        for folder in (place.root, place.root.parent):
+            checkpoint.clear_unfinished(folder)
 
     @property
     def is_due(self) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,21 +104,32 @@ class Copies:
             "made_with": origin.made_with,
             "rng": random_plain,
             "optimizer": plain,
-            "scaler": live.scaler.state_dict(),
+            "scaler": self._scaler_state(),
         }
         if not self.are_made:
-            return Contents(state.step, self._write_model, tensors, random_tensors, facts)
+            return Contents(state.step, self._write_model, _unshared(tensors), random_tensors, facts)
         copied = self._copied({**_named("weights", self._weights), **_named("optimizer", tensors)})
         weights, tensors = _below("weights", copied), _below("optimizer", copied)
         return Contents(state.step, lambda place: self._write_adapter(place, weights), tensors, random_tensors, facts)
+
+    def _scaler_state(self) -> dict[str, Any]:
+        """Read beside the running step: its numbers lie on the device."""
+        if self._stream is None:
+            return self._live.scaler.state_dict()
+        with torch.cuda.stream(self._stream):
+            self._wait_for_applied()
+            return self._live.scaler.state_dict()
+
+    def _wait_for_applied(self) -> None:
+        if self._applied is not None:
+            self._stream.wait_event(self._applied)
 
     def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self._stream is None:
             return {name: self._copy(name, tensor) for name, tensor in tensors.items()}
         # The default stream may be seconds behind, in the backward pass of a running step, which changes none of these.
         with torch.cuda.stream(self._stream):
-            if self._applied is not None:
-                self._stream.wait_event(self._applied)
+            self._wait_for_applied()
             copied = {name: self._copy(name, tensor) for name, tensor in tensors.items()}
             self._stream.synchronize()
         return copied
@@ -163,13 +174,17 @@ def _adapter_weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 
 def _beside_adapter(live: Live, root: Path) -> dict[str, bytes]:
     """What PEFT itself would lay beside the weights, and the tokenizer; none of it changes while training."""
-    root.mkdir(parents=True, exist_ok=True)
-    with checkpoint.refusals_told(root), tempfile.TemporaryDirectory(prefix=".beside-", dir=root) as aside:
-        place = Path(aside)
-        live.loaded.model.save_pretrained(place, safe_serialization=True)
-        live.tokenizer.copy_to(place)
-        # README.md is PEFT's empty card; lorry writes its own with the report.
-        return {file.name: file.read_bytes() for file in place.iterdir() if file.name not in (_ADAPTER, "README.md")}
+    place = root / f".beside.{os.getpid()}"  # a name that is cleared where this process is killed
+    with checkpoint.refusals_told(root):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            live.loaded.model.save_pretrained(place, safe_serialization=True)
+            live.tokenizer.copy_to(place)
+            # README.md is PEFT's empty card; lorry writes its own with the report.
+            left_out = (_ADAPTER, "README.md")
+            return {file.name: file.read_bytes() for file in place.iterdir() if file.name not in left_out}
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
@@ -182,7 +197,7 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.
                 tensors[f"{index}.{name}"] = value.detach().contiguous()
             else:
                 plain.setdefault(str(index), {})[name] = value
-    return _unshared(tensors), plain
+    return tensors, plain
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

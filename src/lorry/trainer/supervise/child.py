@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from lorry.secrets.masking import StreamMask
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import FD
+from lorry.trainer.channel import AGENT, FD
 
 Message = dict[str, Any]
 _PIECE = 1 << 16
@@ -36,7 +36,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env={**os.environ, **variables, FD: str(writer)},
+                env={**os.environ, **variables, FD: str(writer), AGENT: str(os.getpid())},
             )
         except OSError:
             os.close(reader)

@@ -23,30 +23,33 @@ class Journal:
         self.log = EventLog(path, attempt=attempt)
         self._lock = RLock()
         self._ballast = path.with_name(".ballast")
-        self._waiting: deque[tuple[str, int | None, dict[str, Any]]] = deque()
+        self.attempt = attempt
+        """The attempt that events are of from now on."""
+        self._waiting: deque[tuple[int, str, int | None, dict[str, Any]]] = deque()
         self._lay_ballast()
 
     def append(self, kind: str, *, step: int | None = None, **data: Any) -> None:
         """Writes an event; where the disk is full, later, and in order."""
         with self._lock:
-            self._waiting.append((kind, step, data))
+            self._waiting.append((self.attempt, kind, step, data))
             self.flush()
 
     def flush(self) -> None:
         """Writes what waits, as far as the disk has room."""
         with self._lock:
             while self._waiting:
-                kind, step, data = self._waiting.popleft()
+                self.log.attempt, kind, step, data = self._waiting.popleft()
                 try:
                     self.log.append(kind, step=step, **data)
                 except OSError as error:
-                    self._waiting.appendleft((kind, step, data))
+                    self._waiting.appendleft((self.log.attempt, kind, step, data))
                     if error.errno not in _FULL or not self._drop_ballast():
                         return
 
     def close(self) -> None:
-        """Gives the kept room back."""
+        """Gives the kept room back, and writes what still waits for it."""
         self._drop_ballast()
+        self.flush()
 
     def _lay_ballast(self) -> None:
         try:

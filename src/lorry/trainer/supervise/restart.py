@@ -9,6 +9,9 @@ from enum import Enum, auto
 
 from lorry.trainer.ladder import Where
 
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""What the trainer calls an error of memory that came where it could not go down the ladder by itself."""
+
 
 class Action(Enum):
     """What the agent does next."""
@@ -86,6 +89,7 @@ _CAUSES: tuple[tuple[Cause, Callable[[Ending], bool]], ...] = (
     (Cause.REFUSED, lambda ending: bool(ending.error) and not ending.exception),
     (Cause.FAULT, lambda ending: ending.exception in _FAULTS),
     (Cause.STALLED, lambda ending: ending.stalled),
+    (Cause.MEMORY, lambda ending: ending.exception == OUT_OF_MEMORY),
     (Cause.MEMORY, lambda ending: ending.code == -signal.SIGKILL and ending.out_of_memory),
     (Cause.KILLED, lambda ending: ending.code == -signal.SIGKILL),
     (Cause.STOPPED, lambda ending: ending.code in (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)),

@@ -57,7 +57,8 @@ class Vitals:
         """The last optimizer step that was told."""
         self.phase = "loading"
         self.stalled = False
-        self.said_end = False
+        self.said_end = ""
+        """The kind of the event that told the end; empty before."""
         self.memory_was_scarce = False
         self.attempt = 1
         self._folder = folder
@@ -73,7 +74,7 @@ class Vitals:
     def begin(self, pid: int, attempt: int = 1) -> None:
         """A trainer was started."""
         self._pid, self.attempt = pid, attempt
-        self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, False, False
+        self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, "", False
         self._speeds = []
         self._samples.clear()
         self._moved = self._ticked = self._clock()
@@ -88,7 +89,7 @@ class Vitals:
     def saw(self, kind: str, step: int | None, data: dict[str, Any]) -> None:
         """An event came."""
         self._moved = self._clock()
-        self.said_end = self.said_end or kind in ENDINGS
+        self.said_end = kind if kind in ENDINGS else self.said_end
         if kind == "started":
             self.phase, self.step = "training", int(data["from_step"])
         elif kind == "step" and step is not None:
@@ -114,7 +115,7 @@ class Vitals:
     @property
     def overstays(self) -> bool:
         """Whether the trainer has told its end, and is still there long after."""
-        return self.said_end and self._clock() - self._moved >= _LEAVING
+        return bool(self.said_end) and self._clock() - self._moved >= _LEAVING
 
     def close(self) -> None:
         """The last heartbeat: nothing runs any more."""
