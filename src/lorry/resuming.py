@@ -120,7 +120,7 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
         differs = differences(Recipe.model_validate(facts["recipe"]), loaded.recipe)[0]
         if differs or not any(folder.checkpoints.glob("step-*/manifest.json")):
             return False
-        return Subject(loaded.recipe, loaded.base).prepared.folder == Path(facts["data_folder"])
+        return Subject(loaded.recipe, Path(facts["base"])).prepared.folder == Path(facts["data_folder"])
     except (InputError, ValueError, KeyError, UnavailableError):
         return False  # what is wrong with them, the checks of the new run tell
 

@@ -167,3 +167,68 @@ def test_checkpoints_are_saved_by_the_clock_too(tmp_path):
 def test_every_save_tells_how_long_training_stood_still(tmp_path):
     run = train_here(recipe(tmp_path))
     assert all(0 <= event.data["pause"] <= event.data["seconds"] for event in events_of(run, "saved"))
+
+
+def test_damaged_best_checkpoint_is_named_and_the_next_best_delivered(tmp_path):
+    settings = {"steps": 6, "eval_every": 2, "learning_rate": 0.3, "schedule": "constant", "keep": 50}
+    run = train_here(recipe(tmp_path, train=settings))
+    losses = {event.step: event.data["loss"] for event in events_of(run, "evaluated")}
+    first, second, *_ = sorted(losses, key=lambda step: losses[step])
+    if first == 6:
+        first, second = second, first
+    (run.folder.checkpoints / f"step-{first:06d}" / "rng.safetensors").write_bytes(b"")
+    assert work(run.folder.path) == 0
+    best = min((loss, step) for step, loss in losses.items() if step != first)[1]
+    assert events_of(run, "delivered")[-1].step in (best, min(losses, key=lambda step: losses[step]))
+    assert events_of(run, "delivered")[-1].step != first
+
+
+def test_days_between_two_attempts_are_no_training_time(tmp_path):
+    from lorry.trainer.assignment import Assignment
+    from lorry.trainer.channel import connect
+
+    run = train_here(recipe(tmp_path))
+    lines = [json.loads(line) for line in run.folder.events.read_text().splitlines()]
+    late = {**lines[-1], "seq": lines[-1]["seq"] + 1, "kind": "note", "data": {"message": "continued"}}
+    late["at"] += 172_800
+    run.folder.events.write_text("".join(json.dumps(line) + "\n" for line in [*lines, late]))
+    again = Assignment.open(run.folder.path, connect(run.folder.events))
+    object.__setattr__(again, "attempt", 2)
+    assert again.seconds_before < 60
+
+
+def test_memory_that_runs_out_while_weights_change_goes_back_to_a_checkpoint(tmp_path, monkeypatch):
+    from lorry.trainer.step import Stepper
+
+    calm = train_here(recipe(tmp_path, train={"steps": 8, "save_every": 2, "keep": 50}))
+    plain, calls = Stepper.apply, list[int]()
+
+    def apply(self: Any, step: Any) -> None:
+        plain(self, step)
+        calls.append(1)
+        if len(calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Stepper, "apply", apply)
+    run = train_here(recipe(tmp_path, train={"steps": 8, "save_every": 2, "keep": 50}))
+    assert events_of(run, "resumed")[0].data["from_step"] == 4
+    found, wanted = _adapter(run), _adapter(calm)
+    assert all(torch.allclose(found[name], wanted[name], rtol=1e-3, atol=1e-6) for name in wanted)
+
+
+def test_diverging_fp16_run_returns_and_goes_on(tmp_path, monkeypatch):
+    spoil(monkeypatch, float("nan"))
+    values = poisoned(tmp_path)
+    values["model"]["precision"] = "fp16"
+    run = train_here(values)
+    assert len(events_of(run, "diverged")) == 1
+    assert events_of(run, "finished")
+
+
+def test_finished_runs_mark_goes_when_it_is_made_longer(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 4, "keep": 1, "keep_best": 0}))
+    facts = json.loads(run.folder.resolved.read_text())
+    facts["recipe"]["train"]["steps"] = 8
+    run.folder.resolved.write_text(json.dumps(facts))
+    assert work(run.folder.path) == 0
+    assert (run.folder.checkpoints / "final").resolve().name == "step-000008"
