@@ -23,7 +23,7 @@ from lorry.recipe.schema import Recipe
 from lorry.secrets.masking import mask
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import ATTEMPT, RUNG
+from lorry.trainer.channel import ATTEMPT, RUNG, TAKEN
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.supervise import oom_kills
 from lorry.trainer.supervise.child import Child, Message
@@ -40,8 +40,6 @@ _SAME = 0.5
 _FAILED = 1
 _SAID = {"finished": 0, "stopped": 130}
 """What a trainer that has said its end has come to, whatever happens while its process is taken down."""
-_TAKEN = 75
-"""Exit code where another agent has the run (EX_TEMPFAIL of sysexits.h)."""
 _DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
 
 
@@ -190,7 +188,7 @@ def supervise(path: Path) -> int:
                 _settle(agent)
     except Timeout:
         sys.stderr.write(f"another agent has {folder.id}\n")
-        return _TAKEN
+        return TAKEN
     # Without the lock: a tracker that is slow must not keep the run from being resumed.
     agent.relay.close()
     return code

@@ -12,10 +12,9 @@ from typing import cast
 from lorry.errors import RefusedError, RunFailedError
 from lorry.track.events import ENDINGS, Event, EventLog, follow, read
 from lorry.track.folder import RunFolder
+from lorry.trainer.channel import TAKEN
 
 Watcher = Callable[[Event], None]
-_TAKEN = 75
-"""The agent's exit code where another one has the run."""
 
 
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:
@@ -52,7 +51,7 @@ def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher, *,
         except KeyboardInterrupt:
             sent.append(signal.SIGKILL if len(sent) > 1 else signal.SIGINT)
             process.send_signal(sent[-1])
-    if seen.ending is None and process.wait() == _TAKEN:
+    if seen.ending is None and process.wait() == TAKEN:
         raise RefusedError(f"`{folder.id}` is trained by another agent", hint=f"follow it: `lorry logs -f {folder.id}`")
     if seen.ending is None:
         seen.take(_write_ending(folder, process.wait(), sent))
