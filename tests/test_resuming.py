@@ -220,3 +220,30 @@ def test_run_at_a_terminal_asks_and_goes_on_with_the_interrupted_run(tmp_path):
     assert process.wait(timeout=120) == 0, told.decode()
     assert b"go on with it?" in told
     assert weights(run) == wanted
+
+
+def test_changed_rows_are_told_where_the_run_goes_on_with_the_old_ones(tmp_path):
+    run, _ = stopped(tmp_path)
+    make_ready(run)
+    assert not [event for event in events_of(run, "note") if "has changed" in event.data["message"]]
+    write_rows(tmp_path / "rows.jsonl", chat_rows(20))
+    make_ready(run)
+    assert [event for event in events_of(run, "note") if "goes on with the rows" in event.data["message"]]
+
+
+def test_damaged_copy_of_a_checkpoint_from_elsewhere_does_not_come_in(tmp_path, monkeypatch):
+    from lorry.trainer import checkpoint
+
+    run, _ = stopped(tmp_path)
+    elsewhere = shutil.copytree(run.folder.checkpoints / "step-000004", tmp_path / "copy")
+    shutil.rmtree(run.folder.checkpoints)
+    plain = shutil.copytree
+
+    def torn(source, target, **given):
+        plain(source, target, **given)
+        (Path(target) / "rng.safetensors").write_bytes(b"")
+
+    monkeypatch.setattr(checkpoint.shutil, "copytree", torn)
+    with pytest.raises(lorry.LorryError, match=r"rng\.safetensors is damaged"):
+        make_ready(run, start=str(elsewhere))
+    assert not list(run.folder.checkpoints.glob("*"))

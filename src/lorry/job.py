@@ -139,8 +139,16 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
     write_json(folder.resolved, facts)
     store = Store.open()
     method = str(recipe.method["name"])
-    store.add(folder.id, name=name, folder=folder.path, model=recipe.model.id, method=method, created_at=time.time())
-    store.update(folder.id, pid=os.getpid(), pid_started=started(os.getpid()))
+    store.add(
+        folder.id,
+        name=name,
+        folder=folder.path,
+        model=recipe.model.id,
+        method=method,
+        created_at=time.time(),
+        pid=os.getpid(),
+        pid_started=started(os.getpid()),
+    )
     return Run(folder)
 
 
@@ -181,9 +189,10 @@ def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) 
 def _train(run: Run, watch: Watcher, after: int) -> Event:
     """Has the agent train to the end, keeping the store up to date; returns the event that ended it."""
     store = Store.open()
-    process = launch.start(run.folder)
-    running = Changes(status="running", pid=process.pid, pid_started=started(process.pid))
-    store.update(run.id, **running)
+    with launch.interrupts_held() as held:
+        process = launch.start(run.folder)
+        running = Changes(status="running", pid=process.pid, pid_started=started(process.pid))
+        store.update(run.id, **running)
 
     def note_and_show(event: Event) -> None:
         if event.kind == "started":
@@ -192,7 +201,7 @@ def _train(run: Run, watch: Watcher, after: int) -> Event:
             store.update(run.id, **(running | Changes(step=event.step, loss=event.data["loss"])))
         watch(event)
 
-    return launch.watch(run.folder, process, note_and_show, after=after)
+    return launch.watch(run.folder, process, note_and_show, after=after, sent=held)
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lorry import job
-from lorry.data.prepare import Prepared
-from lorry.errors import DataError, InputError, RefusedError
+from lorry.data.prepare import Prepared, rows_folder
+from lorry.errors import DataError, InputError, LorryError, RefusedError
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe import load as recipes
-from lorry.recipe.changes import differences, fingerprint
+from lorry.recipe.changes import decided_otherwise, differences
 from lorry.recipe.name import experiment_name
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
@@ -86,7 +85,7 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
     _must_have_more_to_do(row, before, recipe, wish)
     _must_be_at_hand(facts, recipe)
-    lines = [f"continued with {change}" for change in changes]
+    lines = [f"continued with {change}" for change in changes] + _said_of_rows(facts, recipe)
     if wish.start is not None:
         lines.append(f"continues from {_go_back(folder, wish.start, recipe)}")
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
@@ -120,9 +119,15 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
         differs = differences(Recipe.model_validate(facts["recipe"]), loaded.recipe)[0]
         if differs or not any(folder.checkpoints.glob("step-*/manifest.json")):
             return False
-        return Subject(loaded.recipe, Path(facts["base"])).prepared.folder == Path(facts["data_folder"])
+        return _has_the_rows_of(facts, loaded.recipe)
     except (InputError, ValueError, KeyError, UnavailableError):
         return False  # what is wrong with them, the checks of the new run tell
+
+
+def _has_the_rows_of(facts: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether the files hold, and the recipe renders, what the run began with. Raises what keeps it from looking."""
+    base = Path(facts["base"])
+    return rows_folder(recipe, base, Subject(recipe, base).tokenizer) == Path(facts["data_folder"])
 
 
 def _must_be_at_rest(row: RunRow) -> None:
@@ -179,6 +184,21 @@ def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
             raise InputError("the rows are not those that the run began with", hint=hint) from None
 
 
+def _said_of_rows(facts: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What a person who has changed the files since must know."""
+    try:
+        is_same = _has_the_rows_of(facts, recipe)
+    except (LorryError, UnavailableError, OSError):
+        return []  # the files are not needed any more
+    return (
+        []
+        if is_same
+        else [
+            "the data, or how it is rendered, has changed since this run began; it goes on with the rows it began with"
+        ]
+    )
+
+
 def _go_back(folder: RunFolder, start: str, recipe: Recipe) -> str:
     """Makes a checkpoint the newest one: later ones are put aside, one from elsewhere is copied in. Returns its name."""
     from lorry.trainer import checkpoint
@@ -186,8 +206,10 @@ def _go_back(folder: RunFolder, start: str, recipe: Recipe) -> str:
     chosen = _chosen(folder, start)
     checkpoint.verify(chosen)
     facts = checkpoint.read_state(chosen)
-    if facts["origin"]["fingerprint"] != fingerprint(recipe):
-        raise RefusedError("the checkpoint was made with other settings", place=str(chosen), hint="start a new run")
+    changed = decided_otherwise(facts["origin"]["settings"], recipe)
+    if changed:
+        told = "\n".join(["the checkpoint was made with other settings:", *changed])
+        raise RefusedError(told, place=str(chosen), hint="start a new run")
     step = int(facts["step"])
     for later in checkpoint.steps(folder.checkpoints):
         if later > step:
@@ -196,10 +218,7 @@ def _go_back(folder: RunFolder, start: str, recipe: Recipe) -> str:
     if chosen.resolve() != here.resolve():
         if here.exists():
             checkpoint.put_aside(here, "superseded")
-        aside = folder.checkpoints / f".{here.name}.0"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(chosen, aside)
-        aside.rename(here)
+        checkpoint.adopt(chosen, here)
     return here.name
 
 

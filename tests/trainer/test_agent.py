@@ -172,3 +172,11 @@ def test_agent_imports_nothing_heavy():
     code = "import sys, lorry.trainer.agent; print([one for one in ('torch', 'transformers') if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_budget_is_counted_from_the_first_agent_on_however_long_ago_that_was(tmp_path):
+    run = begin(recipe(tmp_path, train=LONG, budget={"hours": 10}))
+    run.folder.heartbeat.write_text(json.dumps({"seconds": 11 * 3600}))
+    assert launch.watch(run.folder, launch.start(run.folder), lambda _event: None).kind == "finished"
+    assert [event.step for event in events_of(run, "limit")] == [1]
+    assert 11 * 3600 < json.loads(run.folder.heartbeat.read_text())["seconds"] < 11 * 3600 + 300

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from havoc import start, started_again, wait_for_event
+from lorry.errors import RunFailedError
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import home
 from lorry.trainer.checkpoint import steps, verify
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.vitals import Vitals
-from tiny_runs import begin, events_of, recipe
+from tiny_runs import begin, events_of, recipe, train_here
 
 SIZE = 12_000_000
 
@@ -97,3 +98,26 @@ def test_little_room_is_told_while_there_is_still_time(tmp_path, small_disk):
     now[0] = 61.0
     vitals.tick()
     assert any("disk is full but for" in event.data["message"] for event in events_of(run, "warning"))
+
+
+def test_signal_saves_once_there_is_room_although_the_save_before_failed(tmp_path, small_disk, monkeypatch):
+    from lorry.trainer.saving.saver import Saver
+
+    found: dict[str, object] = {}
+    plain = Saver.save
+
+    def save(self: Saver) -> None:
+        others = fill(small_disk, leave=0)
+        with suppress(RunFailedError):
+            plain(self)
+            self.drain()
+        found["failed"] = self._failure
+        others.unlink()
+        monkeypatch.setattr(Saver, "save", plain)
+        found["saved"] = self.save_now()
+        self._is_leaving = False
+
+    monkeypatch.setattr(Saver, "save", save)
+    run = train_here(recipe(tmp_path, train={"steps": 2, "save_every": 1}))
+    assert isinstance(found["failed"], RunFailedError)
+    assert found["saved"] == run.folder.checkpoints / "step-000001"

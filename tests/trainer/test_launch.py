@@ -36,3 +36,38 @@ def test_variables_of_accelerate_do_not_change_the_gradients(tmp_path, monkeypat
     alone = train_here(values)
     first, second = (events_of(one, "step")[0].data["grad_norm"] for one in (run, alone))
     assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_interrupt_while_the_agent_is_started_is_passed_on_to_it(tmp_path):
+    run = begin(recipe(tmp_path, train={"steps": 100_000}))
+    with launch.interrupts_held() as held:
+        process = launch.start(run.folder)
+        signal.raise_signal(signal.SIGINT)
+    ending = launch.watch(run.folder, process, lambda _event: None, sent=held)
+    assert (ending.kind, ending.data["cause"]) == ("stopped", "person")
+    # It may come before the agent has begun to listen.
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_interrupt_is_an_interrupt_again_when_the_agent_is_started():
+    with launch.interrupts_held() as held:
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert held == []
+
+
+def test_trainer_takes_no_part_in_a_run_around_it(monkeypatch):
+    theirs = (
+        "RANK",
+        "MASTER_ADDR",
+        "LOCAL_WORLD_SIZE",
+        "ACCELERATE_USE_CPU",
+        "LORRY_RUNG",
+        "LORRY_BEGAN",
+        "VAST_API_KEY",
+    )
+    for name in (*theirs, "RANKING", "LORRY_HOME"):
+        monkeypatch.setenv(name, "1")
+    assert not launch._environment().keys() & set(theirs)
+    assert launch._environment().keys() >= {"RANKING", "LORRY_HOME"}

@@ -117,3 +117,28 @@ def test_heaviest_of_a_run_shorter_than_one_step_is_in_that_step():
 def test_row_longer_than_any_number_of_32_bits_is_the_heaviest():
     found = plan_order(np.array([2**40, 1, 1, 1]), TrainSettings(micro_batch=2, accumulation=2))
     assert tokens(found, *found.heaviest()) == 2**40 + 1
+
+
+def test_run_made_longer_takes_every_row_as_often_as_a_long_one():
+    before = order(10, micro_batch=2, accumulation=2, epochs=1)
+    assert (before.steps, before.short_after(2), before.short_after(3)) == (3, 0, 2)
+    after = replace(order(10, micro_batch=2, accumulation=2, epochs=3), short=before.short_after(3))
+    made = [rows_of(before, step) for step in (1, 2, 3)]
+    rest = [rows_of(after, step) for step in range(4, after.steps + 1)]
+    assert [len(rows) for rows in rest] == [4] * 5
+    assert sorted(chain.from_iterable([*made, *rest])) == sorted([*range(10)] * 3)
+
+
+def test_run_made_longer_twice_still_misses_no_row():
+    taken, short = [], 0
+    for epochs in (0.5, 1.25, 2):
+        found = replace(order(7, micro_batch=3, epochs=epochs), short=short)
+        made = len(taken)
+        taken += [rows_of(found, step) for step in range(made + 1, found.steps + 1)]
+        short = found.short_after(found.steps)
+    assert sorted(chain.from_iterable(taken)) == sorted([*range(7)] * 2)
+
+
+def test_steps_of_a_number_are_never_short():
+    found = order(10, micro_batch=4, steps=7)
+    assert [found.short_after(step) for step in range(1, 8)] == [0] * 7

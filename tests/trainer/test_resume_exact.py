@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -145,3 +146,23 @@ def test_other_versions_are_said_aloud(tmp_path):
     write_manifest(folder)
     assert work(run.folder.path) == 0
     assert any("not to the bit" in event.data["message"] for event in events_of(run, "note"))
+
+
+def test_run_made_longer_goes_on_with_the_row_after_its_last_one(tmp_path, monkeypatch):
+    from lorry.trainer.step import Stepper
+
+    seen: list[int] = []
+    plain = Stepper.apply
+
+    def apply(self: Any, step: Any) -> None:
+        seen.extend(step.rows)
+        plain(self, step)
+
+    monkeypatch.setattr(Stepper, "apply", apply)
+    # Three steps of eight make one epoch of twenty rows; the last of them has but four.
+    run = train_here(recipe(tmp_path, train={"steps": None, "epochs": 1, "micro_batch": 8}))
+    facts = json.loads(run.folder.resolved.read_text())
+    facts["recipe"]["train"]["epochs"] = 2
+    run.folder.resolved.write_text(json.dumps(facts))
+    assert work(run.folder.path) == 0
+    assert sorted(seen) == sorted([*range(20)] * 2)

@@ -111,15 +111,29 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
     """
     renderer = renderer_for(recipe, base, tokenizer)
     method = cast("Method", make("methods", recipe.method))
-    blobs = {name: files.find(named, base) for name in SPLITS if (named := getattr(recipe.data, name)) is not None}
-    digests = {blob.name: blob.digest() for split in blobs.values() for blob in split}
-    folder = cache() / "rows" / _key(recipe, renderer, method, digests, blobs)
+    blobs = _found(recipe, base)
+    digests = _digests(blobs)
+    folder = _place(recipe, renderer, digests, blobs)
     if (folder / "facts.json").is_file():
         return _noted(Prepared.open(folder), blobs)
     with _built(folder) as aside:
         facts = Assembler(recipe.data, method, renderer, aside).assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())
     return Prepared.open(folder)
+
+
+def rows_folder(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Path:
+    """Where `prepare` leaves, or left, the rows of these files and settings; nothing is rendered for it."""
+    blobs = _found(recipe, base)
+    return _place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs)
+
+
+def _found(recipe: Recipe, base: Path) -> dict[str, list[Blob]]:
+    return {name: files.find(named, base) for name in SPLITS if (named := getattr(recipe.data, name)) is not None}
+
+
+def _digests(blobs: Mapping[str, list[Blob]]) -> dict[str, str]:
+    return {blob.name: blob.digest() for split in blobs.values() for blob in split}
 
 
 def _noted(prepared: Prepared, blobs: Mapping[str, list[Blob]]) -> Prepared:
@@ -151,21 +165,16 @@ def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer
     return chat
 
 
-def _key(
-    recipe: Recipe,
-    renderer: Renderer,
-    method: Method,
-    digests: Mapping[str, str],
-    blobs: Mapping[str, list[Blob]],
-) -> str:
-    """What the rendered sets depend on, hashed."""
+def _place(recipe: Recipe, renderer: Renderer, digests: Mapping[str, str], blobs: Mapping[str, list[Blob]]) -> Path:
+    """The folder named by a hash of all that the rendered sets depend on."""
+    method = cast("Method", make("methods", recipe.method))
     data = recipe.data.model_dump(mode="json", exclude={"packing", "chat_template"})
     named = {name: [[blob.name, digests[blob.name]] for blob in split] for name, split in blobs.items()}
     tokenizer = renderer.tokenizer
     today = str(date.today()) if tokenizer.has_template and tokenizer.template().tells_time else ""
     parts = [_VERSION, data, named, type(method).name, method.model_dump(mode="json"), tokenizer.sha256(), today]
     text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return cache() / "rows" / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @contextmanager

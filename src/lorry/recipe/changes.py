@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
+
+from pydantic import ValidationError
 
 from lorry.recipe.layer import show
 from lorry.recipe.schema import Recipe, TrainSettings
@@ -21,10 +21,28 @@ _FREE = frozenset(
 _LENGTHS = ("train.steps", "train.epochs")
 
 
-def fingerprint(recipe: Recipe) -> str:
-    """Hash of everything that decides what a step does: runs with equal ones may continue each other's checkpoints."""
-    fixed = {name: value for name, value in _leaves(recipe) if not _is_free(name) and value is not None}
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def deciding(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that decides what a step does: a checkpoint is continued with the same one alone."""
+    return {
+        section: {name: value for name, value in found.items() if not _is_free(f"{section}.{name}")}
+        if isinstance(found, dict)
+        else found
+        for section, found in recipe.model_dump(mode="json").items()
+        if not _is_free(section)
+    }
+
+
+def decided_otherwise(part: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """How a recipe differs from what `deciding` gave for another one, in lines `train.seed: 1 -> 2`.
+
+    A setting that the lorry of that day did not know counts as one with its default: that is what it did.
+    """
+    try:
+        before, now = (dict(_leaves(Recipe.model_validate(one))) for one in (part, deciding(recipe)))
+    except ValidationError as error:
+        return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    return [f"{name}: {show(before.get(name))} -> {show(now.get(name))}" for name in changed]
 
 
 def differences(before: Recipe, after: Recipe) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import sqlalchemy as sql
 from sqlalchemy import exc
@@ -78,6 +78,8 @@ class NewRun(TypedDict):
     model: str
     method: str
     created_at: float
+    pid: NotRequired[int]
+    pid_started: NotRequired[float | None]
 
 
 class Changes(TypedDict, total=False):

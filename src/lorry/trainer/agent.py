@@ -23,7 +23,7 @@ from lorry.recipe.schema import Recipe
 from lorry.secrets.masking import mask
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import ATTEMPT, RUNG, TAKEN
+from lorry.trainer.channel import ATTEMPT, BEGAN, RUNG, TAKEN
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.supervise import oom_kills
 from lorry.trainer.supervise.child import Child, Message
@@ -32,6 +32,7 @@ from lorry.trainer.supervise.logs import Logs
 from lorry.trainer.supervise.orphan import end_orphan
 from lorry.trainer.supervise.relayed import Relayed
 from lorry.trainer.supervise.restart import Action, Ending, decide, last_words
+from lorry.trainer.supervise.spent import seconds_spent
 from lorry.trainer.supervise.vitals import Vitals
 
 _TICK = 0.1
@@ -52,7 +53,8 @@ class Agent:
         self.folder = folder
         self.recipe = Recipe.model_validate(facts["recipe"])
         self.journal = Journal(folder.events, _next_attempt(history))
-        self.vitals = Vitals(folder, self.recipe, self.journal)
+        self.began = time.monotonic() - seconds_spent(folder, history)
+        self.vitals = Vitals(folder, self.recipe, self.journal, began=self.began)
         self.relay = Relayed(folder, self.recipe)
         self.endings: list[Ending] = []
         self.rung = _last_rung(history)
@@ -101,7 +103,7 @@ class Agent:
 
     def _attempt(self) -> tuple[Ending, dict[str, Any] | None]:
         """Runs the trainer once; how it ended, and what it said itself of its failure."""
-        variables = {ATTEMPT: str(self.journal.attempt)}
+        variables = {ATTEMPT: str(self.journal.attempt), BEGAN: str(self.began)}
         if self.lowered and self.rung is not None:
             variables[RUNG] = json.dumps(self.rung.as_dict())
         kills = oom_kills.count()

@@ -15,17 +15,9 @@ from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.schema import Recipe
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import ATTEMPT, RUNG, Reporter
+from lorry.trainer.channel import ATTEMPT, BEGAN, RUNG, Reporter
 from lorry.trainer.ladder import Rung
 from lorry.trainer.saving.snapshot import TokenizerFiles
-
-_WHILE_WORKING = frozenset(
-    {
-        *("loaded", "rung", "oom", "resumed", "started", "step", "evaluated", "saved", "diverged", "budget"),
-        *("trained", "delivered", "scoring", "scored", "finished"),
-    }
-)
-"""Kinds of events that only a trainer writes: others may be written days before or after, when nothing costs anything."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,7 @@ class Assignment:
     history: list[Event] = field(default_factory=list[Event])
     """What is known of earlier attempts."""
     began: float = field(default_factory=time.monotonic)
+    """When the run began by the clock that nobody sets, had it been worked on without a pause."""
 
     @classmethod
     def open(cls, path: Path, events: Reporter) -> Assignment:
@@ -63,19 +56,13 @@ class Assignment:
             attempt=int(os.environ.get(ATTEMPT, "1")),
             rung=Rung(**json.loads(rung)) if rung else None,
             history=list(read(folder.events)),
+            began=float(os.environ.get(BEGAN, time.monotonic())),
         )
 
     @property
-    def seconds_before(self) -> float:
-        """Seconds that earlier attempts and the loading of this one took."""
-        spans: dict[int, tuple[float, float]] = {}
-        for event in self.history:
-            if event.kind not in _WHILE_WORKING:
-                continue
-            first, last = spans.get(event.attempt, (event.at, event.at))
-            spans[event.attempt] = (min(first, event.at), max(last, event.at))
-        earlier = (last - first for attempt, (first, last) in spans.items() if attempt < self.attempt)
-        return sum(earlier) + time.monotonic() - self.began
+    def seconds_so_far(self) -> float:
+        """Seconds that the run has taken: earlier attempts, and what this one has done up to now."""
+        return time.monotonic() - self.began
 
     def renderer(self) -> Renderer:
         """Renders prompts as rows were rendered."""

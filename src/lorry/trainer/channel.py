@@ -17,6 +17,8 @@ from lorry.track.events import EventLog
 FD, AGENT, ATTEMPT, RUNG = "LORRY_EVENTS_FD", "LORRY_AGENT", "LORRY_ATTEMPT", "LORRY_RUNG"
 """Environment variables of the trainer: the pipe that the agent reads, the agent's process, the number of the attempt, and the
 memory rung to begin on (JSON) where it is not that of the checkpoint."""
+BEGAN = "LORRY_BEGAN"
+"""Environment variable: when the run would have begun by `time.monotonic`, had it been worked on without a pause."""
 TAKEN = 75
 """The agent's exit code where another agent has the run (EX_TEMPFAIL of sysexits.h)."""
 _BETWEEN_BEATS = 0.5

@@ -1,4 +1,6 @@
-"""Checkpoints: folders that are written aside, hashed, flushed and renamed, so that one that exists is whole.
+"""Checkpoints: folders that are written aside, hashed, flushed and renamed, so that none is ever seen half-written.
+
+What a disk does to one later, `verify` finds.
 
 checkpoints/step-000050/
   adapter_model.safetensors, adapter_config.json   what PEFT loads (full fine-tuning: model.safetensors, config.json)
@@ -86,6 +88,17 @@ def write(root: Path, contents: Contents) -> Path:
         aside.rename(final)
         _sync(root)
     return final
+
+
+def adopt(source: Path, final: Path) -> None:
+    """Copies a checkpoint from elsewhere: aside, verified and flushed there, and renamed. Raises as `write` and `verify` do."""
+    with _aside(final) as aside:
+        shutil.copytree(source, aside)
+        verify(aside)
+        for path in [*aside.iterdir(), aside]:
+            _sync(path)
+        aside.rename(final)
+        _sync(final.parent)
 
 
 def write_manifest(folder: Path) -> None:

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 from lorry.errors import RefusedError, RunFailedError
 from lorry.track.events import ENDINGS, Event, EventLog, follow, read
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import TAKEN
+from lorry.trainer.channel import AGENT, ATTEMPT, BEGAN, FD, RUNG, TAKEN
 
 Watcher = Callable[[Event], None]
 
@@ -34,23 +36,47 @@ def start(folder: RunFolder) -> subprocess.Popen[bytes]:
         )
 
 
-def watch(folder: RunFolder, process: subprocess.Popen[bytes], show: Watcher, *, after: int = 0) -> Event:
+@contextmanager
+def interrupts_held() -> Generator[list[signal.Signals]]:
+    """Within, Ctrl-C only adds to the list that is given, so that an agent that was started is also written down."""
+    held: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield held
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(signal.SIGINT))
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def watch(
+    folder: RunFolder,
+    process: subprocess.Popen[bytes],
+    show: Watcher,
+    *,
+    after: int = 0,
+    sent: Sequence[signal.Signals] = (),
+) -> Event:
     """Gives every event with a number above `after` to `show` until the process ends; returns the one that ended the run.
 
     An interrupt from the keyboard is passed on: the trainer writes a checkpoint of its last step and ends; a second one
     half a second later or more, ends it at once, a third one the agent too. A process that ends without a word gets the
-    event that it could not write. Raises RefusedError where another agent has the run.
+    event that it could not write. `sent` are signals that came before, and still have to be passed on. Raises RefusedError
+    where another agent has the run.
     """
     seen = _Seen(show, after)
-    sent: list[signal.Signals] = []
+    waiting, sent = list(sent[:1]), list(sent[:1])
     while True:
         try:
+            while waiting:
+                process.send_signal(waiting.pop())
             for event in follow(folder.events, ended=lambda: process.poll() is not None, after=seen.number):
                 seen.take(event)
             break
         except KeyboardInterrupt:
             sent.append(signal.SIGKILL if len(sent) > 1 else signal.SIGINT)
-            process.send_signal(sent[-1])
+            waiting.append(sent[-1])
     if seen.ending is None and process.wait() == TAKEN:
         raise RefusedError(f"`{folder.id}` is trained by another agent", hint=f"follow it: `lorry logs -f {folder.id}`")
     if seen.ending is None:
@@ -89,15 +115,25 @@ def _last_words(code: int) -> str:
     return f"the agent that supervised the training ended with exit code {code} and without a word"
 
 
-_RENTING = ("RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY")
+_RENTING = frozenset({"RUNPOD_API_KEY", "VAST_API_KEY", "LAMBDA_API_KEY", "LAMBDA_CLOUD_API_KEY"})
 """Keys that rent machines: nothing that trains has any use for them."""
+_OTHERS_RUN = frozenset(
+    {
+        *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+        *("ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"),
+    }
+)
+"""What torchrun tells its processes."""
 
 
 def _environment() -> dict[str, str]:
     """The person's environment, without what would make the trainer reach out on its own or take part in another's run.
 
-    Accelerate obeys its variables before its arguments: one of them alone divides every gradient.
+    Accelerate obeys its variables before its arguments: one of them alone divides every gradient. Variables between agent and
+    trainer are set anew: those around this process would be of the run that it is part of.
     """
-    others = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE", *_RENTING)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    left_out = _RENTING | _OTHERS_RUN | {FD, AGENT, ATTEMPT, RUNG, BEGAN}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("ACCELERATE_")
+    }
     return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}

@@ -7,8 +7,9 @@
           _step               gradients, optimizer
       _after_step             evaluation, checkpoint, reasons to end
 
-What a step does depends on its number, the weights and the memory rung alone, so a step that was cut off is computed again
-from its start and gives the same.
+What a step does depends on its number, the rows left out, the weights, the states of optimizer and generators, and the
+memory rung. All of them stand in a checkpoint, so a step that was cut off is computed again from its start and gives
+the same.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lorry.trainer import checkpoint, hardware, memory, stopping
 from lorry.trainer.channel import Reporter
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung, Where, next_rung
+from lorry.trainer.limits import Limits
 from lorry.trainer.offenders import offenders
 from lorry.trainer.saving import rng
 from lorry.trainer.saving.saver import Place, Saver
@@ -58,6 +60,8 @@ class Training:
     """Rows that earlier attempts found to make the loss diverge."""
     seconds_before: float = 0.0
     """What the run has taken before training began: earlier attempts, and loading."""
+    was_warned: bool = False
+    """Whether an earlier attempt has said that most of the budget is used."""
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -90,25 +94,36 @@ class _DivergedError(Exception):
 class Loop:
     """One training, from where it stands to its end."""
 
-    def __init__(self, job: Training) -> None:
-        self.job = job
-        settings = job.recipe.train
-        self.total = job.stepper.order.steps
-        self.eval_every = settings.eval_every or max(1, math.ceil(self.total / 4))
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        settings = training.recipe.train
+        self.eval_every = settings.eval_every or max(1, math.ceil(self.steps / 4))
         self.save_every = settings.save_every or self.eval_every
-        self.rung = job.origin.rung
-        self.state = State(skipped=job.skipped)
-        self.warned = False
+        self.rung = training.origin.rung
+        self.state = State(skipped=training.skipped)
         self.is_half_applied = False
         """Whether an optimizer step began to change the weights and did not come to its end."""
         self.peaks: list[int] = []
-        self.began = job.clock()
-        copies = Copies(job.live, job.checkpoints)
-        place = Place(job.checkpoints, settings, job.events, job.clock)
+        self.began = training.clock()
+        self.copies = Copies(training.live, training.checkpoints)
+        place = Place(training.checkpoints, settings, training.events, training.clock)
         self.generators = rng.capture()
-        self.saver = Saver(place, copies, self._standing)
-        job.stepper.beat = self._beat
-        job.held_back.beat = lambda: job.events.beat("evaluating", self.state.step)
+        self.saver = Saver(place, self.copies, self._standing)
+        watched = training.held_back.metric
+        self.limits = Limits(
+            recipe=training.recipe,
+            events=training.events,
+            higher_is_better=watched is not None and watched.higher_is_better,
+            seconds=lambda: training.seconds_before + training.clock() - self.began,
+            was_told=training.was_warned,
+        )
+        training.stepper.beat = self._beat
+        training.held_back.beat = lambda: training.events.beat("evaluating", self.state.step)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.training.stepper.order.steps
 
     def run(self) -> Outcome:
         """Trains to the last step or to a limit; every checkpoint kept is whole.
@@ -120,31 +135,34 @@ class Loop:
             ended = self._surviving_divergence()
         self.saver.save()
         self.saver.drain()
-        checkpoint.mark(self.job.checkpoints, "final", self.state.step)
+        checkpoint.mark(self.training.checkpoints, "final", self.state.step)
         state = self.state
-        self.job.events.append("trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens)
+        self.training.events.append(
+            "trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens
+        )
         return Outcome(state.step, state.losses, self.rung, self.peaks)
 
     def _begin(self) -> bool:
         """Puts a checkpoint back or tries the longest batch; says whether training has ended already."""
-        job = self.job
-        job.live.loaded.model.train()
+        training = self.training
+        training.live.loaded.model.train()
         self._use(self.rung)
-        (job.checkpoints / "final").unlink(missing_ok=True)
-        if job.begin_from is not None:
-            self._return_to(job.begin_from)
-            job.events.append("resumed", from_step=self.state.step, path=str(job.begin_from))
-        elif self.total:
-            self._surviving_oom("training", lambda: job.stepper.try_heaviest(self.rung))
-        job.events.append("started", steps=self.total, from_step=self.state.step)
+        (training.checkpoints / "final").unlink(missing_ok=True)
+        if training.begin_from is not None:
+            self._return_to(training.begin_from)
+            training.events.append("resumed", from_step=self.state.step, path=str(training.begin_from))
+        elif self.steps:
+            self._surviving_oom("training", lambda: training.stepper.try_heaviest(self.rung))
+        self.copies.make_room()
+        training.events.append("started", steps=self.steps, from_step=self.state.step)
         return self._after_step() if self.state.step else False
 
     def _surviving_divergence(self) -> bool:
         """One step and what follows it; where the loss diverges, back to the last good checkpoint without those rows."""
         try:
-            began = self.job.clock()
+            began = self.training.clock()
             done = self._surviving_oom("training", self._step)
-            self._record(done, self.job.clock() - began)
+            self._record(done, self.training.clock() - began)
             return self._after_step()
         except _DivergedError as error:
             diverged = error
@@ -161,7 +179,7 @@ class Loop:
                     raise
                 told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
             # Only here, with the traceback gone, nothing holds the tensors of what failed any more.
-            self.job.stepper.forget_gradients()
+            self.training.stepper.forget_gradients()
             memory.release()
             self._go_down(where, told)
             self._put_back()
@@ -171,7 +189,7 @@ class Loop:
         rng.restore(*self.generators)
         if not self.is_half_applied:
             return
-        saved = checkpoint.newest(self.job.checkpoints, self._reject)
+        saved = checkpoint.newest(self.training.checkpoints, self._reject)
         if saved is None:
             hint = "set `train.micro_batch` lower, or `train.optimizer: adamw_8bit`"
             raise RunFailedError(
@@ -179,31 +197,33 @@ class Loop:
             )
         self._return_to(saved)
         self.is_half_applied = False
-        self.job.events.append("resumed", from_step=self.state.step, path=str(saved))
-        self.job.events.append("started", steps=self.total, from_step=self.state.step)
+        self.training.events.append("resumed", from_step=self.state.step, path=str(saved))
+        self.training.events.append("started", steps=self.steps, from_step=self.state.step)
 
     def _reject(self, place: Path, reason: str) -> None:
-        self.job.events.append("rejected", path=str(place), reason=reason)
+        self.training.events.append("rejected", path=str(place), reason=reason)
 
     def _step(self) -> Step:
         """One optimizer step. What a checkpoint holds changes in one go, so that none is ever saved half-way."""
-        began = self.job.clock()
+        began = self.training.clock()
         number = self.state.step + 1
-        step = self.job.stepper.gradients(number, self.rung, self.state.left_out(number))
+        step = self.training.stepper.gradients(number, self.rung, self.state.left_out(number))
         self._must_be_sound(step)
         with self.saver.changing:
             self.is_half_applied = True
-            self.job.stepper.apply(step)
+            self.training.stepper.apply(step)
             self.is_half_applied = False
             self.saver.applied()
-            seconds = self.job.clock() - began
-            self.state = self.state.after_step(step.loss if step.rows else None, step.row_tokens, seconds)
+            seconds = self.training.clock() - began
+            loss = step.loss if step.rows else None
+            short = self.training.stepper.order.short_after(number)
+            self.state = self.state.after_step(loss, tokens=step.row_tokens, seconds=seconds, short=short)
             self.generators = rng.capture()
         return step
 
     def _must_be_sound(self, step: Step) -> None:
-        reason = stopping.divergence(step.loss, self.state.recent, self.job.recipe.train.diverge_at)
-        scaler = self.job.live.scaler
+        reason = stopping.divergence(step.loss, self.state.recent, self.training.recipe.train.diverge_at)
+        scaler = self.training.live.scaler
         if reason is None and not scaler.is_enabled() and not math.isfinite(step.grad_norm):
             reason = "the gradients are not numbers"
         if reason is not None:
@@ -216,10 +236,14 @@ class Loop:
         """Evaluates and saves where it is due; says whether training has ended."""
         self.saver.check()
         step = self.state.step
-        ended = step >= self.total or self._limit_is_reached()
-        if (ended or step % self.eval_every == 0) and step not in self.state.scores and not self.job.held_back.is_empty:
+        ended = step >= self.steps or self.limits.budget_is_used_up(self.state, self.steps)
+        if (
+            (ended or step % self.eval_every == 0)
+            and step not in self.state.scores
+            and not self.training.held_back.is_empty
+        ):
             self._evaluate()
-        ended = self._patience_is_out() or ended
+        ended = self.limits.patience_is_out(self.state, self.steps) or ended
         if ended or step % self.save_every == 0 or self.state.best == step or self.saver.is_due:
             self._must_be_numbers()
             self.saver.save()
@@ -227,30 +251,30 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Scores the evaluation rows; the lowest loss so far marks the best step."""
-        job, began, step = self.job, self.job.clock(), self.state.step
-        job.events.beat("evaluating", step)
-        scores = {"loss": self._surviving_oom("evaluating", lambda: job.held_back.loss(self.rung))}
-        watched = self._surviving_oom("generating", lambda: job.held_back.watched(self.rung))
-        if job.held_back.metric is not None and watched is not None:
-            scores[job.held_back.metric.name] = watched
+        training, began, step = self.training, self.training.clock(), self.state.step
+        training.events.beat("evaluating", step)
+        scores = {"loss": self._surviving_oom("evaluating", lambda: training.held_back.loss(self.rung))}
+        watched = self._surviving_oom("generating", lambda: training.held_back.watched(self.rung))
+        if training.held_back.metric is not None and watched is not None:
+            scores[training.held_back.metric.name] = watched
         with self.saver.changing:
-            self.state = self.state.evaluated(scores, job.clock() - began)
+            self.state = self.state.evaluated(scores, training.clock() - began)
             self.generators = rng.capture()
-        job.events.append("evaluated", step=step, **scores)
-        job.events.beat("training", step)
+        training.events.append("evaluated", step=step, **scores)
+        training.events.beat("training", step)
 
     def _record(self, step: Step, seconds: float) -> None:
         """Writes the record of a step; `seconds` is what it took."""
         number = self.state.step
         if not step.rows:
             told = "nothing was trained: all of its rows are left out"
-            self.job.events.append("note", step=number, message=told)
+            self.training.events.append("note", step=number, message=told)
             return
-        if number > 1 and number < self.total and number % self.job.recipe.train.log_every:
+        if number > 1 and number < self.steps and number % self.training.recipe.train.log_every:
             return
-        device = self.job.live.loaded.device
+        device = self.training.live.loaded.device
         self.peaks.append(hardware.peak_memory(device))
-        self.job.events.append(
+        self.training.events.append(
             "step",
             step=number,
             loss=step.loss,
@@ -264,27 +288,27 @@ class Loop:
         )
 
     def _go_down(self, where: Where, told: str) -> None:
-        loaded = self.job.live.loaded
+        loaded = self.training.live.loaded
         lower = next_rung(where, self.rung, can_checkpoint=loaded.can_checkpoint_activations)
-        self.job.events.append("oom", step=self.state.step, where=where, error=told)
+        self.training.events.append("oom", step=self.state.step, where=where, error=told)
         if lower is None:
             raise self._nothing_fits(where)
         self._use(lower)
 
     def _use(self, rung: Rung) -> None:
         self.rung = rung
-        loaded = self.job.live.loaded
+        loaded = self.training.live.loaded
         if rung.activation_checkpointing and loaded.can_checkpoint_activations:
             loaded.checkpoint_activations()
-        self.job.events.append("rung", step=self.state.step, **rung.as_dict())
+        self.training.events.append("rung", step=self.state.step, **rung.as_dict())
 
     def _nothing_fits(self, where: Where) -> RunFailedError:
         """The end of the ladder, with what would fit, tried out."""
         told = f"out of memory while {where}, even with {self.rung.told()}"
         if where != "training":
             return RunFailedError(told, hint="set evaluate.rows lower, or data.max_length")
-        length = int(self.job.stepper.order.lengths.max()) // 2
-        while length >= 8 and not self.job.stepper.fits(length):
+        length = int(self.training.stepper.order.lengths.max()) // 2
+        while length >= 8 and not self.training.stepper.fits(length):
             length //= 2
         if length < 8:
             return RunFailedError(told, hint="take a smaller model, or `model.quantization: nf4`, or a larger machine")
@@ -293,32 +317,34 @@ class Loop:
     def _return_to(self, folder: Path) -> None:
         with self.saver.changing:
             before = self.state
-            state = restore(folder, self.job.live)
+            state = restore(folder, self.training.live)
             more = tuple(skip for skip in before.skipped if skip not in state.skipped)
             # A signal may have saved a step before it was evaluated.
             scores = {step: score for step, score in before.scores.items() if step <= state.step}
             self.state = replace(state, skipped=(*state.skipped, *more), scores={**scores, **state.scores})
+            stepper = self.training.stepper
+            stepper.order = replace(stepper.order, short=state.short)
             self.generators = rng.capture()
 
     def _beat(self, step: int) -> None:
         """Says that something moves; once this process leaves, nothing needs to move any more."""
         self.saver.give_way()
-        self.job.events.beat("training", step)
+        self.training.events.beat("training", step)
 
     def _standing(self) -> Standing:
-        return Standing(self.state, replace(self.job.origin, rung=self.rung), self.generators)
+        return Standing(self.state, replace(self.training.origin, rung=self.rung), self.generators)
 
     def _leave_out(self, diverged: _DivergedError) -> None:
         """Goes back, once, to go on without the rows that made the loss diverge. Raises RunFailedError the second time."""
-        job, step = self.job, self.state.step + 1
-        rows = offenders(job.stepper, diverged.step, self.state.recent, job.recipe.train.diverge_at)
-        names = [str(job.stepper.examples.origin(row)) for row in rows]
+        training, step = self.training, self.state.step + 1
+        rows = offenders(training.stepper, diverged.step, self.state.recent, training.recipe.train.diverge_at)
+        names = [str(training.stepper.examples.origin(row)) for row in rows]
         told = f"{diverged.reason} at step {step}"
         again = bool(self.state.skipped)
         self.saver.drain()
-        saved = None if again else checkpoint.newest(job.checkpoints, self._reject)
+        saved = None if again else checkpoint.newest(training.checkpoints, self._reject)
         back = None if again else (checkpoint.step_of(saved) if saved else self.state.step)
-        job.events.append("diverged", step=step, reason=told, rows=names, indices=list(rows), return_to=back)
+        training.events.append("diverged", step=step, reason=told, rows=names, indices=list(rows), return_to=back)
         if again:
             raise RunFailedError(f"{told}, and it did before those rows were left out", hint=_NO_NUMBERS)
         if saved:
@@ -327,33 +353,6 @@ class Loop:
 
     def _must_be_numbers(self) -> None:
         """A checkpoint of weights that are no numbers would be of no use, and end all hope of a return."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self.job.stepper.parameters):
+        if not all(bool(parameter.isfinite().all()) for parameter in self.training.stepper.parameters):
             told = f"the trained weights are not numbers after step {self.state.step}"
             raise RunFailedError(told, hint=_NO_NUMBERS)
-
-    def _limit_is_reached(self) -> bool:
-        """Whether the budget is used up; says so once at 80 %, and at the end with what going on would cost."""
-        job, step, budget = self.job, self.state.step, self.job.recipe.budget
-        seconds = job.seconds_before + job.clock() - self.began
-        reached = stopping.limit_reached(budget, seconds)
-        if reached is None:
-            share = stopping.share_used(budget, seconds)
-            if share >= stopping.WARN_AT and not self.warned:
-                self.warned = True
-                job.events.append("budget", step=step, share=share, message=f"{share:.0%} of the limit are used")
-            return False
-        if step < self.total:
-            pace = self.state.seconds / step if step else math.nan
-            rest = stopping.cost_of_the_rest(budget, self.total - step, pace)
-            job.events.append("limit", step=step, message=f"{reached}; {rest}")
-        return True
-
-    def _patience_is_out(self) -> bool:
-        settings, watched = self.job.recipe.train.early_stop, self.job.held_back.metric
-        if settings is None or self.state.step >= self.total:
-            return False
-        higher = watched is not None and watched.higher_is_better
-        told = stopping.out_of_patience(self.state.series(settings.metric), settings, higher_is_better=higher)
-        if told:
-            self.job.events.append("early_stop", step=self.state.step, message=told)
-        return told is not None

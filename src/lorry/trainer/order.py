@@ -29,11 +29,13 @@ class Order:
     per_step: int
     total_units: int
     seed: int
+    short: int = 0
+    """Units by which steps that are made already fell short of full ones; those after them take up where they ended."""
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the run."""
-        return math.ceil(self.total_units / self.per_step)
+        return math.ceil((self.total_units + self.short) / self.per_step)
 
     def micro_batches(self, step: int) -> list[list[int]]:
         """Rows of each micro-batch of a step (from 1).
@@ -41,14 +43,18 @@ class Order:
         Within the step units are sorted by length, so that a micro-batch holds rows of like length; the loss is that of
         the whole step, so this changes nothing but speed and memory.
         """
-        first = (step - 1) * self.per_step
-        taken = [self._unit(at) for at in range(first, min(first + self.per_step, self.total_units))]
+        first = (step - 1) * self.per_step - self.short
+        taken = [self._unit(at) for at in range(first, self._end(step))]
         taken.sort(key=lambda unit: int(self.lengths[self.units[unit]].sum()))
         parts = [taken[at : at + self.micro_batch] for at in range(0, len(taken), self.micro_batch)]
         return [[row for unit in part for row in self.units[unit]] for part in parts]
 
+    def short_after(self, step: int) -> int:
+        """Units by which the steps up to this one fall short of full ones."""
+        return step * self.per_step - self._end(step)
+
     def heaviest(self) -> tuple[int, int]:
-        """The step, and within it the micro-batch, with the most tokens of the whole run."""
+        """The step, and within it the micro-batch, with the most tokens of a whole run that is not yet begun."""
         bounds = np.cumsum([0, *(len(unit) for unit in self.units[:-1])])
         lengths = np.add.reduceat(self.lengths[np.fromiter(chain.from_iterable(self.units), dtype=np.int64)], bounds)
         starts = np.arange(0, self.per_step, self.micro_batch)
@@ -62,6 +68,9 @@ class Order:
                 most, place = int(tokens.max()), (first // self.per_step + int(step) + 1, int(part))
         rest = [int(self.lengths[rows].sum()) for rows in self.micro_batches(self.steps)]
         return (self.steps, int(np.argmax(rest))) if rest and max(rest) > most else place
+
+    def _end(self, step: int) -> int:
+        return min(step * self.per_step - self.short, self.total_units)
 
     def _sequence(self, first: int, end: int) -> NDArray[np.int64]:
         """The units that are taken at the places from `first` to before `end`."""

@@ -12,12 +12,13 @@ import torch
 from lorry.data.packing import pack
 from lorry.errors import RunFailedError
 from lorry.plugins import make
-from lorry.recipe.changes import fingerprint
+from lorry.recipe.changes import decided_otherwise, deciding
 from lorry.report.provenance import versions
 from lorry.trainer import checkpoint, hardware
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung
+from lorry.trainer.limits import was_warned
 from lorry.trainer.loop import Training
 from lorry.trainer.methods._base import Method
 from lorry.trainer.model import LoadedModel
@@ -31,18 +32,18 @@ _DECIDING = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "num
 """Packages whose version can change the last bits of a result."""
 
 
-def training(job: Assignment, loaded: LoadedModel) -> Training:
+def prepare(assignment: Assignment, loaded: LoadedModel) -> Training:
     """The training, ready to run; says in events what was chosen."""
-    settings = job.recipe.train
+    settings = assignment.recipe.train
     optimizer, notes = make_optimizer(loaded, settings)
     if not loaded.forward.shares or loaded.drops:
         notes.append("shared beginnings are computed for each row (see the notes above, or dropout)")
     scaler = torch.GradScaler(loaded.device.type, enabled=loaded.precision.scaled)
-    begin_from = _newest(job)
+    begin_from = _newest(assignment)
     made_with = _made_with(loaded)
-    rung = Rung.top(job.recipe)
+    rung = Rung.top(assignment.recipe)
     if begin_from is not None:
-        before, more = _continued(job, begin_from, made_with)
+        before, more = _continued(assignment, begin_from, made_with)
         rung = replace(
             before,
             eval_batch=min(before.eval_batch, rung.eval_batch),
@@ -50,45 +51,50 @@ def training(job: Assignment, loaded: LoadedModel) -> Training:
         )
         notes += more
     for note in notes:
-        job.events.append("note", message=note)
+        assignment.events.append("note", message=note)
     stepper = Stepper(
         loaded=loaded,
-        method=cast("Method", make("methods", job.recipe.method)),
-        order=_order(job),
-        examples=job.prepared.train,
+        method=cast("Method", make("methods", assignment.recipe.method)),
+        order=_order(assignment),
+        examples=assignment.prepared.train,
         optimizer=optimizer,
         scaler=scaler,
         train=settings,
     )
     return Training(
-        recipe=job.recipe,
-        live=Live(loaded, optimizer, scaler, job.tokenizer_files()),
+        recipe=assignment.recipe,
+        live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
-        held_back=HeldBack(loaded, job.prepared, job.recipe, job.base, job.model_folder),
-        checkpoints=job.folder.checkpoints,
-        events=job.events,
-        origin=Origin(job.folder.id, fingerprint(job.recipe), job.attempt, job.rung or rung, made_with),
+        held_back=HeldBack(loaded, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder),
+        checkpoints=assignment.folder.checkpoints,
+        events=assignment.events,
+        origin=Origin(
+            assignment.folder.id, deciding(assignment.recipe), assignment.attempt, assignment.rung or rung, made_with
+        ),
         begin_from=begin_from,
-        skipped=_skipped(job),
-        seconds_before=job.seconds_before,
+        skipped=_skipped(assignment),
+        seconds_before=assignment.seconds_so_far,
+        was_warned=was_warned(assignment.history, assignment.recipe.budget),
     )
 
 
-def _newest(job: Assignment) -> Path | None:
+def _newest(assignment: Assignment) -> Path | None:
     """The newest checkpoint that verifies; those that do not are put aside and named."""
 
     def reject(place: Path, reason: str) -> None:
-        job.events.append("rejected", path=str(place), reason=reason)
+        assignment.events.append("rejected", path=str(place), reason=reason)
 
-    return checkpoint.newest(job.folder.checkpoints, reject)
+    return checkpoint.newest(assignment.folder.checkpoints, reject)
 
 
-def _continued(job: Assignment, folder: Path, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
+def _continued(assignment: Assignment, folder: Path, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
     """The rung that a checkpoint was made on, and notes on what is not as it was. Raises RunFailedError for another run's."""
     facts = checkpoint.read_state(folder)
-    if facts["origin"]["fingerprint"] != fingerprint(job.recipe):
+    changed = decided_otherwise(facts["origin"]["settings"], assignment.recipe)
+    if changed:
+        told = "\n".join(["the checkpoint was made with other settings:", *changed])
         hint = "continue it with the recipe that it was made with, or start a new run"
-        raise RunFailedError("the checkpoint was made with other settings", place=str(folder), hint=hint)
+        raise RunFailedError(told, place=str(folder), hint=hint)
     before = facts["made_with"]
     changed = [
         f"{name} {before.get(name)} before, {now} now" for name, now in made_with.items() if before.get(name) != now
@@ -107,14 +113,16 @@ def _made_with(loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _order(job: Assignment) -> Order:
-    lengths = job.prepared.train.lengths
-    settings = job.recipe.train
-    bins = pack(lengths, job.recipe.data.max_length, seed=settings.seed) if job.recipe.data.packing else None
+def _order(assignment: Assignment) -> Order:
+    lengths = assignment.prepared.train.lengths
+    settings = assignment.recipe.train
+    bins = (
+        pack(lengths, assignment.recipe.data.max_length, seed=settings.seed) if assignment.recipe.data.packing else None
+    )
     return plan_order(lengths, settings, bins)
 
 
-def _skipped(job: Assignment) -> tuple[Skip, ...]:
+def _skipped(assignment: Assignment) -> tuple[Skip, ...]:
     """Rows that were left out before, also where the checkpoint is older than that."""
-    found = [event for event in job.history if event.kind == "diverged" and event.data["return_to"] is not None]
+    found = [event for event in assignment.history if event.kind == "diverged" and event.data["return_to"] is not None]
     return tuple(Skip(int(event.step or 0), tuple(event.data["indices"])) for event in found)

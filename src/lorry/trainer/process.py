@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import time
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from lorry.trainer.channel import Reporter, connect
 from lorry.trainer.ladder import Rung
 from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
-from lorry.trainer.preparing import training
+from lorry.trainer.preparing import prepare
 from lorry.trainer.signals import Leave, Watch
 from lorry.trainer.supervise.restart import OUT_OF_MEMORY
 
@@ -40,8 +42,9 @@ def work(path: Path) -> int:
     except StoppedError as error:
         events.append("stopped", reason=error.message, cause="person")
         return error.exit_code
-    except KeyboardInterrupt:
-        events.append("stopped", reason=_where_stopped(RunFolder(path)), cause=_cause(signals.number))
+    except KeyboardInterrupt as error:
+        reason = str(error) or _where_stopped(RunFolder(path))
+        events.append("stopped", reason=reason, cause=_cause(signals.number))
         return StoppedError.exit_code
     except Exception as error:
         return _told(error, RunFolder(path), events)
@@ -66,22 +69,32 @@ def _told(error: Exception, folder: RunFolder, events: Reporter) -> int:
     return code
 
 
-def _train_and_score(job: Assignment, signals: Watch) -> None:
+def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     hardware.keep_freed_memory()
-    job.events.beat("loading", 0)
-    loaded = load(job.recipe, job.model_folder)
+    assignment.events.beat("loading", 0)
+    loaded = load(assignment.recipe, assignment.model_folder)
     frozen = loaded.frozen_sha256()
-    _say_loaded(loaded, frozen, job.events)
-    outcome = _train(job, loaded, signals)
-    job.events.beat("scoring", outcome.last)
+    _say_loaded(loaded, frozen, assignment.events)
+    outcome = _train(assignment, loaded, signals)
+    assignment.events.beat("scoring", outcome.last)
     if loaded.frozen_sha256() != frozen:
         raise RunFailedError("frozen weights changed while training", hint="this is a fault of lorry: please report it")
-    delivered = _deliver(job, outcome)
-    loaded = _as_delivered(job, loaded, delivered, outcome)
-    write_json(job.folder.provenance, _provenance(job, loaded, frozen))
-    _score(job, loaded, outcome.rung)
-    if job.facts.get("smoke"):
-        smoke.check(job.folder, loaded, outcome.peaks, job.events)
+    delivered = _deliver(assignment, outcome)
+    with _stopped_as("stopped before all scores were made; the adapter is delivered"):
+        loaded = _as_delivered(assignment, loaded, delivered, outcome)
+        write_json(assignment.folder.provenance, _provenance(assignment, loaded, frozen))
+        _score(assignment, loaded, outcome.rung)
+        if assignment.facts.get("smoke"):
+            smoke.check(assignment.folder, loaded, outcome.peaks, assignment.events)
+
+
+@contextmanager
+def _stopped_as(reason: str) -> Generator[None]:
+    """Within, an interrupt carries what is to be said of it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(reason) from error
 
 
 def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
@@ -98,13 +111,13 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
     )
 
 
-def _train(job: Assignment, loaded: LoadedModel, signals: Watch) -> Outcome:
-    loop = Loop(training(job, loaded))
-    with signals.leaving(_leave(job, loop)):
+def _train(assignment: Assignment, loaded: LoadedModel, signals: Watch) -> Outcome:
+    loop = Loop(prepare(assignment, loaded))
+    with signals.leaving(_leave(assignment, loop)):
         return loop.run()
 
 
-def _leave(job: Assignment, loop: Loop) -> Leave:
+def _leave(assignment: Assignment, loop: Loop) -> Leave:
     """Saves the last optimizer step at once and says so; the process ends then, whatever its main thread computes."""
 
     def leave(number: signal.Signals) -> None:
@@ -113,10 +126,10 @@ def _leave(job: Assignment, loop: Loop) -> Leave:
             step = checkpoint.step_of(saved) if saved else 0
             reason = f"stopped after step {step}; its checkpoint is kept" if saved else "stopped before step 1"
         except LorryError as error:
-            kept = checkpoint.steps(job.folder.checkpoints)
+            kept = checkpoint.steps(assignment.folder.checkpoints)
             last = f"the last checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint"
             reason = f"stopped after step {loop.state.step}, which could not be saved ({error.message}); {last}"
-        job.events.end("stopped", reason=reason, cause=_cause(number))
+        assignment.events.end("stopped", reason=reason, cause=_cause(number))
 
     return leave
 
@@ -127,79 +140,77 @@ def _cause(number: signal.Signals | None) -> str:
 
 
 def _where_stopped(folder: RunFolder) -> str:
-    if folder.adapter.is_dir():
-        return "stopped before all scores were made; the adapter is delivered"
     if checkpoint.steps(folder.checkpoints):
         return "stopped before the adapter was delivered; the checkpoints are kept"
     return "stopped before training began"
 
 
-def _deliver(job: Assignment, outcome: Outcome) -> int:
+def _deliver(assignment: Assignment, outcome: Outcome) -> int:
     """Puts the chosen weights into `adapter/`; returns their step."""
-    for step in outcome.candidates(best=job.recipe.train.deliver == "best"):
-        folder = checkpoint.path_of(job.folder.checkpoints, step)
+    for step in outcome.candidates(best=assignment.recipe.train.deliver == "best"):
+        folder = checkpoint.path_of(assignment.folder.checkpoints, step)
         try:
             checkpoint.verify(folder)
         except checkpoint.DamagedError as error:
             place = checkpoint.put_aside(folder, "damaged") if folder.exists() else folder
-            job.events.append("rejected", path=str(place), reason=error.message)
+            assignment.events.append("rejected", path=str(place), reason=error.message)
         else:
-            checkpoint.deliver(folder, job.folder.adapter)
-            job.events.append("delivered", step=step, path=str(job.folder.adapter))
+            checkpoint.deliver(folder, assignment.folder.adapter)
+            assignment.events.append("delivered", step=step, path=str(assignment.folder.adapter))
             return step
-    hint = f"`lorry resume {job.folder.id} --from STEP` goes back to one that is whole"
+    hint = f"`lorry resume {assignment.folder.id} --from STEP` goes back to one that is whole"
     raise RunFailedError("no checkpoint that could be delivered is whole", hint=hint)
 
 
-def _as_delivered(job: Assignment, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:
+def _as_delivered(assignment: Assignment, loaded: LoadedModel, step: int, outcome: Outcome) -> LoadedModel:
     """The model with the weights that were delivered, which may not be the last ones. Never are two models in memory."""
     if step == outcome.last:
         return loaded
     if loaded.has_adapter:
-        put_adapter(loaded, job.folder.adapter)
+        put_adapter(loaded, assignment.folder.adapter)
         return loaded
     loaded.model.to("meta")
-    return load(job.recipe, job.folder.adapter, trainable=False)
+    return load(assignment.recipe, assignment.folder.adapter, trainable=False)
 
 
-def _score(job: Assignment, loaded: LoadedModel, rung: Rung) -> None:
+def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung) -> None:
     """Scores base model and adapter; where memory runs out, again in smaller batches."""
 
     def progress(part: str, done: int, total: int) -> None:
-        job.events.append("scoring", part=part, done=done, total=total)
+        assignment.events.append("scoring", part=part, done=done, total=total)
 
     size = min(rung.generation_batch, rung.eval_batch)
     while True:
-        recipe = _in_batches(job.recipe, size)
-        evaluation = Evaluation(loaded, job.renderer(), job.prepared, recipe, job.model_folder)
+        recipe = _in_batches(assignment.recipe, size)
+        evaluation = Evaluation(loaded, assignment.renderer(), assignment.prepared, recipe, assignment.model_folder)
         try:
             with loaded.answering():
-                scores = evaluation.run(job.folder, progress)
+                scores = evaluation.run(assignment.folder, progress)
         except Exception as error:
             if size == 1 or not memory.is_out_of_memory(error):
                 raise
             told = str(error)
         else:
-            job.events.append("scored", scores=scores["splits"])
+            assignment.events.append("scored", scores=scores["splits"])
             return
         memory.release()
         size //= 2
-        job.events.append("oom", where="generating", error=told)
-        job.events.append("rung", **replace(rung, eval_batch=size, generation_batch=size).as_dict())
+        assignment.events.append("oom", where="generating", error=told)
+        assignment.events.append("rung", **replace(rung, eval_batch=size, generation_batch=size).as_dict())
 
 
 def _in_batches(recipe: Recipe, size: int) -> Recipe:
     return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"batch_size": size})})
 
 
-def _provenance(job: Assignment, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
+def _provenance(assignment: Assignment, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
     return provenance.collect(
         provenance.Origins(
-            recipe=job.recipe,
-            base=job.base,
-            model={**job.facts["source"], "frozen_sha256": frozen},
-            data=job.prepared.facts.as_json(),
+            recipe=assignment.recipe,
+            base=assignment.base,
+            model={**assignment.facts["source"], "frozen_sha256": frozen},
+            data=assignment.prepared.facts.as_json(),
             hardware=hardware.describe(loaded.device),
-            command=job.facts["command"],
+            command=assignment.facts["command"],
         )
     )

@@ -38,7 +38,11 @@ class Step:
 
 @dataclass
 class Stepper:
-    """Computes the steps of an order. What it computes depends on the step, the weights and the rung, and on nothing else."""
+    """Computes the steps of an order.
+
+    Gradients depend on the step, the rows left out, the weights and the rung; what they change, on the optimizer's and the
+    scaler's state too. All of that a checkpoint holds.
+    """
 
     loaded: LoadedModel
     method: Method

@@ -162,6 +162,7 @@ def test_heartbeat_tells_what_runs_and_where_it_is(tmp_path):
     found.pass_time(HEARTBEAT)
     beat = found.heartbeat()
     assert abs(beat.pop("at") - time.time()) < 60
+    assert beat.pop("seconds") == HEARTBEAT
     assert beat == {"agent": os.getpid(), "trainer": os.getpid(), "attempt": 1, "step": 4, "phase": "training"}
 
 

@@ -1,8 +1,11 @@
-"""Saves while training goes on: a copy of the training's tensors is taken between two steps and written by another thread.
+"""Saves while training goes on: a copy of the training's tensors is taken, and written by another thread.
 
-One lock, `changing`, is held by whoever changes what a checkpoint holds (an optimizer step, a return to an earlier
-checkpoint) and by whoever copies it. So a copy can be taken at any time, also in the middle of a running step, and is
-always that of the last whole optimizer step: in forward and backward passes none of it changes.
+One lock, `changing`, is held by whoever changes what a checkpoint holds (an optimizer step, an evaluation's scores, a return
+to an earlier checkpoint) and by whoever copies it. So a copy can be taken at any time, also in the middle of a running step,
+and is always that of the last whole optimizer step: of what forward and backward passes change, generators and gradients,
+a checkpoint holds the first as they were after that step, and the second not at all.
+
+A fully trained model is not copied, for that would double what it takes: training waits until it is written.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class Saver:
             standing = self._standing()
             state = standing.state
             if checkpoint.path_of(self._place.root, state.step).exists():
-                self._after(state)
+                self._mark_and_prune(state)
                 return
             contents = self._copies.take(standing)
             self._saved_at = self._place.clock()
@@ -76,7 +79,7 @@ class Saver:
             except RuntimeError:  # no memory for another thread: then here, if more slowly
                 self._writer = None
                 self._write(*written)
-            if not self._copies.are_made:
+            if not self._copies.copies_all:
                 self.drain()
 
     def save_now(self) -> Path | None:
@@ -90,11 +93,18 @@ class Saver:
             step = self._standing().state.step
             if step == 0:
                 return None
+            self._forgive()
             self.save()
             self.drain()
         folder = checkpoint.path_of(self._place.root, step)
         checkpoint.verify(folder)
         return folder
+
+    def _forgive(self) -> None:
+        """Forgets what failed before: there may be room again, and this is the last chance."""
+        if self._writer is not None:
+            self._writer.join()
+        self._failure = None
 
     def give_way(self) -> None:
         """Blocks for good once the process is about to end, so that saving gets the processor."""
@@ -121,7 +131,7 @@ class Saver:
         place = self._place
         try:
             path = checkpoint.write(place.root, contents)
-            self._after(state)
+            self._mark_and_prune(state)
         except LorryError as error:
             self._failure = error
         except Exception as error:
@@ -130,10 +140,10 @@ class Saver:
             self._failure = RunFailedError(f"the checkpoint of step {state.step} cannot be written: {told}", hint=hint)
         else:
             seconds = place.clock() - began
-            waited = seconds if not self._copies.are_made else pause
+            waited = seconds if not self._copies.copies_all else pause
             place.events.append("saved", step=state.step, path=str(path), seconds=seconds, pause=waited)
 
-    def _after(self, state: State) -> None:
+    def _mark_and_prune(self, state: State) -> None:
         """Marks the best checkpoint and deletes those that are not kept."""
         place = self._place
         saved = checkpoint.steps(place.root)

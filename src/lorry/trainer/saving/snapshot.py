@@ -82,7 +82,7 @@ class Copies:
         self._applied: Any = None
 
     @property
-    def are_made(self) -> bool:
+    def copies_all(self) -> bool:
         """Whether `take` copies everything, so that training may go on while it is written."""
         return self._live.loaded.has_adapter
 
@@ -92,6 +92,12 @@ class Copies:
             self._applied = torch.cuda.Event()
             self._applied.record()
 
+    def make_room(self) -> None:
+        """Takes the memory that copies will need, so that a machine with too little of it tells so at the beginning."""
+        if self.copies_all:
+            tensors, _ = _optimizer_state(self._live.optimizer)
+            self._copied({**_named("weights", self._weights), **_named("optimizer", tensors)})
+
     def take(self, standing: Standing) -> Contents:
         """The training as it stands, which must not change meanwhile. What was taken before is overwritten."""
         live, state, origin = self._live, standing.state, standing.origin
@@ -99,14 +105,14 @@ class Copies:
         random_tensors, random_plain = standing.generators
         facts: dict[str, Any] = {
             **state.as_json(),
-            "origin": {"run": origin.run, "fingerprint": origin.fingerprint, "attempt": origin.attempt},
+            "origin": {"run": origin.run, "settings": origin.settings, "attempt": origin.attempt},
             "rung": origin.rung.as_dict(),
             "made_with": origin.made_with,
             "rng": random_plain,
             "optimizer": plain,
             "scaler": self._scaler_state(),
         }
-        if not self.are_made:
+        if not self.copies_all:
             return Contents(state.step, self._write_model, _unshared(tensors), random_tensors, facts)
         copied = self._copied({**_named("weights", self._weights), **_named("optimizer", tensors)})
         weights, tensors = _below("weights", copied), _below("optimizer", copied)

@@ -32,6 +32,8 @@ class State:
     recent: tuple[float, ...] = ()
     """Losses of the last steps, of which the running median is taken."""
     skipped: tuple[Skip, ...] = ()
+    short: int = 0
+    """Units by which the steps so far fell short of full ones: the last step of an epoch, of a run made longer since."""
 
     @property
     def losses(self) -> dict[int, float]:
@@ -47,7 +49,7 @@ class State:
         """One score by step, where it was made."""
         return {step: scores[metric] for step, scores in self.scores.items() if metric in scores}
 
-    def after_step(self, loss: float | None, tokens: int, seconds: float) -> State:
+    def after_step(self, loss: float | None, tokens: int, seconds: float, short: int = 0) -> State:
         """The state after one more optimizer step; None for the loss of one without rows."""
         return replace(
             self,
@@ -55,6 +57,7 @@ class State:
             tokens=self.tokens + tokens,
             seconds=self.seconds + seconds,
             recent=self.recent if loss is None else (*self.recent, loss)[-WINDOW:],
+            short=short,
         )
 
     def evaluated(self, scores: dict[str, float], seconds: float) -> State:
@@ -82,6 +85,7 @@ class State:
             },
             recent=tuple(float(loss) for loss in found["recent"]),
             skipped=tuple(Skip(int(one["from_step"]), tuple(map(int, one["rows"]))) for one in found["skipped"]),
+            short=int(found["short"]),
         )
 
 
@@ -90,8 +94,8 @@ class Origin:
     """What a training belongs to, so that it is continued with nothing else."""
 
     run: str
-    fingerprint: str
-    """Of the settings that decide what is learned (see `recipe/changes.py`)."""
+    settings: dict[str, Any]
+    """Those that decide what is learned (see `recipe/changes.py`)."""
     attempt: int
     rung: Rung
     made_with: dict[str, Any]

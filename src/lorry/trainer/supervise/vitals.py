@@ -51,8 +51,15 @@ class Vitals:
     """What the agent knows of its trainer from moment to moment."""
 
     def __init__(
-        self, folder: RunFolder, recipe: Recipe, facts: Facts, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        facts: Facts,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        began: float | None = None,
     ) -> None:
+        """`began` is when the run would have begun by this clock, had it been worked on without a pause; by default now."""
         self.step = 0
         """The last optimizer step that was told."""
         self.phase = "loading"
@@ -65,6 +72,7 @@ class Vitals:
         self._stall_minutes = recipe.train.stall_minutes
         self._facts = facts
         self._clock = clock
+        self._began = clock() if began is None else began
         self._pid = 0
         self._moved = self._beat = self._sampled = self._ticked = clock()
         self._warned = self._warned_of_disk = float("-inf")
@@ -175,6 +183,7 @@ class Vitals:
         """Writes the heartbeat whole, but not through to the disk: it is of use only while the machine runs."""
         running = {"agent": os.getpid(), "trainer": self._pid, "attempt": self.attempt}
         beat = {"at": time.time(), **running, "step": self.step, "phase": self.phase}
+        beat["seconds"] = self._clock() - self._began
         aside = self._folder.heartbeat.with_name(".heartbeat")
         try:
             aside.write_text(json.dumps(beat) + "\n", encoding="utf-8")
