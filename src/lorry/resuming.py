@@ -20,7 +20,7 @@ from lorry.recipe.changes import decided_otherwise, differences
 from lorry.recipe.name import experiment_name
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
-from lorry.track.events import EventLog, read
+from lorry.track.events import EventLog, last_attempt, read
 from lorry.track.folder import RunFolder, write_json
 from lorry.track.run import Run
 from lorry.track.state import state
@@ -89,7 +89,7 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     if wish.start is not None:
         lines.append(f"continues from {_go_back(folder, wish.start, recipe)}")
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
-    log = EventLog(folder.events, attempt=max((event.attempt for event in read(folder.events)), default=1))
+    log = EventLog(folder.events, attempt=last_attempt(folder.events))
     for line in lines:
         log.append("note", message=line)
     return Run(folder)

@@ -15,6 +15,7 @@ from lorry.track.delivery import Delivery, Pace, Target
 from lorry.track.events import Event, EventLog
 from lorry.track.folder import RunFolder
 from lorry.track.sinks._base import Memory, RunFacts, Session
+from power_cut import Disk
 from run_folders import add_step, begun
 
 QUICK = Pace(look=0.01, retries=(0, 0, 0), rest=0.01, save=0)
@@ -197,3 +198,40 @@ def test_damaged_events_are_said_and_raise_nothing(log: EventLog, tmp_path: Path
     receiver = Receiver()
     deliver(tmp_path, receiver)
     assert "this line is not an event" in str(written(tmp_path)["error"])
+
+
+def test_position_is_never_ahead_of_what_a_power_cut_leaves_of_the_log(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    disk, kept = Disk(monkeypatch), 0
+    deliver(tmp_path, Receiver())
+    for name, content in disk.flushed:
+        if name == "events.jsonl":
+            kept = content.count(b"\n")
+        else:
+            assert json.loads(content)["delivered"] <= kept
+    assert kept == written(tmp_path)["delivered"] == 7
+
+
+def test_log_that_the_disk_does_not_take_holds_the_position_back(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    disk = Disk(monkeypatch)
+    disk.refuses = "events.jsonl"
+    deliver(tmp_path, Receiver())
+    assert (written(tmp_path)["delivered"], written(tmp_path)["error"]) == (0, "OSError: [Errno 5] the disk is broken")
+    disk.refuses = ""
+    deliver(tmp_path, Receiver())
+    assert written(tmp_path) == {"delivered": 7, "memory": {"opened": 2}, "error": ""}
+
+
+def test_log_that_lost_its_end_goes_on_being_told(log: EventLog, tmp_path: Path):
+    receiver = Receiver()
+    deliver(tmp_path, receiver)
+    events = RunFolder(tmp_path).events
+    events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:5]))
+    deliver(tmp_path, receiver)
+    assert written(tmp_path)["delivered"] == 5
+    add_step(EventLog(events), 2, loss=1.0)
+    deliver(tmp_path, receiver)
+    assert receiver.told[7:] == [6]

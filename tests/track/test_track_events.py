@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InputError
-from lorry.track.events import EventLog, follow, read
+from lorry.track.events import EventLog, follow, last_attempt, last_number, read, sync
+from power_cut import Disk
+from run_folders import add_step
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def test_follow_waits_for_the_rest_of_a_torn_line(path: Path):
     assert seen == [1, 2]
 
 
-def test_line_that_the_disk_refuses_leaves_nothing_of_itself(tmp_path):
+def test_line_that_the_disk_refuses_leaves_nothing_of_itself(tmp_path: Path):
     log = EventLog(tmp_path / "events.jsonl")
     log.append("note", message="short")
     size = (tmp_path / "events.jsonl").stat().st_size
@@ -136,3 +138,42 @@ def test_line_that_the_disk_refuses_leaves_nothing_of_itself(tmp_path):
         (1, "short"),
         (2, "again"),
     ]
+
+
+def test_event_outlives_a_power_cut_once_append_returns(path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, disk = EventLog(path), Disk(monkeypatch)
+    log.append("note", message="a")
+    assert disk.names == ["events.jsonl", "run"]
+    log.append("failed", error="e", hint="", exit_code=1)
+    assert disk.flushed[2:] == [("events.jsonl", path.read_bytes())]
+
+
+def test_frequent_events_wait_for_the_disk_together(path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, disk = EventLog(path), Disk(monkeypatch)
+    log.append("scoring", part="eval", done=1, total=2)
+    add_step(log, 1, loss=1.0)
+    assert disk.names == ["run"]
+    sync(path)
+    assert disk.flushed[1:] == [("events.jsonl", path.read_bytes())]
+
+
+@pytest.mark.parametrize("earlier", [[], ["before"]])
+def test_line_that_the_disk_may_not_have_is_taken_back(path: Path, monkeypatch: pytest.MonkeyPatch, earlier: list[str]):
+    log, disk = EventLog(path), Disk(monkeypatch)
+    for message in earlier:
+        log.append("note", message=message)
+    disk.refuses = "events.jsonl"
+    with pytest.raises(OSError, match="the disk is broken"):
+        log.append("note", message="lost")
+    assert messages(path) == earlier
+    disk.refuses = ""
+    assert log.append("note", message="again").seq == len(earlier) + 1
+
+
+def test_last_number_and_attempt_are_those_of_the_last_whole_line(path: Path):
+    assert (last_number(path), last_attempt(path)) == (0, 1)
+    for attempt in (1, 3):
+        EventLog(path, attempt=attempt).append("note", message="a")
+    with path.open("ab") as file:
+        file.write(b'{"seq": 3, "attempt": 4')
+    assert (last_number(path), last_attempt(path)) == (2, 3)

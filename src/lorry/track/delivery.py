@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Event as Signal
 from threading import Thread
 
-from lorry.track.events import Event, Tail
+from lorry.track.events import Event, Tail, last_number
 from lorry.track.folder import RunFolder
 from lorry.track.position import Position
 from lorry.track.replay import surviving
@@ -44,14 +44,14 @@ class Delivery(Thread):
 
     def __init__(self, target: Target, run: RunFacts, ended: Signal, pace: Pace | None = None) -> None:
         super().__init__(name=target.name, daemon=True)
-        self.position = Position(RunFolder(run.folder).track / f"{target.name}.json")
+        self._events = RunFolder(run.folder).events
+        self.position = Position(RunFolder(run.folder).track / f"{target.name}.json", self._events)
         self.busy_since: float | None = None
         """When the receiver was last asked for something that it has not answered yet (`time.monotonic`)."""
         self._target = target
         self._run = run
         self._ended = ended
         self._pace = pace or Pace()
-        self._events = RunFolder(run.folder).events
         self._tail: Tail | None = None
         self._pending: list[Event] = []
         self._session: Session | None = None
@@ -76,6 +76,8 @@ class Delivery(Thread):
     def _round(self, last: bool) -> None:
         """Delivers what there is. Raises what kept it from that; where things stand is written down first."""
         if self._tail is None:
+            # A log that lost its end counts on from there, so the numbers told beyond it come again with other events.
+            self.position.delivered = min(self.position.delivered, last_number(self._events))
             self._tail, self._pending = Tail(self._events, after=self.position.delivered), []
         try:
             self._pending = surviving([*self._pending, *self._tail.read()])

@@ -57,6 +57,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 ENDINGS = ("finished", "failed", "stopped")
 
+_FREQUENT = frozenset({"step", "scoring"})
+"""Kinds that come so often that waiting for the disk at each would cost time; a power cut may take the last ones."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -84,7 +87,10 @@ class EventLog:
         self._seq = _cut_torn_line(path)
 
     def append(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
-        """Writes one event, without secrets, and flushes it. Raises ValueError for an unknown kind or a missing field."""
+        """Writes one event, without secrets. Any but a `step` or `scoring` outlives a power cut once this returns.
+
+        Raises ValueError for an unknown kind or a missing field, and OSError where the disk refuses: then nothing is written.
+        """
         given = data if step is None else {**data, "step": step}
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
@@ -92,7 +98,7 @@ class EventLog:
         event = Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data))
         line = json.dumps(asdict(event), ensure_ascii=False) + "\n"
         # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
-        _append(self._path, line.encode("utf-8", "backslashreplace"))
+        _append(self._path, line.encode("utf-8", "backslashreplace"), durable=kind not in _FREQUENT)
         self._seq = event.seq
         return event
 
@@ -105,6 +111,23 @@ def read(path: Path, *, after: int = 0) -> Iterator[Event]:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n") and (event := _parse(line, path, number)).seq > after:
                 yield event
+
+
+def last_number(path: Path) -> int:
+    """The number of the last whole event; 0 where there is none."""
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    return _parse(whole.rpartition(b"\n")[2], path, whole.count(b"\n") + 1).seq if whole else 0
+
+
+def last_attempt(path: Path) -> int:
+    """The highest attempt that events are of; 1 where there are none."""
+    return max((event.attempt for event in read(path)), default=1)
+
+
+def sync(path: Path) -> None:
+    """Returns when all events that are written outlive a power cut, also those that did not wait for the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def follow(path: Path, *, ended: Callable[[], bool], after: int = 0, pause: float = 0.2) -> Iterator[Event]:
@@ -154,16 +177,34 @@ def _parse(line: bytes, path: Path, number: int) -> Event:
         raise InputError("this line is not an event", place=f"{path}:{number}", hint=hint) from error
 
 
-def _append(path: Path, line: bytes) -> None:
-    """Writes a line whole or, when the disk is full, not at all, so that the next one does not continue half of it."""
+def _append(path: Path, line: bytes, *, durable: bool) -> None:
+    """Writes a line whole or, when the disk is full, not at all, so that the next one does not continue half of it.
+
+    A line that may not have reached the disk is taken back as well: whoever is told of an error writes it again.
+    """
     with path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
             while line:
                 line = line[file.write(line) :]
+            if durable:
+                os.fsync(file.fileno())
+            if not before:
+                _sync_folder(path.parent)
         except OSError:
             file.truncate(before)
             raise
+
+
+def _sync_folder(path: Path) -> None:
+    """Has a new file outlive a power cut by its name as well. Windows opens no folders, and sees to it by itself."""
+    if os.name == "nt":
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _cut_torn_line(path: Path) -> int:
@@ -175,4 +216,4 @@ def _cut_torn_line(path: Path) -> int:
     whole = content.rpartition(b"\n")[0]
     if len(content) > len(whole) + 1 or (content and not content.endswith(b"\n")):
         os.truncate(path, len(whole) + 1 if whole else 0)
-    return int(json.loads(whole.rpartition(b"\n")[2])["seq"]) if whole else 0
+    return last_number(path)

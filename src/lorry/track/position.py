@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from lorry.track import events
 from lorry.track.folder import write_json
 
 _EMPTY: dict[str, Any] = {"delivered": 0, "memory": {}, "error": ""}
@@ -19,8 +20,9 @@ class Position:
     Written whole or not at all. One thread delivers and saves; another may meanwhile `complain`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: Path) -> None:
         self._path = path
+        self._log = log
         self._lock = Lock()
         self._saved = _read(path)
         self.delivered = int(self._saved["delivered"])
@@ -29,7 +31,13 @@ class Position:
         """What went wrong last; empty when everything that was tried succeeded since."""
 
     def save(self, delivered: int) -> None:
-        """Writes down where things stand; `delivered` lags behind where a receiver has not confirmed the last ones."""
+        """Writes down where things stand; `delivered` lags behind where a receiver has not confirmed the last ones.
+
+        The log is on the disk before: a position beyond what a power cut leaves of it would pass over the events that get
+        those numbers next.
+        """
+        if delivered > self._saved["delivered"]:
+            events.sync(self._log)
         self._write({"delivered": delivered, "memory": deepcopy(self.memory), "error": self.error})
 
     def complain(self, error: str) -> None:

@@ -122,7 +122,7 @@ def how_far(folder: RunFolder) -> list[Told]:
     """How far everyone is whom the run's recipe wants to have told."""
     found: list[Told] = []
     for target in targets(settings_of(facts_of(folder))):
-        position = Position(folder.track / f"{target.name}.json")
+        position = Position(folder.track / f"{target.name}.json", folder.events)
         rest = sum(1 for _ in events.read(folder.events, after=position.delivered))
         found.append(Told(target.name, position.delivered, rest, position.error))
     return found

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from lorry.errors import RefusedError, RunFailedError
-from lorry.track.events import ENDINGS, Event, EventLog, follow, read
+from lorry.track.events import ENDINGS, Event, EventLog, follow, last_attempt
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import AGENT, ATTEMPT, BEGAN, FD, RUNG, TAKEN
 
@@ -101,7 +101,7 @@ class _Seen:
 
 def _write_ending(folder: RunFolder, code: int, sent: Sequence[signal.Signals]) -> Event:
     """Says in the events of a process that is gone how it ended; `sent` are the signals that the person caused."""
-    events = EventLog(folder.events, attempt=max((event.attempt for event in read(folder.events)), default=1))
+    events = EventLog(folder.events, attempt=last_attempt(folder.events))
     if -code in sent:
         kept = "; the checkpoints are kept" if any(folder.checkpoints.glob("step-*")) else ""
         return events.append("stopped", reason=f"stopped at once{kept}", cause="person")
