@@ -125,6 +125,40 @@ def test_kept_room_is_given_back_at_the_end(tmp_path):
     assert not (tmp_path / ".ballast").exists()
 
 
+def test_kept_room_is_laid_once_and_left_alone(tmp_path):
+    found = journal(tmp_path)
+    laid = (tmp_path / ".ballast").stat().st_mtime_ns
+    found.append("note", message="one")
+    found.flush()
+    assert (tmp_path / ".ballast").stat().st_mtime_ns == laid
+
+
+def test_room_is_kept_again_once_there_is_some(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        found = journal(disk)
+        for _ in range(2):
+            filler = fill(disk)
+            found.append("note", message="last words " + "x" * 8192)
+            found.flush()
+            assert not (disk / ".ballast").exists()
+            assert shutil.disk_usage(disk).free > 0
+            filler.unlink()
+            found.flush()
+            assert (disk / ".ballast").stat().st_size == KEPT_FREE
+        assert len(messages(disk)) == 2
+
+
+def test_kept_room_that_cannot_be_given_back_ends_nothing(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / ".ballast").mkdir()
+        found = journal(disk)
+        filler = fill(disk)
+        found.append("note", message="waits")
+        filler.unlink()
+        found.close()
+        assert messages(disk) == ["waits"]
+
+
 def test_event_that_is_no_event_is_refused_and_holds_up_no_other(tmp_path):
     found = journal(tmp_path)
     with pytest.raises(ValueError, match="no kind of event"):
@@ -143,6 +177,18 @@ def test_folder_that_is_gone_loses_nothing_while_the_agent_lives(tmp_path):
     (tmp_path / "moved").rename(tmp_path / "run")
     found.flush()
     assert messages(tmp_path / "run") == ["waits"]
+
+
+def test_event_that_waited_tells_when_it_happened(tmp_path):
+    (tmp_path / "run").mkdir()
+    times = iter([10.0, 20.0])
+    found = Journal(tmp_path / "run" / "events.jsonl", attempt=1, clock=lambda: next(times))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    found.append("note", message="waits")
+    found.attempt = 2
+    (tmp_path / "moved").rename(tmp_path / "run")
+    found.append("note", message="now")
+    assert [(event.at, event.attempt) for event in read(tmp_path / "run" / "events.jsonl")] == [(10.0, 1), (20.0, 2)]
 
 
 def test_threads_never_mix_their_events(tmp_path):
