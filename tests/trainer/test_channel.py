@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lorry.track.events import EventLog, read
-from lorry.trainer.channel import FD, Direct, Pipe, connect
+from lorry.trainer.channel import ATTEMPT, FD, Direct, Pipe, connect
 
 LARGER_THAN_A_PIPE = 1_000_000
 
@@ -166,6 +166,15 @@ def test_trainer_without_an_agent_writes_the_events_itself(tmp_path, monkeypatch
     assert [(event.kind, event.step, event.data) for event in read(tmp_path / "events.jsonl")] == [
         ("note", 2, {"message": "alone"})
     ]
+
+
+@pytest.mark.parametrize(("said", "attempt"), [("7", 7), ("", 3)])
+def test_trainer_without_an_agent_goes_on_with_the_attempt(tmp_path, monkeypatch, said, attempt):
+    EventLog(tmp_path / "events.jsonl", attempt=3).append("note", message="before")
+    monkeypatch.delenv(FD, raising=False)
+    monkeypatch.setenv(ATTEMPT, said)
+    connect(tmp_path / "events.jsonl").append("note", message="now")
+    assert [event.attempt for event in read(tmp_path / "events.jsonl")] == [3, attempt]
 
 
 def test_nothing_is_written_after_the_end(tmp_path):

@@ -15,7 +15,7 @@ from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.schema import Recipe
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
-from lorry.trainer.channel import ATTEMPT, BEGAN, RUNG, Reporter
+from lorry.trainer.channel import BEGAN, RUNG, Reporter, attempt
 from lorry.trainer.ladder import Rung
 from lorry.trainer.saving.snapshot import TokenizerFiles
 
@@ -53,7 +53,7 @@ class Assignment:
             prepared=Prepared.open(Path(facts["data_folder"])),
             facts=facts,
             events=events,
-            attempt=int(os.environ.get(ATTEMPT, "1")),
+            attempt=attempt(folder.events),
             rung=Rung(**json.loads(rung)) if rung else None,
             history=list(read(folder.events)),
             began=float(os.environ.get(BEGAN, time.monotonic())),

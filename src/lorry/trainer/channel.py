@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from lorry.track.events import EventLog
+from lorry.track.events import EventLog, last_attempt
 
 FD, AGENT, ATTEMPT, RUNG = "LORRY_EVENTS_FD", "LORRY_AGENT", "LORRY_ATTEMPT", "LORRY_RUNG"
 """Environment variables of the trainer: the pipe that the agent reads, the agent's process, the number of the attempt, and the
@@ -111,4 +111,10 @@ def _plain(value: Any) -> Any:
 def connect(events: Path) -> Reporter:
     """The agent's pipe where this process has one, else the file of events itself."""
     number = os.environ.pop(FD, "")
-    return Pipe(int(number)) if number.isdecimal() else Direct(EventLog(events))
+    return Pipe(int(number)) if number.isdecimal() else Direct(EventLog(events, attempt=attempt(events)))
+
+
+def attempt(events: Path) -> int:
+    """The attempt that this process is: what the agent says, else the last one that the events tell of."""
+    number = os.environ.get(ATTEMPT, "")
+    return int(number) if number.isdecimal() else last_attempt(events)
