@@ -13,7 +13,8 @@ import pytest
 from lorry.trainer.signals import Watch
 
 BEGINNING = """
-import hashlib, os, signal, sys, threading, time
+import contextlib, ctypes, hashlib, os, signal, sys, threading, time
+import lorry.trainer.signals
 from lorry.trainer.signals import Watch
 
 def compute():  # one call in C of some ten seconds, which lets other threads run
@@ -54,7 +55,7 @@ with watch.kept():
         time.sleep(60)
     except KeyboardInterrupt:
         print("interrupted by", watch.number.name, flush=True)
-        time.sleep(0.2)  # a second KeyboardInterrupt would come here
+        time.sleep(1.5)  # a second KeyboardInterrupt would come here
         sys.exit(7)
 """
 DECIDING_LATE = """
@@ -67,6 +68,67 @@ with watch.kept():
     except KeyboardInterrupt:
         print("interrupted by", watch.number.name, flush=True)
         time.sleep(0.2)
+        sys.exit(7)
+"""
+SWALLOWING = """
+class Finalised:
+    def __del__(self):
+        time.sleep(60)
+
+callback = ctypes.CFUNCTYPE(None)(lambda: time.sleep(60))
+
+def bare():
+    try:
+        time.sleep(60)
+    except:
+        pass
+
+def falling_back():
+    try:
+        time.sleep(60)
+    except BaseException:
+        time.sleep(60)
+
+lorry.trainer.signals._CLEANING = 1.5
+with watch.kept():
+    try:
+        print("computing", flush=True)
+        swallow()
+        print("went on", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        sys.exit(7)
+"""
+CLEANING = """
+class Folder:
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *error):
+        clean("__exit__")
+
+def clean(where):
+    try:
+        raise FileNotFoundError
+    except OSError:
+        time.sleep(0.7)
+    time.sleep(0.7)
+    print("cleaned in", where, flush=True)
+
+@contextlib.contextmanager
+def kept_clean():
+    try:
+        yield
+    finally:
+        clean("finally")
+
+with watch.kept():
+    try:
+        with Folder(), kept_clean():
+            print("computing", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        clean("except")
         sys.exit(7)
 """
 MATMUL = """
@@ -156,7 +218,31 @@ def test_signal_elsewhere_interrupts_the_main_thread_once(number):
         process.send_signal(number)
         code, told, seconds = ended(process)
     assert (code, told) == (7, [f"interrupted by {number.name}"])
-    assert seconds < 1
+    assert seconds < 2.5
+
+
+@pytest.mark.parametrize("swallow", ["Finalised", "callback", "bare"])
+def test_interrupt_that_is_swallowed_comes_again(swallow):
+    with running(SWALLOWING.replace("swallow()", f"{swallow}()")) as process:
+        process.send_signal(signal.SIGTERM)
+        code, told, seconds = ended(process)
+    assert (code, told) == (7, ["went on"])
+    assert seconds < 3
+
+
+def test_work_that_goes_on_where_an_interrupt_was_caught_is_interrupted_in_the_end():
+    with running(SWALLOWING.replace("swallow()", "falling_back()")) as process:
+        process.send_signal(signal.SIGTERM)
+        code, told, seconds = ended(process)
+    assert (code, told) == (7, [])
+    assert 1 < seconds < 4
+
+
+def test_cleaning_up_after_an_interrupt_is_not_interrupted():
+    with running(CLEANING) as process:
+        process.send_signal(signal.SIGTERM)
+        code, told, _ = ended(process)
+    assert (code, told) == (7, ["cleaned in finally", "cleaned in __exit__", "cleaned in except"])
 
 
 def test_signal_that_is_decided_on_late_is_not_taken_for_two():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -25,6 +26,10 @@ _WAKE = signal.SIGUSR2
 """What the main thread is interrupted with, so that it is not taken for a second signal from outside."""
 _AGAIN = 0.1
 """Seconds after which the main thread is woken again: what comes just before a call begins to wait does not wake it."""
+_GRACE = 1.0
+"""Seconds after a KeyboardInterrupt before the next: a finaliser or a bare `except` may have swallowed it."""
+_CLEANING = 60.0
+"""The same where the main thread still handles the last one: what it cleans up is not left half done."""
 
 Leave = Callable[[signal.Signals], None]
 
@@ -32,7 +37,8 @@ Leave = Callable[[signal.Signals], None]
 class Watch:
     """Acts on signals: within `leaving(act)` a thread calls `act` and ends the process.
 
-    Elsewhere the main thread gets KeyboardInterrupt. A second signal ends the process at once.
+    Elsewhere the main thread gets KeyboardInterrupt, again and again until it leaves `kept()`, but not while it cleans up.
+    A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -43,6 +49,8 @@ class Watch:
         self._is_kept = False
         self._interrupting = False
         self._first: float | None = None
+        self._interrupted: float | None = None
+        """When the main thread was interrupted last."""
 
     @contextmanager
     def leaving(self, act: Leave) -> Generator[None]:
@@ -68,8 +76,9 @@ class Watch:
         try:
             yield self
         finally:
+            self._is_kept = False  # before anything that an interrupt could come into
             with self._deciding:
-                self._is_kept = self._interrupting = False
+                self._interrupting = False
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
@@ -78,8 +87,11 @@ class Watch:
             reader.close()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interrupting:
-            self._interrupting = False
+        if not (self._interrupting and self._is_kept):
+            return
+        now = time.monotonic()
+        if self._interrupted is None or now - self._interrupted >= (_CLEANING if _cleans_up() else _GRACE):
+            self._interrupted = now
             raise KeyboardInterrupt
 
     def _listen(self, reader: socket.socket) -> None:
@@ -104,7 +116,7 @@ class Watch:
                 self._leave(self._act, number)
             self._interrupting = self._is_kept
         while self._wake():
-            time.sleep(_AGAIN)
+            time.sleep(_AGAIN if self._interrupted is None else _GRACE)
 
     def _leave(self, act: Leave, number: signal.Signals) -> NoReturn:
         try:
@@ -115,8 +127,16 @@ class Watch:
             os._exit(INTERRUPTED)
 
     def _wake(self) -> bool:
-        """Interrupts the main thread; false where it has been interrupted."""
+        """Has the main thread look whether it is to be interrupted; false once it has left."""
         with self._deciding:
             if self._interrupting:
                 signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
             return self._interrupting
+
+
+def _cleans_up() -> bool:
+    """Whether this thread is within an `except`, a `finally` or an `__exit__` on account of a KeyboardInterrupt."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
