@@ -25,7 +25,6 @@ from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import ATTEMPT, BEGAN, RUNG, TAKEN
 from lorry.trainer.ladder import Rung, Where, next_rung
-from lorry.trainer.supervise import oom_kills
 from lorry.trainer.supervise.child import Child, Message
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.logs import Logs
@@ -106,7 +105,6 @@ class Agent:
         variables = {ATTEMPT: str(self.journal.attempt), BEGAN: str(self.began)}
         if self.lowered and self.rung is not None:
             variables[RUNG] = json.dumps(self.rung.as_dict())
-        kills = oom_kills.count()
         logs = Logs(self.folder.logs)
         child = self.child = Child(self.folder, variables, logs.write)
         self.vitals.begin(child.pid, self.journal.attempt)
@@ -124,7 +122,7 @@ class Agent:
                 child.tell(signal.SIGKILL)
         child.close()
         logs.close()
-        return self._ending(child.process.returncode, failed, kills), failed
+        return self._ending(child.process.returncode, failed), failed
 
     def _take(self, message: Message) -> dict[str, Any] | None:
         """Writes down what the trainer says; a failure is kept back, for another attempt may follow."""
@@ -146,14 +144,14 @@ class Agent:
         time.sleep(1)
         child.tell(signal.SIGKILL)
 
-    def _ending(self, code: int, failed: Mapping[str, Any] | None, kills: int) -> Ending:
+    def _ending(self, code: int, failed: Mapping[str, Any] | None) -> Ending:
         said = failed or {}
         return Ending(
             code=_SAID.get(self.vitals.said_end, code),
             step=self.vitals.step,
             error=str(said.get("error", "")),
             exception=str(said.get("exception", "")),
-            out_of_memory=oom_kills.count() > kills or self.vitals.memory_was_scarce,
+            out_of_memory=self.vitals.memory_ran_out(),
             stalled=self.vitals.stalled,
             doing=_DOING.get(self.vitals.phase, "training"),
         )

@@ -11,6 +11,7 @@ import pytest
 
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder, write_json
+from lorry.trainer.supervise.oom_kills import MemoryWatch
 from lorry.trainer.supervise.vitals import GPU_EVERY, HEARTBEAT, Vitals
 
 MINUTE = 60.0
@@ -154,6 +155,18 @@ def test_time_in_which_the_agent_itself_stood_still_does_not_count(tmp_path):
     found.clock.now += 8 * 3600  # a paused container
     assert found.tick() is False
     assert found.pass_time(600) == 90
+
+
+def test_kill_for_memory_counts_over_some_heartbeats_and_not_over_hours(tmp_path):
+    found, counter = training(tmp_path), tmp_path / "proc/vmstat"
+    counter.parent.mkdir()
+    counter.write_text("oom_kill 3\n")
+    found._memory = MemoryWatch(os.getpid(), tmp_path)
+    counter.write_text("oom_kill 4\n")
+    found.pass_time(4 * HEARTBEAT)
+    assert found.memory_ran_out()
+    found.pass_time(4 * HEARTBEAT)
+    assert not found.memory_ran_out()
 
 
 def test_heartbeat_tells_what_runs_and_where_it_is(tmp_path):

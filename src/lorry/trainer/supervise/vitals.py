@@ -16,8 +16,9 @@ from lorry.recipe.schema import Recipe
 from lorry.track import disk
 from lorry.track.events import ENDINGS
 from lorry.track.folder import RunFolder
-from lorry.trainer.supervise import gpu, oom_kills, pace
+from lorry.trainer.supervise import gpu, pace
 from lorry.trainer.supervise.gpu import Sample
+from lorry.trainer.supervise.oom_kills import MemoryWatch
 
 HEARTBEAT = 5.0
 """Seconds between two heartbeats."""
@@ -66,7 +67,6 @@ class Vitals:
         self.stalled = False
         self.said_end = ""
         """The kind of the event that told the end; empty before."""
-        self.memory_was_scarce = False
         self.attempt = 1
         self._folder = folder
         self._stall_minutes = recipe.train.stall_minutes
@@ -74,6 +74,7 @@ class Vitals:
         self._clock = clock
         self._began = clock() if began is None else began
         self._pid = 0
+        self._memory: MemoryWatch | None = None
         self._moved = self._beat = self._sampled = self._ticked = clock()
         self._warned = self._warned_of_disk = float("-inf")
         self._speeds: list[float] = []
@@ -82,7 +83,8 @@ class Vitals:
     def begin(self, pid: int, attempt: int = 1) -> None:
         """A trainer was started."""
         self._pid, self.attempt = pid, attempt
-        self.phase, self.stalled, self.said_end, self.memory_was_scarce = "loading", False, "", False
+        self.phase, self.stalled, self.said_end = "loading", False, ""
+        self._memory = MemoryWatch(pid)
         self._speeds = []
         self._samples.clear()
         self._moved = self._ticked = self._clock()
@@ -114,7 +116,8 @@ class Vitals:
             self._beat = now
             self._write_heartbeat()
             self._facts.flush()
-            self.memory_was_scarce = oom_kills.memory_is_scarce()
+            if self._memory is not None:
+                self._memory.look()
         if now - self._sampled >= GPU_EVERY:
             self._sampled = now
             self._look(now)
@@ -124,6 +127,10 @@ class Vitals:
     def overstays(self) -> bool:
         """Whether the trainer has told its end, and is still there long after."""
         return bool(self.said_end) and self._clock() - self._moved >= _LEAVING
+
+    def memory_ran_out(self) -> bool:
+        """Whether a kill, if the trainer was ended by one, is to be put down to memory."""
+        return self._memory is not None and self._memory.ran_out()
 
     def close(self) -> None:
         """The last heartbeat: nothing runs any more."""
