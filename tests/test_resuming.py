@@ -235,8 +235,7 @@ def test_damaged_copy_of_a_checkpoint_from_elsewhere_does_not_come_in(tmp_path, 
     from lorry.trainer import checkpoint
 
     run, _ = stopped(tmp_path)
-    elsewhere = shutil.copytree(run.folder.checkpoints / "step-000004", tmp_path / "copy")
-    shutil.rmtree(run.folder.checkpoints)
+    elsewhere = shutil.copytree(run.folder.checkpoints / "step-000002", tmp_path / "copy")
     plain = shutil.copytree
 
     def torn(source, target, **given):
@@ -246,4 +245,98 @@ def test_damaged_copy_of_a_checkpoint_from_elsewhere_does_not_come_in(tmp_path, 
     monkeypatch.setattr(checkpoint.shutil, "copytree", torn)
     with pytest.raises(lorry.LorryError, match=r"rng\.safetensors is damaged"):
         make_ready(run, start=str(elsewhere))
-    assert not list(run.folder.checkpoints.glob("*"))
+    assert steps(run.folder.checkpoints) == [2, 4]
+    assert not list(run.folder.checkpoints.glob("superseded-*"))
+
+
+def test_interrupted_copy_of_a_checkpoint_hides_none(tmp_path, monkeypatch):
+    from lorry.trainer import checkpoint
+
+    run, _ = stopped(tmp_path)
+    elsewhere = shutil.copytree(run.folder.checkpoints / "step-000002", tmp_path / "copy")
+
+    def interrupted(*_words, **_given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.shutil, "copytree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_ready(run, start=str(elsewhere))
+    assert steps(run.folder.checkpoints) == [2, 4]
+
+
+def test_run_goes_on_after_lorrys_home_has_moved(tmp_path, monkeypatch):
+    run, _ = stopped(tmp_path)
+    moved = tmp_path / "another-disk"
+    Path(os.environ["LORRY_HOME"]).rename(moved)
+    monkeypatch.setenv("LORRY_HOME", str(moved))
+    Store.rebuild()
+    done = lorry.resume(run.id, overrides=["train.steps=10"])
+    assert done.folder.path.is_relative_to(moved)
+    assert events_of(done, "trained")[-1].step == 10
+    assert not [event for event in events_of(done, "note") if "has changed" in event.data["message"]]
+
+
+def test_checkpoint_of_the_same_rows_elsewhere_is_taken_and_of_other_rows_refused(tmp_path):
+    run, _ = stopped(tmp_path)
+    copied = shutil.copy(tmp_path / "rows.jsonl", tmp_path / "copied.jsonl")
+    same = train_here(recipe(tmp_path, train=TRAIN, data={"train": str(copied)}))
+    write_rows(tmp_path / "others.jsonl", chat_rows(24, start=24))
+    other = train_here(recipe(tmp_path, train=TRAIN, data={"train": str(tmp_path / "others.jsonl")}))
+    make_ready(run, start=str(same.folder.checkpoints / "step-000002"))
+    with pytest.raises(RefusedError, match="other rows to train and eval on"):
+        make_ready(run, start=str(other.folder.checkpoints / "step-000002"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"recipe": {}}'])
+def test_run_of_an_unknown_version_is_told_so(tmp_path, text):
+    run, _ = stopped(tmp_path)
+    run.folder.resolved.write_text(text)
+    with pytest.raises(InputError, match="cannot be continued"):
+        make_ready(run)
+
+
+def test_setting_of_a_newer_lorry_is_named(tmp_path):
+    run, _ = stopped(tmp_path)
+    facts = json.loads(run.folder.resolved.read_text())
+    facts["recipe"]["train"]["momentum"] = 0.9
+    run.folder.resolved.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"train\.momentum"):
+        make_ready(run)
+
+
+def test_checkpoint_of_another_version_is_told_so(tmp_path):
+    from lorry.trainer.checkpoint import write_manifest
+
+    run, _ = stopped(tmp_path)
+    chosen = run.folder.checkpoints / "step-000002"
+    facts = json.loads((chosen / "state.json").read_text())
+    del facts["short"]
+    (chosen / "state.json").write_text(json.dumps(facts))
+    write_manifest(chosen)
+    with pytest.raises(lorry.LorryError, match="another version of lorry: it does not tell short"):
+        make_ready(run, start="2")
+    assert steps(run.folder.checkpoints) == [2, 4]
+
+
+def test_day_in_a_template_is_what_another_days_rows_are_put_down_to(tmp_path, monkeypatch):
+    from datetime import date
+
+    template = tmp_path / "day.jinja"
+    template.write_text(
+        "{{ strftime_now('%d %b %Y') }}{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    run = train_here(recipe(tmp_path, train=TRAIN, data={"chat_template": str(template)}))
+    at_rest(run)
+    shutil.rmtree(json.loads(run.folder.resolved.read_text())["data_folder"])
+
+    class Tomorrow(date):
+        @classmethod
+        def today(cls):
+            return cls(2100, 1, 1)
+
+    monkeypatch.setattr("lorry.data.prepare.date", Tomorrow)
+    with pytest.raises(InputError) as error:
+        make_ready(run)
+    assert "writes the day" in error.value.hint

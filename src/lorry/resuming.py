@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from lorry import job
-from lorry.data.prepare import Prepared, rows_folder
+from lorry.data.prepare import Prepared, rows_folder, tells_day
 from lorry.errors import DataError, InputError, LorryError, RefusedError
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe import load as recipes
-from lorry.recipe.changes import decided_otherwise, differences
+from lorry.recipe.changes import deciding, differences
 from lorry.recipe.name import experiment_name
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
@@ -81,13 +82,14 @@ def make_ready(wish: Continuation) -> Run:
 
 def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     facts = _facts(folder)
-    before = Recipe.model_validate(facts["recipe"])
+    before = _recipe_of(folder, facts)
     recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
     _must_have_more_to_do(row, before, recipe, wish)
     _must_be_at_hand(facts, recipe)
     lines = [f"continued with {change}" for change in changes] + _said_of_rows(facts, recipe)
     if wish.start is not None:
-        lines.append(f"continues from {_go_back(folder, wish.start, recipe)}")
+        rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
+        lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
     log = EventLog(folder.events, attempt=last_attempt(folder.events))
     for line in lines:
@@ -97,8 +99,9 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
 
 def price_per_hour(wish: Continuation) -> float:
     """What an hour costs by the recipe that the run goes on with, in US dollars."""
-    facts = _facts(RunFolder(Store.open().find(wish.run).folder))
-    before = Recipe.model_validate(facts["recipe"])
+    folder = RunFolder(Store.open().find(wish.run).folder)
+    facts = _facts(folder)
+    before = _recipe_of(folder, facts)
     return _changed(before, wish, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
 
 
@@ -116,18 +119,18 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
     folder = RunFolder(row.folder)
     try:
         facts = _facts(folder)
-        differs = differences(Recipe.model_validate(facts["recipe"]), loaded.recipe)[0]
+        differs = differences(_recipe_of(folder, facts), loaded.recipe)[0]
         if differs or not any(folder.checkpoints.glob("step-*/manifest.json")):
             return False
         return _has_the_rows_of(facts, loaded.recipe)
-    except (InputError, ValueError, KeyError, UnavailableError):
+    except (LorryError, UnavailableError, OSError):
         return False  # what is wrong with them, the checks of the new run tell
 
 
 def _has_the_rows_of(facts: dict[str, Any], recipe: Recipe) -> bool:
     """Whether the files hold, and the recipe renders, what the run began with. Raises what keeps it from looking."""
     base = Path(facts["base"])
-    return rows_folder(recipe, base, Subject(recipe, base).tokenizer) == Path(facts["data_folder"])
+    return rows_folder(recipe, base, Subject(recipe, base).tokenizer).name == Path(facts["data_folder"]).name
 
 
 def _must_be_at_rest(row: RunRow) -> None:
@@ -137,10 +140,26 @@ def _must_be_at_rest(row: RunRow) -> None:
 
 def _facts(folder: RunFolder) -> dict[str, Any]:
     try:
-        return json.loads(folder.resolved.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        hint = "start a new run of its recipe"
-        raise InputError(f"`{folder.id}` cannot be continued: {error}", hint=hint) from error
+        found: dict[str, Any] = dict(json.loads(folder.resolved.read_text(encoding="utf-8")))
+        missing = [name for name in ("recipe", "base", "model_folder", "data_folder", "source") if name not in found]
+        if missing:
+            raise ValueError(f"{folder.resolved.name} does not tell {', '.join(missing)}")
+    except (OSError, ValueError, TypeError) as error:
+        raise _unknowable(folder, str(error)) from error
+    return found
+
+
+def _recipe_of(folder: RunFolder, facts: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(facts["recipe"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unknowable(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _unknowable(folder: RunFolder, why: str) -> InputError:
+    hint = "continue it with the version of lorry that began it, or start a new run of its recipe"
+    return InputError(f"`{folder.id}` cannot be continued: {why}", place=str(folder.resolved), hint=hint)
 
 
 def _changed(before: Recipe, wish: Continuation, *, smoke: bool) -> tuple[Recipe, list[str]]:
@@ -174,14 +193,19 @@ def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
     """Brings back model and rows where a cache was cleared. Raises InputError where they are not what they were."""
     base = Path(facts["base"])
     if not Path(facts["model_folder"]).is_dir():
-        facts["model_folder"] = str(locate(recipe.model, base).folder)
+        revision = recipe.model.revision or facts["source"].get("revision")
+        facts["model_folder"] = str(locate(recipe.model.model_copy(update={"revision": revision}), base).folder)
     try:
         Prepared.open(Path(facts["data_folder"]))
     except DataError:
         prepared = Subject(recipe, base).prepared
-        if prepared.folder != Path(facts["data_folder"]):
+        if prepared.folder.name != Path(facts["data_folder"]).name:
+            told = "the rows are not those that the run began with, and those are in the cache no more"
             hint = "put the files back as they were, or start a new run"
-            raise InputError("the rows are not those that the run began with", hint=hint) from None
+            if tells_day(recipe, base, Subject(recipe, base).tokenizer):
+                hint = "the chat template writes the day into each row, and that was another one: start a new run"
+            raise InputError(told, hint=hint) from None
+        facts["data_folder"] = str(prepared.folder)
 
 
 def _said_of_rows(facts: dict[str, Any], recipe: Recipe) -> list[str]:
@@ -199,26 +223,24 @@ def _said_of_rows(facts: dict[str, Any], recipe: Recipe) -> list[str]:
     )
 
 
-def _go_back(folder: RunFolder, start: str, recipe: Recipe) -> str:
+def _go_back(folder: RunFolder, start: str, recipe: Recipe, rows: dict[str, str]) -> str:
     """Makes a checkpoint the newest one: later ones are put aside, one from elsewhere is copied in. Returns its name."""
     from lorry.trainer import checkpoint
+    from lorry.trainer.saving.state import NEEDED, made_otherwise
 
     chosen = _chosen(folder, start)
     checkpoint.verify(chosen)
-    facts = checkpoint.read_state(chosen)
-    changed = decided_otherwise(facts["origin"]["settings"], recipe)
-    if changed:
-        told = "\n".join(["the checkpoint was made with other settings:", *changed])
-        raise RefusedError(told, place=str(chosen), hint="start a new run")
+    facts = checkpoint.read_state(chosen, NEEDED)
+    otherwise = made_otherwise(facts["origin"], deciding(recipe), rows)
+    if otherwise:
+        raise RefusedError(otherwise, place=str(chosen), hint="start a new run")
     step = int(facts["step"])
+    here = checkpoint.path_of(folder.checkpoints, step)
+    if chosen.resolve() != here.resolve():
+        checkpoint.adopt(chosen, here)
     for later in checkpoint.steps(folder.checkpoints):
         if later > step:
             checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, later), "superseded")
-    here = checkpoint.path_of(folder.checkpoints, step)
-    if chosen.resolve() != here.resolve():
-        if here.exists():
-            checkpoint.put_aside(here, "superseded")
-        checkpoint.adopt(chosen, here)
     return here.name
 
 

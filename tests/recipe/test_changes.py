@@ -66,7 +66,7 @@ def train(**settings: Any) -> Recipe:
 
 def decide_the_same(before: Recipe, after: Recipe) -> bool:
     """Whether a checkpoint of the one is continued with the other, its `state.json` read back in between."""
-    return decided_otherwise(json.loads(json.dumps(deciding(before))), after) == []
+    return decided_otherwise(json.loads(json.dumps(deciding(before))), deciding(after)) == []
 
 
 def test_every_section_of_a_recipe_is_decided_on():
@@ -187,17 +187,17 @@ def test_recipe_read_back_from_json_is_the_same_run():
 def test_setting_that_a_newer_lorry_added_counts_as_its_default():
     part = deciding(train())
     del part["train"]["liger"]
-    assert decided_otherwise(part, train()) == []
-    assert decided_otherwise(part, train(liger=False)) == ["train.liger: true -> false"]
+    assert decided_otherwise(part, deciding(train())) == []
+    assert decided_otherwise(part, deciding(train(liger=False))) == ["train.liger: true -> false"]
 
 
 def test_setting_that_this_lorry_does_not_know_is_named():
     part = deciding(train())
     part["train"]["momentum"] = 0.9
-    assert decided_otherwise(part, train())[0].startswith("train.momentum: ")
+    assert decided_otherwise(part, deciding(train()))[0].startswith("train.momentum: ")
 
 
 @pytest.mark.parametrize("name", ["org/日本", "org/😀", "org/ß", "org/ss"])
 def test_letters_of_every_script_decide(name: str):
     part = json.loads(json.dumps(deciding(recipe(model={"id": name}))))
-    assert decided_otherwise(part, recipe()) == [f"model.id: {name} -> org/tiny"]
+    assert decided_otherwise(part, deciding(recipe())) == [f"model.id: {name} -> org/tiny"]

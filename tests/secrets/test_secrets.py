@@ -119,3 +119,10 @@ def test_unreadable_env_file_is_told(monkeypatch: pytest.MonkeyPatch):
     Path(".env").write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(InputError, match="cannot be read"):
         secrets.load_env_file(Path(".env"))
+
+
+def test_address_that_was_handed_out_is_masked_whatever_its_variable_is_called(ring, monkeypatch: pytest.MonkeyPatch):
+    address = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+    monkeypatch.setenv("TEAM_CHANNEL", address)
+    assert secrets.secret("TEAM_CHANNEL") == address
+    assert address not in mask(f"could not reach {address}")

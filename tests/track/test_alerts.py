@@ -97,3 +97,12 @@ def test_missed_alerts_are_summed_up_by_the_gravest():
     summed = summary_of(missed, "r")
     assert (summed.title, summed.severity) == ("r: 3 earlier messages", "failure")
     assert summed.body.splitlines()[1] == "1970-01-01 00:01:00  FAILED"
+
+
+def test_days_between_two_attempts_and_a_clock_set_back_are_no_hours_of_training():
+    def step(at: float) -> Event:
+        return event("step", at=at * HOUR, step=2, loss=2.0, tokens_per_second=500.0)
+
+    begun, again = (event("started", at=at * HOUR, steps=8, from_step=0) for at in (0, 72))
+    assert [alert.kind for alert in alerts(begun, step(1), again, step(73), hours=2)] == ["started"]
+    assert [alert.kind for alert in alerts(again, step(1), step(2), hours=2)] == ["started", "progress"]

@@ -200,3 +200,15 @@ def test_store_that_was_open_writes_into_the_rebuilt_one(tmp_path: Path):
     store.update("a", status="finished", step=7)
     row = Store.open(tmp_path / "lorry.db").find("a")
     assert (row.status, row.step) == ("finished", 7)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start is told by the clock itself")
+def test_clock_that_is_set_ends_no_running_run(store: Store, monkeypatch: pytest.MonkeyPatch):
+    import psutil
+
+    add(store, "a")
+    store.update("a", status="running", pid=os.getpid(), pid_started=process.started(os.getpid()))
+    before = psutil._psplatform.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: before + 3600.0)
+    assert psutil.boot_time() == before + 3600.0
+    assert store.find("a").status == "running"

@@ -218,3 +218,39 @@ def test_finished_runs_mark_goes_when_it_is_made_longer(tmp_path):
     run.folder.resolved.write_text(json.dumps(facts))
     assert work(run.folder.path) == 0
     assert (run.folder.checkpoints / "final").resolve().name == "step-000008"
+
+
+def test_half_made_step_is_never_saved(tmp_path, monkeypatch):
+    from lorry.errors import RunFailedError
+    from lorry.trainer import loop as module
+    from lorry.trainer.step import Stepper
+
+    loops: list[Any] = []
+    made, apply, release = module.Loop.__init__, Stepper.apply, module.memory.release
+
+    def keep(self: Any, training: Any) -> None:
+        made(self, training)
+        loops.append(self)
+
+    def torn(self: Any, step: Any) -> None:
+        if loops[0].state.step == 3 and not refused:
+            with torch.no_grad():
+                self.parameters[0].add_(1.0)
+            raise torch.OutOfMemoryError("out of memory")
+        apply(self, step)
+
+    refused: list[str] = []
+
+    def save_meanwhile() -> None:
+        with pytest.raises(RunFailedError) as error:
+            loops[0].saver.save_now()
+        refused.append(error.value.message)
+        loops[0].saver._is_leaving = False
+        release()
+
+    monkeypatch.setattr(module.Loop, "__init__", keep)
+    monkeypatch.setattr(Stepper, "apply", torn)
+    monkeypatch.setattr(module.memory, "release", save_meanwhile)
+    run = train_here(recipe(tmp_path, train={"steps": 5, "save_every": 1, "micro_batch": 4}))
+    assert refused == ["memory ran out while the weights were changed"]
+    assert events_of(run, "finished")

@@ -133,6 +133,17 @@ def test_checkpoint_of_other_settings_is_not_continued(tmp_path):
     assert "other settings" in events_of(other, "failed")[0].data["error"]
 
 
+def test_other_base_weights_are_not_trained_on(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    run = train_here(recipe(tmp_path, train=SCHEDULE))
+    cut_back(run, 4)
+    (file,) = (tmp_path / "model").glob("*.safetensors")
+    save_file({name: 1.7 * tensor for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+    assert work(run.folder.path) == 1
+    assert "base model's weights" in events_of(run, "failed")[-1].data["error"]
+
+
 def test_other_versions_are_said_aloud(tmp_path):
     run = train_here(recipe(tmp_path, train=SCHEDULE))
     cut_back(run, 4)

@@ -300,3 +300,34 @@ def test_watch_can_be_kept_again_after_quiet_work():
         with watch.kept(), watch.leaving(lambda _number: None):
             pass
     assert watch.number is None
+
+
+def test_signal_is_heard_while_the_main_thread_waits_in_a_long_call():
+    script = """
+from lorry.trainer.signals import heard
+with heard(lambda number: (print("heard", number.name, flush=True), os._exit(3))):
+    compute()
+"""
+    with running(script) as process:
+        process.send_signal(signal.SIGTERM)
+        code, lines, seconds = ended(process)
+    assert (code, lines) == (3, ["heard SIGTERM"])
+    assert seconds < 3
+
+
+def test_under_an_agent_a_late_copy_of_the_signal_ends_nothing():
+    script = """
+watch = Watch(only_first=True)
+def act(number):
+    time.sleep(2)
+    print("acted", flush=True)
+
+with watch.kept(), watch.leaving(act):
+    compute()
+"""
+    with running(script) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        code, lines, _ = ended(process)
+    assert (code, lines) == (130, ["acted"])

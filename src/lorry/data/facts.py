@@ -55,6 +55,10 @@ class DataFacts:
         """The facts of `train`, `eval` or `test`; None if there is no such split."""
         return {"train": self.train, "eval": self.eval, "test": self.test}[name]
 
+    def rows_sha256(self) -> dict[str, str]:
+        """The hashes of what training reads: rows to train and rows to evaluate on."""
+        return {name: split.sha256 for name in ("train", "eval") if (split := self.split(name)) is not None}
+
     def as_json(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)

@@ -128,6 +128,12 @@ def rows_folder(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Path:
     return _place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs)
 
 
+def tells_day(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> bool:
+    """Whether rows may hold the day on which they are rendered."""
+    chat = renderer_for(recipe, base, tokenizer).tokenizer
+    return chat.has_template and chat.template().tells_time
+
+
 def _found(recipe: Recipe, base: Path) -> dict[str, list[Blob]]:
     return {name: files.find(named, base) for name in SPLITS if (named := getattr(recipe.data, name)) is not None}
 

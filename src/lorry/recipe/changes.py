@@ -18,13 +18,15 @@ _FREE = frozenset(
     }
 )
 """Settings that decide how long, how it is watched and what is kept, but not what a step does."""
+_PLACES = frozenset({"data.train", "data.eval", "data.test"})
+"""Where rows lie, which is no matter as long as they are the same: a checkpoint tells their hashes besides."""
 _LENGTHS = ("train.steps", "train.epochs")
 
 
 def deciding(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decides what a step does: a checkpoint is continued with the same one alone."""
     return {
-        section: {name: value for name, value in found.items() if not _is_free(f"{section}.{name}")}
+        section: {name: value for name, value in found.items() if not _is_free(f"{section}.{name}", _PLACES)}
         if isinstance(found, dict)
         else found
         for section, found in recipe.model_dump(mode="json").items()
@@ -32,17 +34,22 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def decided_otherwise(part: Mapping[str, Any], recipe: Recipe) -> list[str]:
-    """How a recipe differs from what `deciding` gave for another one, in lines `train.seed: 1 -> 2`.
+def decided_otherwise(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """How what `deciding` gave for two recipes differs, in lines `train.seed: 1 -> 2`.
 
     A setting that the lorry of that day did not know counts as one with its default: that is what it did.
     """
     try:
-        before, now = (dict(_leaves(Recipe.model_validate(one))) for one in (part, deciding(recipe)))
+        old, new = (dict(_leaves(_with_places(one))) for one in (before, after))
     except ValidationError as error:
         return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    return [f"{name}: {show(before.get(name))} -> {show(now.get(name))}" for name in changed]
+    changed = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return [f"{name}: {show(old.get(name))} -> {show(new.get(name))}" for name in changed]
+
+
+def _with_places(part: Mapping[str, Any]) -> Recipe:
+    """A recipe that has this part, with anything for where its files lie."""
+    return Recipe.model_validate({**part, "data": {"train": "rows", **dict(part.get("data", {}))}})
 
 
 def differences(before: Recipe, after: Recipe) -> tuple[list[str], list[str]]:
@@ -55,8 +62,8 @@ def differences(before: Recipe, after: Recipe) -> tuple[list[str], list[str]]:
     return [lines[name] for name in refused], [lines[name] for name in changed if name not in refused]
 
 
-def _is_free(name: str) -> bool:
-    return any(name == free or name.startswith(f"{free}.") for free in _FREE)
+def _is_free(name: str, besides: frozenset[str] = frozenset()) -> bool:
+    return any(name == free or name.startswith(f"{free}.") for free in _FREE | besides)
 
 
 def _is_shorter(before: TrainSettings, after: TrainSettings) -> bool:

@@ -29,6 +29,8 @@ class _Found:
     """What this process has learnt: values that `.env` and the keyring gave, by name."""
 
     env_file: Mapping[str, str] = {}
+    given: Mapping[str, str] = {}
+    """What was handed out, whatever its name: an address of alerts holds a secret, and its variable is called as one likes."""
     keyring: Mapping[str, str | None] = {}
     keyring_answers = True
 
@@ -43,6 +45,13 @@ def secret(name: str) -> str | None:
 
 def found(name: str) -> tuple[str | None, Origin | None]:
     """The secret's value, and where it came from."""
+    value, origin = _look_for(name)
+    if value:
+        _found.given = {**_found.given, name: value}
+    return value, origin
+
+
+def _look_for(name: str) -> tuple[str | None, Origin | None]:
     if value := os.environ.get(name):
         return value, ".env" if _found.env_file.get(name) == value else _exported_from(name, value)
     if value := _env_file(Path(".env")).get(name):
@@ -73,7 +82,7 @@ def known() -> tuple[str, ...]:
     named = [value for name, value in os.environ.items() if _named(name)]
     asked = [value for value in _found.keyring.values() if value]
     kept = [value for name, value in _found.env_file.items() if _named(name)]
-    return tuple(dict.fromkeys([*named, *asked, *kept]))
+    return tuple(dict.fromkeys([*named, *asked, *kept, *_found.given.values()]))
 
 
 def _exported_from(name: str, value: str) -> Origin:

@@ -58,7 +58,7 @@ class Seen:
         return {**changes, "eval_loss": event.data.get("loss")} if event.kind == "evaluated" else changes
 
     def _clock(self, event: Event, progress_hours: float | None) -> dict[str, Any]:
-        if event.kind == "started" and self.told_at is None:
+        if event.kind == "started":
             return {"told_at": event.at}
         return {"told_at": event.at} if is_progress_due(event, self, progress_hours) else {}
 
@@ -78,10 +78,10 @@ def alert_for(event: Event, seen: Seen, *, run: str, progress_hours: float | Non
 
 
 def is_progress_due(event: Event, seen: Seen, hours: float | None) -> bool:
-    """Whether progress is to be told with this event: a step, so many hours after the last time or the start."""
+    """Whether progress is to be told with this event: a step, so many hours after the last time or the attempt's start."""
     if event.kind != "step" or hours is None or seen.told_at is None:
         return False
-    return event.at - seen.told_at >= hours * 3600
+    return not 0 <= event.at - seen.told_at < hours * 3600  # the clock may have been set back
 
 
 def summary_of(missed: list[Alert], run: str) -> Alert:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-_CLOCK_TOLERANCE = 2.0
-"""Seconds by which two readings of one process's start may differ (the clock was set in between)."""
+import sys
+
+_TOLERANCE = 0.05 if sys.platform == "linux" else 2.0
+"""Seconds by which two readings of one process's start may differ: by rounding, or where the clock was set in between."""
 
 
 def started(pid: int) -> float | None:
-    """When the process with this number was started (seconds since 1970); None if there is none."""
+    """When the process with this number was started, in seconds; None if there is none.
+
+    On Linux since the machine was: a clock that is set moves no process then. Elsewhere since 1970.
+    """
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.create_time() - (psutil.boot_time() if sys.platform == "linux" else 0.0)
     except (psutil.Error, ValueError):
         return None
 
@@ -20,4 +27,4 @@ def started(pid: int) -> float | None:
 def is_alive(pid: int, since: float | None) -> bool:
     """Whether the process with this number runs and, where `since` is known, is the one that was started then."""
     now = started(pid)
-    return now is not None and (since is None or abs(now - since) <= _CLOCK_TOLERANCE)
+    return now is not None and (since is None or abs(now - since) <= _TOLERANCE)

@@ -53,7 +53,9 @@ _runs = sql.Table(
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run. Times are seconds since 1970; `pid` and its start are of the process that answers for the run."""
+    """One run. Times are seconds since 1970; `pid` and its start (as `process.started` gives it) are of the process that
+    answers for the run.
+    """
 
     id: str
     name: str

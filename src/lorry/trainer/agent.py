@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -25,6 +25,7 @@ from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
 from lorry.trainer.channel import ATTEMPT, BEGAN, RUNG, TAKEN
 from lorry.trainer.ladder import Rung, Where, next_rung
+from lorry.trainer.signals import heard
 from lorry.trainer.supervise.child import Child, Message
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.logs import Logs
@@ -48,11 +49,11 @@ class Agent:
 
     def __init__(self, folder: RunFolder) -> None:
         facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
-        history = list(read(folder.events))
+        history = [event for event in read(folder.events) if event.kind not in ("step", "scoring")]
         self.folder = folder
         self.recipe = Recipe.model_validate(facts["recipe"])
         self.journal = Journal(folder.events, _next_attempt(history))
-        self.began = time.monotonic() - seconds_spent(folder, history)
+        self.began = time.monotonic() - seconds_spent(folder, read(folder.events))
         self.vitals = Vitals(folder, self.recipe, self.journal, began=self.began)
         self.relay = Relayed(folder, self.recipe)
         self.endings: list[Ending] = []
@@ -72,13 +73,16 @@ class Agent:
             self.endings.append(ending)
             self.journal.attempt += 1
 
-    def pass_on(self, number: int, _frame: FrameType | None) -> None:
-        """Passes the first signal on to the trainer, at once; a second one, if it comes later, ends it."""
+    def pass_on(self, number: signal.Signals) -> None:
+        """Passes the first signal on to the trainer, at once; a second one, if it comes later, ends it.
+
+        Called in a thread of its own: the main thread may be waiting for the disk.
+        """
         now = time.monotonic()
         if self.signals and now - self.signalled < _SAME:
             return
         self.signalled = now
-        self.signals.append(signal.Signals(number))
+        self.signals.append(number)
         if self.child is not None:
             self.child.tell(self.signals[0] if len(self.signals) == 1 else signal.SIGKILL)
 
@@ -179,13 +183,12 @@ def supervise(path: Path) -> int:
         with FileLock(folder.path / "agent.lock", timeout=0):
             end_orphan(folder)
             agent = Agent(folder)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, agent.pass_on)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            try:
-                code = agent.run()
-            finally:
-                _settle(agent)
+            with heard(agent.pass_on):
+                try:
+                    code = agent.run()
+                finally:
+                    _settle(agent)
     except Timeout:
         sys.stderr.write(f"another agent has {folder.id}\n")
         return TAKEN

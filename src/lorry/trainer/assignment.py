@@ -19,6 +19,8 @@ from lorry.trainer.channel import BEGAN, RUNG, Reporter, attempt
 from lorry.trainer.ladder import Rung
 from lorry.trainer.saving.snapshot import TokenizerFiles
 
+_TELLING = frozenset({"budget", "diverged", "oom"})
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -35,7 +37,7 @@ class Assignment:
     rung: Rung | None
     """Where the agent says to begin, because the system killed the attempt before; None for where that one was."""
     history: list[Event] = field(default_factory=list[Event])
-    """What is known of earlier attempts."""
+    """What earlier attempts said that this one must know: a long run's every step would take a gigabyte."""
     began: float = field(default_factory=time.monotonic)
     """When the run began by the clock that nobody sets, had it been worked on without a pause."""
 
@@ -55,7 +57,7 @@ class Assignment:
             events=events,
             attempt=attempt(folder.events),
             rung=Rung(**json.loads(rung)) if rung else None,
-            history=list(read(folder.events)),
+            history=[event for event in read(folder.events) if event.kind in _TELLING],
             began=float(os.environ.get(BEGAN, time.monotonic())),
         )
 

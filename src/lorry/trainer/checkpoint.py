@@ -21,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +91,17 @@ def write(root: Path, contents: Contents) -> Path:
 
 
 def adopt(source: Path, final: Path) -> None:
-    """Copies a checkpoint from elsewhere: aside, verified and flushed there, and renamed. Raises as `write` and `verify` do."""
+    """Copies a checkpoint from elsewhere: aside, verified and flushed there, and renamed; one of its step is put aside.
+
+    Raises as `write` and `verify` do; everything is as it was then.
+    """
     with _aside(final) as aside:
         shutil.copytree(source, aside)
         verify(aside)
         for path in [*aside.iterdir(), aside]:
             _sync(path)
+        if final.exists():
+            put_aside(final, "superseded")
         aside.rename(final)
         _sync(final.parent)
 
@@ -172,12 +177,21 @@ def clear_unfinished(root: Path) -> None:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What `state.json` says. Raises DamagedError where it cannot be read."""
+def read_state(folder: Path, needed: Collection[str] = ()) -> dict[str, Any]:
+    """What `state.json` says.
+
+    Raises DamagedError where it cannot be read, and RunFailedError where it does not tell something that is needed.
+    """
     try:
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise DamagedError(f"{STATE} is damaged or missing", place=str(folder)) from error
+    missing = [name for name in needed if name not in found]
+    if missing:
+        hint = "continue it with the version that made it, or start a new run"
+        told = f"the checkpoint is of another version of lorry: it does not tell {', '.join(missing)}"
+        raise RunFailedError(told, place=str(folder), hint=hint)
+    return found
 
 
 def deliver(checkpoint: Path, adapter: Path) -> None:

@@ -189,6 +189,7 @@ class Loop:
         rng.restore(*self.generators)
         if not self.is_half_applied:
             return
+        self.saver.drain()
         saved = checkpoint.newest(self.training.checkpoints, self._reject)
         if saved is None:
             hint = "set `train.micro_batch` lower, or `train.optimizer: adamw_8bit`"
@@ -332,6 +333,9 @@ class Loop:
         self.training.events.beat("training", step)
 
     def _standing(self) -> Standing:
+        """Called before anything is saved. Raises RunFailedError while the weights are half changed."""
+        if self.is_half_applied:
+            raise RunFailedError("memory ran out while the weights were changed")
         return Standing(self.state, replace(self.training.origin, rung=self.rung), self.generators)
 
     def _leave_out(self, diverged: _DivergedError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +13,9 @@ import torch
 from lorry.data.packing import pack
 from lorry.errors import RunFailedError
 from lorry.plugins import make
-from lorry.recipe.changes import decided_otherwise, deciding
+from lorry.recipe.changes import deciding
 from lorry.report.provenance import versions
+from lorry.track.events import Event
 from lorry.trainer import checkpoint, hardware
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.held_back import HeldBack
@@ -25,30 +27,29 @@ from lorry.trainer.model import LoadedModel
 from lorry.trainer.optimizer import make_optimizer
 from lorry.trainer.order import Order, plan_order
 from lorry.trainer.saving.snapshot import Live
-from lorry.trainer.saving.state import Origin, Skip
+from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
 
 _DECIDING = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "lorry")
 """Packages whose version can change the last bits of a result."""
 
 
-def prepare(assignment: Assignment, loaded: LoadedModel) -> Training:
-    """The training, ready to run; says in events what was chosen."""
+def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Training:
+    """The training, ready to run; says in events what was chosen. `frozen` is the hash of the weights that stay.
+
+    Raises RunFailedError for a checkpoint of another model, other rows or other settings.
+    """
     settings = assignment.recipe.train
     optimizer, notes = make_optimizer(loaded, settings)
     if not loaded.forward.shares or loaded.drops:
         notes.append("shared beginnings are computed for each row (see the notes above, or dropout)")
     scaler = torch.GradScaler(loaded.device.type, enabled=loaded.precision.scaled)
     begin_from = _newest(assignment)
-    made_with = _made_with(loaded)
+    made_with = {**_made_with(loaded), "frozen_sha256": frozen}
     rung = Rung.top(assignment.recipe)
     if begin_from is not None:
         before, more = _continued(assignment, begin_from, made_with)
-        rung = replace(
-            before,
-            eval_batch=min(before.eval_batch, rung.eval_batch),
-            generation_batch=min(before.generation_batch, rung.generation_batch),
-        )
+        rung = _as_before(before, rung, assignment.history)
         notes += more
     for note in notes:
         assignment.events.append("note", message=note)
@@ -69,12 +70,32 @@ def prepare(assignment: Assignment, loaded: LoadedModel) -> Training:
         checkpoints=assignment.folder.checkpoints,
         events=assignment.events,
         origin=Origin(
-            assignment.folder.id, deciding(assignment.recipe), assignment.attempt, assignment.rung or rung, made_with
+            run=assignment.folder.id,
+            settings=deciding(assignment.recipe),
+            rows=assignment.prepared.facts.rows_sha256(),
+            attempt=assignment.attempt,
+            rung=assignment.rung or rung,
+            made_with=made_with,
         ),
         begin_from=begin_from,
         skipped=_skipped(assignment),
         seconds_before=assignment.seconds_so_far,
         was_warned=was_warned(assignment.history, assignment.recipe.budget),
+    )
+
+
+def _as_before(before: Rung, asked: Rung, history: Iterable[Event]) -> Rung:
+    """The rung of a checkpoint, with the evaluation's batches of the recipe, which may have changed since.
+
+    Where memory ran out in an evaluation, they become no larger than what went well after.
+    """
+    tight = {str(event.data["where"]) for event in history if event.kind == "oom"}
+    return replace(
+        before,
+        eval_batch=min(before.eval_batch, asked.eval_batch) if "evaluating" in tight else asked.eval_batch,
+        generation_batch=min(before.generation_batch, asked.generation_batch)
+        if "generating" in tight
+        else asked.generation_batch,
     )
 
 
@@ -89,16 +110,18 @@ def _newest(assignment: Assignment) -> Path | None:
 
 def _continued(assignment: Assignment, folder: Path, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
     """The rung that a checkpoint was made on, and notes on what is not as it was. Raises RunFailedError for another run's."""
-    facts = checkpoint.read_state(folder)
-    changed = decided_otherwise(facts["origin"]["settings"], assignment.recipe)
-    if changed:
-        told = "\n".join(["the checkpoint was made with other settings:", *changed])
+    facts = checkpoint.read_state(folder, NEEDED)
+    otherwise = made_otherwise(facts["origin"], deciding(assignment.recipe), assignment.prepared.facts.rows_sha256())
+    if otherwise:
         hint = "continue it with the recipe that it was made with, or start a new run"
-        raise RunFailedError(told, place=str(folder), hint=hint)
+        raise RunFailedError(otherwise, place=str(folder), hint=hint)
     before = facts["made_with"]
     changed = [
         f"{name} {before.get(name)} before, {now} now" for name, now in made_with.items() if before.get(name) != now
     ]
+    if [line.split()[0] for line in changed] == ["frozen_sha256"]:
+        hint = "put the model back as it was when the run began, or start a new run"
+        raise RunFailedError("the base model's weights are not those that the checkpoint was trained on", hint=hint)
     told = "this run goes on within rounding, not to the bit, for what it runs on has changed: "
     return Rung(**facts["rung"]), [told + "; ".join(changed)] if changed else []
 

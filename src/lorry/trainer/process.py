@@ -6,6 +6,7 @@ error that ended it. Killed at any moment and started again, it goes on from the
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import traceback
@@ -22,7 +23,7 @@ from lorry.report import provenance
 from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint, hardware, memory, smoke
 from lorry.trainer.assignment import Assignment
-from lorry.trainer.channel import Reporter, connect
+from lorry.trainer.channel import AGENT, Reporter, connect
 from lorry.trainer.ladder import Rung
 from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
@@ -35,7 +36,7 @@ def work(path: Path) -> int:
     """Trains and scores one run; returns the exit code. Whatever happens stands in the events."""
     events = connect(RunFolder(path).events)
     began = time.monotonic()
-    signals = Watch()
+    signals = Watch(only_first=AGENT in os.environ)
     try:
         with signals.kept():
             _train_and_score(Assignment.open(path, events), signals)
@@ -75,7 +76,7 @@ def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     loaded = load(assignment.recipe, assignment.model_folder)
     frozen = loaded.frozen_sha256()
     _say_loaded(loaded, frozen, assignment.events)
-    outcome = _train(assignment, loaded, signals)
+    outcome = _train(assignment, loaded, frozen, signals)
     assignment.events.beat("scoring", outcome.last)
     if loaded.frozen_sha256() != frozen:
         raise RunFailedError("frozen weights changed while training", hint="this is a fault of lorry: please report it")
@@ -111,8 +112,8 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
     )
 
 
-def _train(assignment: Assignment, loaded: LoadedModel, signals: Watch) -> Outcome:
-    loop = Loop(prepare(assignment, loaded))
+def _train(assignment: Assignment, loaded: LoadedModel, frozen: str, signals: Watch) -> Outcome:
+    loop = Loop(prepare(assignment, loaded, frozen))
     with signals.leaving(_leave(assignment, loop)):
         return loop.run()
 

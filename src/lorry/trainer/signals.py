@@ -31,17 +31,58 @@ _GRACE = 1.0
 _CLEANING = 60.0
 """The same where the main thread still handles the last one: what it cleans up is not left half done."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 Leave = Callable[[signal.Signals], None]
+Handler = Callable[[int, FrameType | None], None]
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """For a signal that is taken elsewhere."""
+
+
+@contextmanager
+def heard(
+    take: Callable[[signal.Signals], None], handle: Handler = _nothing, *others: signal.Signals
+) -> Generator[None]:
+    """Within, a thread gives each SIGTERM and SIGINT to `take` at once, whatever the main thread does. Call it there.
+
+    The main thread runs `handle` when it comes to it, as it does for `others`.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, handle) for number in (*_ENDING, *others)}
+    thread = threading.Thread(target=_listen, args=(reader, take), name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        writer.close()
+        thread.join()
+        reader.close()
+
+
+def _listen(reader: socket.socket, take: Callable[[signal.Signals], None]) -> None:
+    while numbers := reader.recv(64):
+        for number in numbers:
+            if number in _ENDING:
+                take(signal.Signals(number))
 
 
 class Watch:
     """Acts on signals: within `leaving(act)` a thread calls `act` and ends the process.
 
     Elsewhere the main thread gets KeyboardInterrupt, again and again until it leaves `kept()`, but not while it cleans up.
-    A second signal ends the process at once.
+    A second signal ends the process at once, unless it has `only_first`: where an agent watches, that one's second word is
+    SIGKILL, and a signal to the whole group comes twice, once from there and perhaps late.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_first: bool = False) -> None:
+        self._only_first = only_first
         self.number: signal.Signals | None = None
         """The first signal that came."""
         self._act: Leave | None = None
@@ -66,25 +107,14 @@ class Watch:
     @contextmanager
     def kept(self) -> Generator[Watch]:
         """Within, signals are watched for. Call it in the main thread."""
-        reader, writer = socket.socketpair()
-        writer.setblocking(False)
-        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT, _WAKE)}
         self._is_kept = True
-        thread = threading.Thread(target=self._listen, args=(reader,), name="signals", daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._is_kept = False  # before anything that an interrupt could come into
-            with self._deciding:
-                self._interrupting = False
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)
-            writer.close()
-            thread.join()
-            reader.close()
+        with heard(self._take, self._handle, _WAKE):
+            try:
+                yield self
+            finally:
+                self._is_kept = False  # before anything that an interrupt could come into
+                with self._deciding:
+                    self._interrupting = False
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if not (self._interrupting and self._is_kept):
@@ -94,16 +124,10 @@ class Watch:
             self._interrupted = now
             raise KeyboardInterrupt
 
-    def _listen(self, reader: socket.socket) -> None:
-        while numbers := reader.recv(64):
-            for number in numbers:
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    self._take(signal.Signals(number))
-
     def _take(self, number: signal.Signals) -> None:
         now = time.monotonic()
         if self._first is not None:
-            if now - self._first > _SAME:
+            if now - self._first > _SAME and not self._only_first:
                 os._exit(INTERRUPTED)
             return
         self._first, self.number = now, number

@@ -28,7 +28,9 @@ def test_heartbeat_tells_what_the_run_has_taken_whatever_the_clock_of_events_say
     assert seconds_spent(with_heartbeat(tmp_path, json.dumps({"seconds": 77.5})), HISTORY) == 77.5
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"seconds": null}', '{"seconds": "long"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"seconds": null}', '{"seconds": "long"}', '{"seconds": NaN}', '{"seconds": -1}']
+)
 def test_damaged_heartbeat_leaves_the_times_of_events_in_which_a_trainer_worked(tmp_path, text):
     assert seconds_spent(with_heartbeat(tmp_path, text), HISTORY) == 30 + 25
 

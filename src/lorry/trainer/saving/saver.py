@@ -86,16 +86,16 @@ class Saver:
         """The checkpoint of the last optimizer step, on disk and verified when this returns; None before the first step.
 
         Waits for no running step, but for the optimizer while it applies one. Raises RunFailedError as `save` does. The
-        process is about to end: training gives way from now on.
+        process is about to end: no step is applied any more.
         """
         self._is_leaving = True
-        with self.changing:
-            step = self._standing().state.step
-            if step == 0:
-                return None
-            self._forgive()
-            self.save()
-            self.drain()
+        self.changing.acquire()  # and never given back
+        step = self._standing().state.step
+        if step == 0:
+            return None
+        self._forgive()
+        self.save()
+        self.drain()
         folder = checkpoint.path_of(self._place.root, step)
         checkpoint.verify(folder)
         return folder

@@ -105,7 +105,12 @@ class Copies:
         random_tensors, random_plain = standing.generators
         facts: dict[str, Any] = {
             **state.as_json(),
-            "origin": {"run": origin.run, "settings": origin.settings, "attempt": origin.attempt},
+            "origin": {
+                "run": origin.run,
+                "settings": origin.settings,
+                "rows": origin.rows,
+                "attempt": origin.attempt,
+            },
             "rung": origin.rung.as_dict(),
             "made_with": origin.made_with,
             "rng": random_plain,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from lorry.recipe.changes import decided_otherwise
 from lorry.trainer.ladder import Rung
 from lorry.trainer.saving.retention import best_step
 from lorry.trainer.stopping import WINDOW
@@ -96,7 +98,22 @@ class Origin:
     run: str
     settings: dict[str, Any]
     """Those that decide what is learned (see `recipe/changes.py`)."""
+    rows: dict[str, str]
+    """Hashes of what is trained on and what is evaluated, in tokens."""
     attempt: int
     rung: Rung
     made_with: dict[str, Any]
     """Versions, device and threads: with the same ones a continued run is the same to the bit."""
+
+
+NEEDED = ("origin", "rung", "made_with", "rng", "optimizer", "scaler", *(one.name for one in fields(State)))
+"""What `state.json` of a checkpoint that is continued has to tell."""
+
+
+def made_otherwise(origin: Mapping[str, Any], settings: Mapping[str, Any], rows: Mapping[str, str]) -> str:
+    """Why a checkpoint of this origin does not belong to a run with these settings and rows; empty where it does."""
+    changed = decided_otherwise(origin.get("settings", {}), settings)
+    if changed:
+        return "\n".join(["the checkpoint was made with other settings:", *changed])
+    others = [name for name, digest in rows.items() if origin.get("rows", {}).get(name) != digest]
+    return f"the checkpoint was made with other rows to {' and '.join(others)} on" if others else ""

@@ -114,4 +114,5 @@ def _remembered(snapshot: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(_memory(snapshot).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return cast("dict[str, dict[str, Any]]", found) if isinstance(found, dict) else {}
+    entries = cast("dict[str, Any]", found).items() if isinstance(found, dict) else ()
+    return {name: one for name, one in entries if isinstance(one, dict) and {"state", "whole"} <= one.keys()}

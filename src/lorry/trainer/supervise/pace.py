@@ -14,7 +14,8 @@ SLOW = 0.5
 """Share of the expected speed below which a run is slow."""
 _ENOUGH = 5
 """Samples, or steps, that must agree: single ones dip in evaluations and saves."""
-_FIRST = 20
+FIRST = 20
+"""Steps whose median is what the run reaches by itself; as many after them are seen before anything is said."""
 _HALF = 0.5
 _LOADED = 0.9
 _DISTURBING = 0.25
@@ -44,7 +45,7 @@ def slow(seen: Seen) -> tuple[str, str] | None:
     known = [one.utilisation for one in recent if one.utilisation is not None]
     if len(known) == _ENOUGH and max(known) < BUSY:
         return f"the GPU idles: {median(known):.0f} % busy", _cause(seen, recent)
-    expected = seen.planned or (median(seen.speeds[:_FIRST]) if len(seen.speeds) >= 2 * _FIRST else None)
+    expected = seen.planned or (median(seen.speeds[:FIRST]) if len(seen.speeds) >= 2 * FIRST else None)
     if expected and len(seen.speeds) >= _ENOUGH:
         now = median(seen.speeds[-_ENOUGH:])
         if now < SLOW * expected:

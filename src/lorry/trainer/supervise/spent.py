@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 
 from lorry.track.events import Event
@@ -20,9 +21,10 @@ _WHILE_WORKING = frozenset(
 def seconds_spent(folder: RunFolder, history: Iterable[Event]) -> float:
     """Seconds of earlier agents: as the last heartbeat tells, else from the times of events, which a set clock makes wrong."""
     try:
-        return float(json.loads(folder.heartbeat.read_text(encoding="utf-8"))["seconds"])
+        told = float(json.loads(folder.heartbeat.read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        return _between_events(history)
+        told = math.nan
+    return told if math.isfinite(told) and told >= 0 else _between_events(history)
 
 
 def _between_events(history: Iterable[Event]) -> float:

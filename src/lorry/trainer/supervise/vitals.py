@@ -77,7 +77,8 @@ class Vitals:
         self._memory: MemoryWatch | None = None
         self._moved = self._beat = self._sampled = self._ticked = clock()
         self._warned = self._warned_of_disk = float("-inf")
-        self._speeds: list[float] = []
+        self._first_speeds: list[float] = []
+        self._last_speeds: deque[float] = deque(maxlen=pace.FIRST)
         self._samples: deque[Sample] = deque(maxlen=60)
 
     def begin(self, pid: int, attempt: int = 1) -> None:
@@ -85,7 +86,8 @@ class Vitals:
         self._pid, self.attempt = pid, attempt
         self.phase, self.stalled, self.said_end = "loading", False, ""
         self._memory = MemoryWatch(pid)
-        self._speeds = []
+        self._first_speeds.clear()
+        self._last_speeds.clear()
         self._samples.clear()
         self._moved = self._ticked = self._clock()
         self._write_heartbeat()
@@ -104,7 +106,8 @@ class Vitals:
             self.phase, self.step = "training", int(data["from_step"])
         elif kind == "step" and step is not None:
             self.step = step
-            self._speeds.append(float(data["tokens_per_second"]))
+            is_early = len(self._first_speeds) < pace.FIRST
+            (self._first_speeds if is_early else self._last_speeds).append(float(data["tokens_per_second"]))
 
     def tick(self) -> bool:
         """Does what is due; says whether the trainer stands still and must be ended."""
@@ -178,7 +181,7 @@ class Vitals:
         machine = psutil.cpu_percent(interval=_LOOK) / 100
         used = [(seconds - before.get(number, seconds)) / _LOOK for number, seconds in _threads(self._pid).items()]
         return pace.Seen(
-            speeds=self._speeds,
+            speeds=[*self._first_speeds, *self._last_speeds],
             samples=list(self._samples),
             planned=_planned_speed(self._folder),
             trainer_cpu=max(used, default=0.0),
