@@ -27,12 +27,12 @@ def test_signal_while_scoring_stops_and_keeps_the_adapter(tmp_path):
 
 
 def test_variables_of_accelerate_do_not_change_the_gradients(tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    monkeypatch.setenv("WORLD_SIZE", "2")
     values = recipe(tmp_path, train={"steps": 1})
     run = begin(values)
-    launch.watch(run.folder, launch.start(run.folder), lambda _event: None)
-    monkeypatch.undo()
+    with monkeypatch.context() as around:
+        around.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+        around.setenv("WORLD_SIZE", "2")
+        launch.watch(run.folder, launch.start(run.folder), lambda _event: None)
     alone = train_here(values)
     first, second = (events_of(one, "step")[0].data["grad_norm"] for one in (run, alone))
     assert first == pytest.approx(second, rel=1e-4)
