@@ -14,14 +14,34 @@ if TYPE_CHECKING:
 
 _WEIGHT = re.compile(r"\.(weight|qweight)$")
 _NOT_LINEAR = re.compile(
-    r"(^|\.)(embed_tokens|embed_in|embed_out|lm_head|output|wte|wpe|embeddings?)(\.|$)", re.IGNORECASE
+    r"(^|\.)(embed_(tokens|positions|in|out)|pos_embed|word_embeddings|wte|wpe|embeddings?|lm_head|output)(\.|$)"
+    r"|\.(gate|router)$",
+    re.IGNORECASE,
 )
-"""Embeddings, which are matrices too, and output layers, which PEFT's `all-linear` leaves out."""
+"""Embeddings and routers, which are matrices too, and output layers, which PEFT's `all-linear` leaves out."""
+_EXPERT = re.compile(r"\.experts\.\d+\.")
+"""An expert that a checkpoint stores by itself. Transformers 5 fuses them: no module of the model is one expert."""
+_FUSED = {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"}
+_ON_EXPERTS = {
+    "deepseek_v3": _FUSED,
+    "glm4_moe": _FUSED,
+    "mixtral": {"gate": "gate.weight", "w1": "gate_up_proj", "w3": "gate_up_proj", "w2": "down_proj"},
+    "olmoe": _FUSED,
+    "qwen3_moe": _FUSED,
+}
+"""Mixtures whose experts and routers PEFT 0.21 adapts under the names of their former modules, and where those are now.
+
+In all others (Qwen2-MoE, Qwen3-VL-MoE, gpt-oss, Granite) it leaves the experts as they are.
+"""
 
 
 def modules(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Each module that has a weight, with the weight's shape."""
-    return {_WEIGHT.sub("", name): tensor.shape for name, tensor in tensors.items() if _WEIGHT.search(name)}
+    """Each module that has a weight, with the weight's shape; a mixture's experts are no modules of their own."""
+    return {
+        _WEIGHT.sub("", name): tensor.shape
+        for name, tensor in tensors.items()
+        if _WEIGHT.search(name) and not _EXPERT.search(name)
+    }
 
 
 def linear(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -46,6 +66,30 @@ def lora_parameters(lora: LoraSettings, shapes: Mapping[str, tuple[int, ...]]) -
     """Parameters of the adapter: `r * (in + out)` for each matrix (arXiv 2106.09685), and `out` more with DoRA."""
     matrices = [shape for shape in targeted(lora, shapes).values() if len(shape) == 2]
     return sum(lora.rank * (shape[0] + shape[1]) + (shape[0] if lora.dora else 0) for shape in matrices)
+
+
+def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_type: str) -> int:
+    """Parameters of the adapter that PEFT 0.21 makes, those on the experts of mixtures among them.
+
+    `tensors` are named as Transformers names them: of a mixture take the blueprint, for its files may store each expert by
+    itself. Every expert gets matrices of its own; gate and up are one parameter, which gets twice the rank. PEFT refuses
+    dropout and DoRA there, and one of gate and up without the other.
+    """
+    shapes, moved = modules(tensors), _ON_EXPERTS.get(model_type)
+    if moved is None:
+        return lora_parameters(lora, shapes)
+    targets = lora.target_modules
+    if targets == "all-linear":
+        targets = sorted({name.rpartition(".")[2] for name in linear(shapes)} | set(moved))
+    former = {target: target.rpartition(".")[2] for target in targets}
+    rest = lora.model_copy(update={"target_modules": [target for target in targets if former[target] not in moved]})
+    on_experts = [moved[name] for name in former.values() if name in moved]
+    return lora_parameters(rest, shapes) + sum(
+        lora.rank * on_experts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])
+        for part in set(on_experts)
+        for name, tensor in tensors.items()
+        if name.endswith(f".{part}")
+    )
 
 
 def parameters(tensors: Mapping[str, Tensor]) -> int:

@@ -61,7 +61,10 @@ class Subject:
 
     @property
     def tensors(self) -> dict[str, Tensor] | None:
-        """The names and shapes of the model's tensors; None where they cannot be known before the weights are here."""
+        """The names and shapes of the model's tensors: of its files, of those on the Hub, or of its configuration.
+
+        None where they cannot be known before the weights are here. Those of a configuration have no dtype and no bytes.
+        """
         return cast("dict[str, Tensor] | None", self._part("tensors", self._read_tensors))
 
     @property
@@ -107,9 +110,17 @@ class Subject:
         return prepare(self.recipe, self.base, self.tokenizer)
 
     def _read_tensors(self) -> dict[str, Tensor] | None:
+        from lorry.plan.blueprint import blueprint
         from lorry.trainer.sources import hub
+        from lorry.trainer.sources.model_folder import read_config
         from lorry.trainer.sources.tensors import tensors
 
         source = self.source
         found = tensors(source.folder)
-        return hub.tensors(source.id, source.revision) if found is None and source.kind == "hub" else found
+        if found is None and source.kind == "hub":
+            found = hub.tensors(source.id, source.revision)
+        if found is not None:
+            return found
+        config = read_config(source.folder, source.id)
+        has_own_code = self.recipe.model.trust_remote_code and "auto_map" in config
+        return None if has_own_code else blueprint(config)
