@@ -52,6 +52,12 @@ def text_part(config: Settings) -> tuple[Settings, Family] | None:
     return (settings_of(kind, config), family) if family else None
 
 
+def text_root(config: Settings, family: Family) -> str:
+    """What the names of the decoder's tensors begin with."""
+    vision = VISION.get(config.get("model_type", ""))
+    return f"model.{vision.text_path}" if vision else family.root
+
+
 def is_tied(config: Settings) -> bool:
     """Whether the output layer is the token embeddings."""
     vision, part = VISION.get(config.get("model_type", "")), text_part(config)
@@ -63,7 +69,7 @@ def is_tied(config: Settings) -> bool:
 
 def _text_model(config: Settings, kind: str) -> Shapes:
     settings, family = settings_of(kind, config), FAMILIES[kind]
-    yield from decoder(settings, family, family.root)
+    yield from decoder(settings, family, text_root(config, family))
     yield from _head(settings, family, tied=is_tied(config))
     if family.head_bias:
         yield "lm_head.bias", (settings["vocab_size"],)
@@ -89,5 +95,5 @@ def _joined(
         yield f"model.{family.tower_path}.{name}", shape
     for name, shape in family.joint(config, vision, settings["hidden_size"]):
         yield f"model.{name}", shape
-    yield from decoder(settings, decoder_family, f"model.{family.text_path}")
+    yield from decoder(settings, decoder_family, text_root(config, decoder_family))
     yield from _head(settings, decoder_family, tied=is_tied(config))

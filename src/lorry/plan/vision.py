@@ -37,6 +37,8 @@ class VisionFamily:
     """What `tie_word_embeddings` is where the configuration does not say."""
     tied_by_text: bool = False
     """Whether the text part's `tie_word_embeddings` ties, too."""
+    merged: Callable[[Settings, Settings], int] = lambda config, vision: 1  # noqa: ARG005
+    """Patches that become one token, from the whole configuration and the tower's."""
 
 
 def tower_of(family: VisionFamily, config: Settings) -> tuple[Tower, Settings] | None:
@@ -152,8 +154,20 @@ def _two(first: str, second: str, hidden: int, width: int) -> Shapes:
 
 
 def _merged(vision: Settings) -> int:
-    """Patches that become one token."""
+    """Patches that become one token in Qwen's towers."""
     return vision["spatial_merge_size"] ** 2
+
+
+def _merged_by_qwen(config: Settings, vision: Settings) -> int:  # noqa: ARG001 - all are called alike
+    return _merged(vision)
+
+
+def _shuffled(config: Settings, vision: Settings) -> int:  # noqa: ARG001 - all are called alike
+    return config.get("scale_factor", 2) ** 2
+
+
+def _pooled(config: Settings, vision: Settings) -> int:
+    return patches(vision) // config.get("mm_tokens_per_image", 256)
 
 
 def _patch(hidden: int, vision: Settings) -> tuple[int, ...]:
@@ -195,7 +209,7 @@ def _normed_matrix(config: Settings, vision: Settings, text_hidden: int) -> Shap
 
 
 def _shuffled_matrix(config: Settings, vision: Settings, text_hidden: int) -> Shapes:
-    wide = vision["hidden_size"] * config.get("scale_factor", 2) ** 2
+    wide = vision["hidden_size"] * _shuffled(config, vision)
     yield from linear("connector.modality_projection.proj", text_hidden, wide, bias=False)
 
 
@@ -251,14 +265,16 @@ TOWERS: dict[str, Tower] = {
 """Towers that configurations name, by `vision_config.model_type`."""
 
 VISION: dict[str, VisionFamily] = {
-    "gemma3": VisionFamily(_normed_matrix, text="gemma3_text", tied=True),
-    "idefics3": VisionFamily(_shuffled_matrix, _IDEFICS3, "vision_model", text_path="text_model"),
+    "gemma3": VisionFamily(_normed_matrix, text="gemma3_text", tied=True, merged=_pooled),
+    "idefics3": VisionFamily(_shuffled_matrix, _IDEFICS3, "vision_model", text_path="text_model", merged=_shuffled),
     "llava": VisionFamily(_two_layers, tied_by_text=True),
     "llava_next": VisionFamily(_two_layers_and_newline),
-    "qwen2_5_vl": VisionFamily(_no_joint, _QWEN25, "visual", "qwen2_5_vl_text", tied_by_text=True),
-    "qwen2_vl": VisionFamily(_no_joint, _QWEN2, "visual", "qwen2_vl_text", tied_by_text=True),
-    "qwen3_vl": VisionFamily(_no_joint, _QWEN3, "visual", "qwen3_vl_text"),
-    "qwen3_vl_moe": VisionFamily(_no_joint, _QWEN3, "visual", "qwen3_vl_moe_text"),
-    "smolvlm": VisionFamily(_shuffled_matrix, _IDEFICS3, "vision_model", text_path="text_model"),
+    "qwen2_5_vl": VisionFamily(
+        _no_joint, _QWEN25, "visual", "qwen2_5_vl_text", tied_by_text=True, merged=_merged_by_qwen
+    ),
+    "qwen2_vl": VisionFamily(_no_joint, _QWEN2, "visual", "qwen2_vl_text", tied_by_text=True, merged=_merged_by_qwen),
+    "qwen3_vl": VisionFamily(_no_joint, _QWEN3, "visual", "qwen3_vl_text", merged=_merged_by_qwen),
+    "qwen3_vl_moe": VisionFamily(_no_joint, _QWEN3, "visual", "qwen3_vl_moe_text", merged=_merged_by_qwen),
+    "smolvlm": VisionFamily(_shuffled_matrix, _IDEFICS3, "vision_model", text_path="text_model", merged=_shuffled),
 }
 """By `model_type`."""
