@@ -12,7 +12,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from lorry.plan.adapter_size import adapter_parameters, lora_parameters, modules, parameters, targeted
+from lorry.plan.adapter_size import (
+    adapter_parameters,
+    expert_parts,
+    expert_trouble,
+    lora_parameters,
+    modules,
+    parameters,
+    targeted,
+)
 from lorry.plan.blueprint import SUPPORTED, blueprint
 from lorry.plan.family_defaults import DEFAULTS
 from lorry.plan.vision import VISION
@@ -224,7 +232,13 @@ def first_of(kind: str) -> dict[str, Any]:
 def peft_size(config: dict[str, Any], lora: LoraSettings) -> tuple[set[str], int]:
     """The adapted modules and the adapter's parameters, of PEFT itself."""
     targets: Any = lora.target_modules
-    settings = LoraConfig(r=lora.rank, target_modules=targets, use_dora=lora.dora, task_type="CAUSAL_LM")
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_dora=lora.dora,
+        task_type="CAUSAL_LM",
+    )
     adapted: Any = get_peft_model(real_model(config), settings)
     return set(adapted.base_model.targeted_module_names), adapted.get_nb_trainable_parameters()[0]
 
@@ -276,6 +290,30 @@ def test_all_linear_adapter_sits_where_peft_puts_it(kind: str):
 def test_adapter_on_named_modules_has_the_size_that_peft_makes(kind: str, targets: list[str]):
     config, lora = first_of(kind), LoraSettings(rank=4, target_modules=targets)
     assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("qwen3_moe", {"dropout": 0.1}),
+        ("olmoe", {"dora": True}),
+        ("qwen3_moe", {"target_modules": ["gate_proj"]}),
+        ("mixtral", {"target_modules": ["q_proj", "w3"]}),
+    ],
+)
+def test_settings_that_peft_refuses_on_experts_are_known(kind: str, changes: dict[str, Any]):
+    lora = LoraSettings(rank=4, **changes)
+    assert expert_trouble(lora, kind)
+    with pytest.raises(ValueError, match=r"does not work|without also targeting"):
+        peft_size(first_of(kind), lora)
+
+
+def test_experts_that_stay_as_they_are_make_no_trouble():
+    lora = LoraSettings(dropout=0.1)
+    assert [kind for kind in sorted(SUPPORTED) if expert_parts(lora, kind)] == ON_EXPERTS
+    assert not expert_trouble(lora, "qwen2_moe")
+    assert not expert_trouble(LoraSettings(dropout=0.1, target_modules=["q_proj"]), "qwen3_moe")
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2_moe", "smolvlm"])

@@ -72,24 +72,51 @@ def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_
     """Parameters of the adapter that PEFT 0.21 makes, those on the experts of mixtures among them.
 
     `tensors` are named as Transformers names them: of a mixture take the blueprint, for its files may store each expert by
-    itself. Every expert gets matrices of its own; gate and up are one parameter, which gets twice the rank. PEFT refuses
-    dropout and DoRA there, and one of gate and up without the other.
+    itself. Every expert gets matrices of its own; gate and up are one parameter, which gets twice the rank.
     """
-    shapes, moved = modules(tensors), _ON_EXPERTS.get(model_type)
-    if moved is None:
+    shapes = modules(tensors)
+    parts = expert_parts(lora, model_type)
+    if not parts:
         return lora_parameters(lora, shapes)
-    targets = lora.target_modules
-    if targets == "all-linear":
-        targets = sorted({name.rpartition(".")[2] for name in linear(shapes)} | set(moved))
-    former = {target: target.rpartition(".")[2] for target in targets}
-    rest = lora.model_copy(update={"target_modules": [target for target in targets if former[target] not in moved]})
-    on_experts = [moved[name] for name in former.values() if name in moved]
-    return lora_parameters(rest, shapes) + sum(
-        lora.rank * on_experts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])
-        for part in set(on_experts)
+    rest = [target for target in _targets(lora, linear(shapes)) if _leaf(target) not in _ON_EXPERTS[model_type]]
+    return lora_parameters(lora.model_copy(update={"target_modules": rest}), shapes) + sum(
+        lora.rank * parts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])
+        for part in set(parts)
         for name, tensor in tensors.items()
         if name.endswith(f".{part}")
     )
+
+
+def expert_parts(lora: LoraSettings, model_type: str) -> list[str]:
+    """The parameters of a mixture's experts and routers that PEFT 0.21 adapts, once for each target that means them.
+
+    [] where it leaves the experts as they are, and for dense models.
+    """
+    moved = _ON_EXPERTS.get(model_type, {})
+    return [moved[_leaf(target)] for target in _targets(lora, moved) if _leaf(target) in moved]
+
+
+def expert_trouble(lora: LoraSettings, model_type: str) -> str:
+    """Why PEFT 0.21 refuses to adapt this mixture's experts with these settings; "" where it does not."""
+    parts = expert_parts(lora, model_type)
+    if parts and lora.dropout:
+        return "experts take no adapter with dropout"
+    if parts and lora.dora:
+        return "experts take no DoRA"
+    if parts.count("gate_up_proj") == 1:
+        return "gate and up of the experts are one parameter: both are adapted, or none"
+    return ""
+
+
+def _targets(lora: LoraSettings, names: Iterable[str]) -> list[str]:
+    """The targets by name; `all-linear` means the last parts of all names that are given."""
+    if lora.target_modules != "all-linear":
+        return list(lora.target_modules)
+    return sorted({_leaf(name) for name in names})
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def parameters(tensors: Mapping[str, Tensor]) -> int:
