@@ -1,0 +1,29 @@
+"""A computer of one's own as a place to train: what an hour costs, and when buying beats renting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOST_WATTS = 150.0
+"""Processor, memory, disks, fans and the power supply's losses beside a GPU at work: a guess for a desktop computer."""
+
+
+def electricity(watts: float, usd_per_kwh: float) -> float:
+    """USD an hour of a machine that takes so many watts."""
+    if watts < 0 or usd_per_kwh < 0:
+        raise ValueError("watts and the price per kWh are never negative")
+    return watts / 1000 * usd_per_kwh
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """A GPU to buy, in USD; `per_hour` is what an hour of it costs, as `electricity` tells."""
+
+    usd: float
+    per_hour: float = 0.0
+    resale: float = 0.0
+
+    def break_even_hours(self, rent_per_hour: float) -> float | None:
+        """Hours of training after which buying has cost no more than renting; None where renting an hour is not dearer."""
+        saved = rent_per_hour - self.per_hour
+        return max(0.0, self.usd - self.resale) / saved if saved > 0 else None
