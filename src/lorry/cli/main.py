@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "methods": "List the methods of training",
         "metrics": "List the metrics of evaluation",
         "sinks": "List the trackers that a run can be followed in",
+        "gpus": "List GPUs: memory, speed, and what an hour costs",
         "doctor": "Show what is installed here and what is missing",
     },
 }
