@@ -110,7 +110,7 @@ class Subject:
         return prepare(self.recipe, self.base, self.tokenizer)
 
     def _read_tensors(self) -> dict[str, Tensor] | None:
-        from lorry.plan.blueprint import blueprint
+        from lorry.plan.architecture.blueprint import blueprint
         from lorry.trainer.sources import hub
         from lorry.trainer.sources.model_folder import read_config
         from lorry.trainer.sources.tensors import tensors

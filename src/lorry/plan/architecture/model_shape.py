@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorry.plan.blueprint import blueprint, is_tied, text_part, text_root
-from lorry.plan.decoder import widths
-from lorry.plan.family import Attention, Family, Settings, holds
-from lorry.plan.vision import VISION, patches, tower_of
+from lorry.plan.architecture.blueprint import blueprint, is_tied, text_part, text_root
+from lorry.plan.architecture.decoder import widths
+from lorry.plan.architecture.family import Attention, Family, Settings, holds
+from lorry.plan.architecture.vision import VISION, patches, tower_of
 
 if TYPE_CHECKING:
     from lorry.trainer.sources.tensors import Tensor

@@ -7,9 +7,9 @@ from datetime import date
 import pytest
 
 from lorry.plan.adapter_size import adapter_parameters, parameters
-from lorry.plan.blueprint import blueprint
-from lorry.plan.cards import card, known
-from lorry.plan.model_shape import ModelShape, model_shape
+from lorry.plan.architecture.blueprint import blueprint
+from lorry.plan.architecture.cards import card, known
+from lorry.plan.architecture.model_shape import ModelShape, model_shape
 from lorry.recipe.schema import LoraSettings
 
 PUBLISHED = {

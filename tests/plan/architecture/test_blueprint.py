@@ -21,9 +21,9 @@ from lorry.plan.adapter_size import (
     parameters,
     targeted,
 )
-from lorry.plan.blueprint import SUPPORTED, blueprint
-from lorry.plan.family_defaults import DEFAULTS
-from lorry.plan.vision import VISION
+from lorry.plan.architecture.blueprint import SUPPORTED, blueprint
+from lorry.plan.architecture.family_defaults import DEFAULTS
+from lorry.plan.architecture.vision import VISION
 from lorry.recipe.schema import LoraSettings
 
 TOKENS: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -218,7 +218,7 @@ def test_unknown_architectures_have_no_blueprint():
 
 
 def test_blueprint_needs_neither_torch_nor_transformers():
-    code = "import sys, lorry.plan.blueprint as b; b.blueprint({'model_type': 'llama'}); print(sorted(sys.modules))"
+    code = "import sys, lorry.plan.architecture.blueprint as b; b.blueprint({'model_type': 'llama'}); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" not in done.stdout
     assert "'transformers'" not in done.stdout

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorry.plan.decoder import Shapes, decoder, settings_of, widths
-from lorry.plan.families import FAMILIES, TEXT_PARTS
-from lorry.plan.family import Family, Settings
-from lorry.plan.vision import VISION, Tower, VisionFamily, tower_of
+from lorry.plan.architecture.decoder import Shapes, decoder, settings_of, widths
+from lorry.plan.architecture.families import FAMILIES, TEXT_PARTS
+from lorry.plan.architecture.family import Family, Settings
+from lorry.plan.architecture.vision import VISION, Tower, VisionFamily, tower_of
 
 if TYPE_CHECKING:
     from lorry.trainer.sources.tensors import Tensor

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorry.plan.decoder import Shapes, linear, norm
-from lorry.plan.family import Settings
+from lorry.plan.architecture.decoder import Shapes, linear, norm
+from lorry.plan.architecture.family import Settings
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lorry.plan.model_shape import ModelShape, model_shape
+from lorry.plan.architecture.model_shape import ModelShape, model_shape
 
 TINY: dict[str, Any] = {
     "model_type": "llama",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lorry.plan.family import Attention, Experts, Family, LatentAttention, Mlp, QkNorm, Settings, holds
-from lorry.plan.family_defaults import DEFAULTS
+from lorry.plan.architecture.family import Attention, Experts, Family, LatentAttention, Mlp, QkNorm, Settings, holds
+from lorry.plan.architecture.family_defaults import DEFAULTS
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 """Tensors' names and shapes."""

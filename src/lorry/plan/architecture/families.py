@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lorry.plan.family import Attention, Experts, Family, LatentAttention, Mlp, QkNorm, Settings
+from lorry.plan.architecture.family import Attention, Experts, Family, LatentAttention, Mlp, QkNorm, Settings
 
 
 def _falcon_norms(settings: Settings) -> tuple[str, ...]:
