@@ -218,7 +218,10 @@ def test_unknown_architectures_have_no_blueprint():
 
 
 def test_blueprint_needs_neither_torch_nor_transformers():
-    code = "import sys, lorry.plan.architecture.blueprint as b; b.blueprint({'model_type': 'llama'}); print(sorted(sys.modules))"
+    code = (
+        "import sys; from lorry.plan.architecture.blueprint import blueprint;"
+        " blueprint({'model_type': 'llama'}); print(sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" not in done.stdout
     assert "'transformers'" not in done.stdout

@@ -31,7 +31,7 @@ def known() -> list[str]:
 
 @cache
 def _by_id() -> dict[str, dict[str, Any]]:
-    text = (files("lorry.plan") / "cards.json").read_text(encoding="utf-8")
+    text = (files("lorry.plan.architecture") / "cards.json").read_text(encoding="utf-8")
     cards: dict[str, dict[str, Any]] = {}
     for entry in json.loads(text):
         facts = {name: value for name, value in entry.items() if name != "models"}
