@@ -1,0 +1,262 @@
+"""How much memory training takes, by part, from a model's shape and the largest micro-batch; pure arithmetic.
+
+What autograd keeps of a layer is counted tensor by tensor, as the trainer computes it: the adapter's fused products keep
+their input once in the model's precision, norms keep theirs in fp32, attention its queries, keys, values and result, a gated
+MLP four tensors of its inner width. The logits of trained tokens alone are made, at most so many at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorry.plan.adapter_size import adapter_parameters, linear, modules
+from lorry.recipe.schema import LoraSettings
+
+if TYPE_CHECKING:
+    from lorry.plan.architecture.model_shape import ModelShape
+    from lorry.trainer.sources.tensors import Tensor
+
+LOGITS_AT_ONCE = 48 * 1024 * 1024
+"""Logits that the trainer keeps at once (`trainer/loss.py`); numbers, not bytes."""
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+CUDA_CONTEXT = 600_000_000
+"""Bytes that the driver, cuBLAS and the kernels themselves take on a device before a tensor is there."""
+FRAGMENTATION = 0.04
+"""Share of what torch's allocator holds beside what is in use, with segments that grow (`expandable_segments`)."""
+HEAP = 0.5
+"""The same of a processor's heap, which glibc keeps for the next step and which holes make larger than what lives in it."""
+HOST = 2_500_000_000
+"""Bytes of host memory that Python, torch and CUDA's libraries take beside what is trained on a GPU."""
+HOST_CPU = 60_000_000
+"""The same on a machine without one, beyond what importing them took."""
+_STATES = {"adamw": 8.0, "adamw_8bit": 2.1}
+"""AdamW's two moments: fp32, or 8 bits with a scale for each 256 of them (bitsandbytes)."""
+_BLOCK = 64
+"""Weights that share one scale in NF4 (QLoRA, arXiv 2305.14314)."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a model is trained."""
+
+    weights: str
+    """Format that weights are loaded in: `bfloat16`, `float16` or `float32`."""
+    lora: LoraSettings | None
+    """None where all weights are trained."""
+    autocast: bool = False
+    """Whether products are computed in 16 bits although weights are kept in fp32."""
+    quantization: str = "none"
+    double_quantization: bool = True
+    optimizer: str = "adamw"
+    checkpointing: bool = False
+    on_gpu: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes of a value that layers compute."""
+        return 2 if self.autocast else BYTES[self.weights]
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the adapter's products are the trainer's own: on plain layers, without dropout and DoRA."""
+        return self.lora is not None and self.quantization == "none" and not (self.lora.dropout or self.lora.dora)
+
+
+@dataclass(frozen=True)
+class Load:
+    """The largest micro-batch, and the largest batch of answers."""
+
+    tokens: int
+    """Tokens that are computed; shared beginnings once."""
+    keys: int
+    """Keys and values that are kept: shared beginnings once for each row that continues them."""
+    trained: int
+    """Tokens whose logits are made."""
+    answers: int = 0
+    """Answers that are generated at once."""
+    answer_tokens: int = 0
+    """Tokens of the longest prompt with its answer."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part at the moment when most is in use."""
+
+    device: dict[str, int]
+    host: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device; on a machine without one, in its own memory."""
+        return sum(self.device.values())
+
+    @property
+    def host_peak(self) -> int:
+        """Bytes in the machine's own memory, beside the device."""
+        return sum(self.host.values())
+
+
+def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> Memory:
+    """What training takes at its peak: the end of a forward pass, or the answers of an evaluation, whichever is more."""
+    trained = trained_parameters(shape, tensors, setup)
+    kept = {**weights(tensors, setup), **_states(trained, setup)}
+    training = {
+        "activations": _activations(shape, tensors, setup, load),
+        "logits and loss": _logits(shape, setup, load),
+    }
+    answering = {"keys and values of answers": _cache(shape, setup, load)}
+    passing = max(training, answering, key=lambda parts: sum(parts.values()))
+    live = {name: size for name, size in {**kept, **passing}.items() if size}
+    snapshot = 12 * trained if setup.lora is not None else 0
+    if not setup.on_gpu:
+        parts = {**live, "copies for checkpoints": snapshot, "libraries": HOST_CPU}
+        return Memory({**parts, "holes in the heap": round(HEAP * sum(live.values()))}, {})
+    moving = sum(live.values())
+    parts = {**live, "CUDA itself": CUDA_CONTEXT, "fragmentation": round(FRAGMENTATION * moving)}
+    return Memory(parts, {"libraries": HOST, "copies for checkpoints": snapshot})
+
+
+def trained_parameters(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup) -> int:
+    """Parameters that the optimizer changes."""
+    if setup.lora is None:
+        return sum(math.prod(tensor.shape) for tensor in tensors.values())
+    return adapter_parameters(setup.lora, tensors, shape.model_type)
+
+
+def weights(tensors: Mapping[str, Tensor], setup: Setup) -> dict[str, int]:
+    """Bytes of the model as it is loaded: what is quantised, its constants, and what stays in 16 or 32 bits."""
+    count = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if setup.quantization == "none":
+        return {"weights": count * BYTES[setup.weights]}
+    packed = list(linear(modules(tensors)).values())
+    few = sum(math.prod(shape) for shape in packed)
+    rest = (count - few) * BYTES[setup.weights]
+    if setup.quantization == "int8":
+        return {"quantised weights": few, "constants": 4 * sum(shape[0] for shape in packed), "16-bit weights": rest}
+    scales = few / _BLOCK
+    constants = scales * (1 + 4 / 256) if setup.double_quantization else scales * 4
+    return {"quantised weights": few // 2, "constants": round(constants), "16-bit weights": rest}
+
+
+def stays_whole(shape: ModelShape, setup: Setup) -> list[str]:
+    """What keeps 16 bits although the recipe says `nf4` or `int8`, in words."""
+    if setup.quantization == "none":
+        return []
+    experts = [f"{shape.experts} experts in each of {shape.sparse_layers} layers"] if shape.expert_parameters else []
+    return ["embeddings and output layer", "norms", *experts]
+
+
+def _states(trained: int, setup: Setup) -> dict[str, int]:
+    """What belongs to trained parameters, which are fp32 (with all weights trained, the weights themselves are)."""
+    own = {} if setup.lora is None else {"adapter": 4 * trained}
+    return {**own, "gradients": 4 * trained, "optimizer": round(_STATES[setup.optimizer] * trained)}
+
+
+def _activations(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> int:
+    """What autograd keeps until the backward pass, and what that needs besides while it takes a layer down."""
+    return round(kept(shape, tensors, setup, load) + _working(shape, setup, load))
+
+
+def kept(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> float:
+    """Bytes that autograd keeps of a forward pass, the loss's not counted."""
+    layer = kept_by_layer(shape, setup, load)
+    cast = 2 * sum(math.prod(one) for one in linear(modules(tensors)).values()) if setup.autocast else 0
+    if setup.checkpointing:
+        return shape.layers * load.tokens * shape.hidden * setup.size + layer + cast
+    return shape.layers * layer + cast
+
+
+def kept_by_layer(shape: ModelShape, setup: Setup, load: Load) -> float:
+    """Bytes that autograd keeps of one layer, on average over all of them."""
+    size, wide, narrow = setup.size, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    norms = _norms(shape, setup) + (_norm(setup) * (wide + narrow) if shape.qk_norm else 0)
+    attention = 4 * shape.heads + size * 2 * wide  # sums of exponents; queries, results
+    per_token = norms + attention + _inputs(shape, setup) + _ranks(shape, setup) + _mlp(shape, setup)
+    return per_token * load.tokens + size * 2 * narrow * load.keys
+
+
+def _norm(setup: Setup) -> int:
+    """Bytes that a norm keeps of each value: its input in fp32, and what it made of it where its own weight is trained."""
+    return 4 if setup.lora is not None else 8
+
+
+def _norms(shape: ModelShape, setup: Setup) -> float:
+    return shape.norms * (_norm(setup) * shape.hidden + 4)
+
+
+def _inputs(shape: ModelShape, setup: Setup) -> float:
+    """Bytes of the inputs of matrices whose gradient is asked for; a frozen matrix without an adapter keeps none."""
+    wide, inner = shape.heads * shape.head_dim, _inner(shape)
+    on = _adapted(setup)
+    if (setup.is_fused or setup.lora is None) and not setup.autocast:
+        groups = [(("q", "k", "v"), shape.hidden), (("o",), wide), (("gate", "up"), shape.hidden), (("down",), inner)]
+        return setup.size * sum(width for names, width in groups if on & set(names))
+    # Autocast makes a copy in 16 bits for each matrix, and PEFT one in fp32.
+    single = {"q": shape.hidden, "k": shape.hidden, "v": shape.hidden, "o": wide}
+    single |= {"gate": shape.hidden, "up": shape.hidden, "down": inner}
+    size = setup.size if setup.autocast else 4
+    return float(size * sum(width for name, width in single.items() if name in on - _absent(shape)))
+
+
+def _mlp(shape: ModelShape, setup: Setup) -> float:
+    """Bytes of the inside of an MLP: where it is gated the gate, what the activation made of it, and what it multiplies."""
+    return setup.size * _inner(shape) * (3 if shape.mlp_matrices == 3 else 1)
+
+
+def _inner(shape: ModelShape) -> float:
+    """Width inside of the MLPs that a token goes through, on average over all layers."""
+    sparse = shape.sparse_layers * (shape.active_experts * shape.expert_intermediate + shape.shared_intermediate)
+    return (sparse + (shape.layers - shape.sparse_layers) * shape.intermediate) / shape.layers
+
+
+def _ranks(shape: ModelShape, setup: Setup) -> float:
+    """Bytes between the two matrices of each adapter."""
+    if setup.lora is None:
+        return 0.0
+    return (setup.size if setup.is_fused else 4) * setup.lora.rank * len(_adapted(setup) - _absent(shape))
+
+
+def _absent(shape: ModelShape) -> frozenset[str]:
+    """A plain MLP has no gate."""
+    return frozenset() if shape.mlp_matrices == 3 else frozenset({"gate"})
+
+
+_PLACES: dict[str, tuple[str, ...]] = {
+    **{f"{name}_proj": (name,) for name in ("q", "k", "v", "o", "gate", "up", "down")},
+    **dict.fromkeys(("qkv_proj", "query_key_value", "c_attn"), ("q", "k", "v")),
+    **dict.fromkeys(("dense", "out_proj"), ("o",)),
+    **dict.fromkeys(("fc1", "c_fc", "dense_h_to_4h"), ("up",)),
+    **dict.fromkeys(("fc2", "dense_4h_to_h"), ("down",)),
+    "gate_up_proj": ("gate", "up"),
+    "c_proj": ("o", "down"),
+}
+"""What each family calls the matrices of a layer."""
+
+
+def _adapted(setup: Setup) -> frozenset[str]:
+    """Which of a layer's matrices have an adapter; all of them where all weights are trained."""
+    every = frozenset({"q", "k", "v", "o", "gate", "up", "down"})
+    if setup.lora is None or setup.lora.target_modules == "all-linear":
+        return every
+    leaves = (name.rpartition(".")[2] for name in setup.lora.target_modules)
+    return frozenset(place for leaf in leaves for place in _PLACES.get(leaf, ()))
+
+
+def _working(shape: ModelShape, setup: Setup, load: Load) -> float:
+    """Bytes of the backward pass through one layer: gradients of the MLP's inside and of its input."""
+    return setup.size * load.tokens * (3 * _inner(shape) + 2 * shape.hidden)
+
+
+def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:
+    """Bytes of the loss: probabilities in fp32, their gradient, and that once more in the head's precision."""
+    at_once = min(load.trained, max(1, LOGITS_AT_ONCE // max(shape.vocabulary, 1)))
+    return (8 + (setup.size if setup.size < 4 else 0)) * shape.vocabulary * at_once
+
+
+def _cache(shape: ModelShape, setup: Setup, load: Load) -> int:
+    """Bytes of keys and values while answers are made, and of the logits of their next tokens."""
+    values = 2 * shape.layers * shape.kv_heads * shape.head_dim * BYTES[setup.weights]
+    return load.answers * (values * load.answer_tokens + 6 * shape.vocabulary)

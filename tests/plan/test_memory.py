@@ -1,0 +1,90 @@
+"""What autograd keeps, as the plan counts it, against what it really keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lorry.data.examples import Example
+from lorry.plan import memory
+from lorry.plan.architecture.blueprint import blueprint
+from lorry.plan.architecture.model_shape import model_shape
+from lorry.plan.memory import Load, Setup
+from lorry.recipe.schema import LoraSettings
+from lorry.trainer import attention, lora_linear
+from lorry.trainer.architectures import head_of
+from lorry.trainer.forest import plant
+from lorry.trainer.forward import Forward
+from lorry.trainer.loss import token_loss
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 352,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_hidden_layers": 6,
+    "vocab_size": 600,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+}
+ROWS, LENGTH, TRAINED = 4, 96, 24
+
+
+def really_kept(kind: str, setup: Setup) -> int:
+    """Bytes that autograd keeps of a forward pass, each piece of memory once, weights not counted."""
+    attention.register()
+    config, lora, dtype = AutoConfig.for_model(kind, **SIZES), setup.lora, getattr(torch, setup.weights)
+    base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
+    model: Any = base
+    if lora is not None:
+        settings = LoraConfig(r=lora.rank, target_modules=lora.target_modules, task_type="CAUSAL_LM")
+        model = get_peft_model(base, settings)
+        lora_linear.speed_up(model)
+    forward = Forward(base.get_decoder(), head_of(base), torch.device("cpu"), "forest", config.vocab_size)
+    held = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in held:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    marks = np.arange(LENGTH) >= LENGTH - TRAINED
+    rows = [Example(np.random.default_rng(row).integers(3, 500, LENGTH), marks) for row in range(ROWS)]
+    computing = torch.autocast("cpu", torch.bfloat16, enabled=setup.autocast)
+    with computing, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = token_loss(forward, plant(rows, share=False))
+    assert loss.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+ATTENTION = {"phi3": ["qkv_proj", "o_proj"]}
+WAYS = {
+    "fp32": Setup("float32", LoraSettings(rank=8), on_gpu=False),
+    "bf16": Setup("bfloat16", LoraSettings(rank=8), on_gpu=False),
+    "attention": Setup(
+        "bfloat16", LoraSettings(rank=8, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]), on_gpu=False
+    ),
+    "full": Setup("float32", None, on_gpu=False),
+    "autocast": Setup("float32", None, autocast=True, on_gpu=False),
+}
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral", "gemma2", "phi3", "olmo2", "smollm3"])
+@pytest.mark.parametrize("way", WAYS)
+def test_kept_activations_are_what_autograd_keeps(kind, way):
+    setup = WAYS[way]
+    if way == "attention" and kind in ATTENTION:
+        setup = replace(setup, lora=LoraSettings(rank=8, target_modules=ATTENTION[kind]))
+    shape, tensors = model_shape({"model_type": kind, **SIZES}), blueprint({"model_type": kind, **SIZES})
+    load = Load(ROWS * LENGTH, ROWS * LENGTH, ROWS * TRAINED)
+    expected = memory.kept(shape, tensors, setup, load) + 4 * SIZES["vocab_size"] * load.trained
+    assert expected == pytest.approx(really_kept(kind, setup), rel=0.08)
