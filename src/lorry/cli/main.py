@@ -22,6 +22,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Start": {
         "init": "Write a recipe, by five questions or from a template",
         "check": "Find everything wrong with a recipe before anything runs",
+        "plan": "Say what a run will take: memory, time and cost, here and on rented GPUs",
         "run": "Train what a recipe describes, evaluate it and write the report",
         "resume": "Go on with a run that was interrupted, stopped or failed",
     },

@@ -10,27 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-PROVEN = frozenset(
-    {
-        "cohere",
-        "gemma",
-        "gemma3_text",
-        "glm",
-        "granite",
-        "llama",
-        "mistral",
-        "mixtral",
-        "olmo2",
-        "phi3",
-        "qwen2",
-        "qwen2_moe",
-        "qwen3",
-        "qwen3_moe",
-        "smollm3",
-        "starcoder2",
-    }
-)
-"""Values of `model_type` in a model's configuration."""
+from lorry.trainer.proven import PROVEN
 
 
 def is_proven(config: object) -> bool:

@@ -1,0 +1,104 @@
+"""What a run computes: tokens of its steps and of its largest micro-batch, from the rendered rows in the order of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorry.data.packing import pack
+from lorry.plan.memory import Load
+from lorry.plan.rows import spread
+from lorry.trainer.forest import Forest, lineage, plant
+from lorry.trainer.order import Order, plan_order
+
+if TYPE_CHECKING:
+    from lorry.data.prepare import Prepared
+    from lorry.recipe.schema import Recipe
+
+_SAMPLED = 48
+"""Micro-batches that are planted to learn how much of their rows they share."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the whole run computes."""
+
+    steps: int
+    micro_batches: int
+    rows: float
+    """Tokens of all rows, over all passes."""
+    computed: float
+    """The same, shared beginnings once."""
+    trained: float
+    """Tokens that count in the loss."""
+    context: float
+    """Tokens that one token sees, on average."""
+    eval_tokens: int
+    """Tokens of the evaluation rows, once."""
+
+
+def order_of(prepared: Prepared, recipe: Recipe) -> Order:
+    """The order in which training takes the rows."""
+    lengths, train = prepared.train.lengths, recipe.train
+    bins = pack(lengths, recipe.data.max_length, seed=train.seed) if recipe.data.packing else None
+    return plan_order(lengths, train, bins)
+
+
+def tokens(prepared: Prepared, recipe: Recipe, *, shares: bool) -> Tokens:
+    """What the run computes; how much rows share is measured on micro-batches spread over it."""
+    order = order_of(prepared, recipe)
+    forests = list(_sample(prepared, order, shares=shares))
+    rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
+    trained, seen = sum(one.trained_tokens for one in forests), sum(_seen(one) for one in forests)
+    every = float(sum(int(prepared.train.lengths[unit].sum()) for unit in order.units))
+    total = every * order.total_units / max(len(order.units), 1)
+    return Tokens(
+        steps=order.steps,
+        micro_batches=-(-order.total_units // order.micro_batch),
+        rows=total,
+        computed=total * computed / max(rows, 1),
+        trained=total * trained / max(rows, 1),
+        context=seen / max(computed, 1),
+        eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
+    )
+
+
+def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Load:
+    """The micro-batch of this size that has most tokens, of all that the run makes, and its evaluation's answers."""
+    order = replace(order_of(prepared, recipe), micro_batch=micro_batch)
+    step, part = order.heaviest()
+    forest = plant([prepared.train[row] for row in order.micro_batches(step)[part]], share=shares)
+    longest = int(
+        max(split.lengths.max() for split in (prepared.train, prepared.eval) if split is not None and len(split))
+    )
+    asks = bool(recipe.evaluate.rows) and prepared.eval is not None
+    return Load(
+        tokens=forest.tokens,
+        keys=sum(len(group) * _above_and_own(forest, group) for group in forest.groups),
+        trained=forest.trained_tokens,
+        answers=recipe.evaluate.batch_size if asks else 0,
+        answer_tokens=longest + recipe.evaluate.max_new_tokens if asks else 0,
+    )
+
+
+def _sample(prepared: Prepared, order: Order, *, shares: bool) -> Iterable[Forest]:
+    for step in spread(order.steps, _SAMPLED):
+        parts = order.micro_batches(step + 1)
+        # Within a step micro-batches are sorted by length: taking the middle one alone would flatter neither end.
+        for part in parts if len(parts) <= 2 else (parts[0], parts[len(parts) // 2], parts[-1]):
+            yield plant([prepared.train[row] for row in part], share=shares)
+
+
+def _above_and_own(forest: Forest, group: range) -> int:
+    """Keys that each row of a group is given: those of its beginning, and its own up to the longest."""
+    above = lineage(forest.segments, forest.segments[group[0]].parent)
+    longest = max(forest.segments[index].length for index in group)
+    return sum(forest.segments[index].length for index in above) + longest
+
+
+def _seen(forest: Forest) -> float:
+    """Tokens that all tokens together see, each up to itself."""
+    return float(np.sum(forest.positions + 1))

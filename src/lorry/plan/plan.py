@@ -1,0 +1,202 @@
+"""The plan of a run: what it computes, what fits where, how long it takes and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lorry.errors import ModelError
+from lorry.plan import batches, device, gpus, offers, speed
+from lorry.plan.architecture.model_shape import ModelShape, model_shape
+from lorry.plan.batches import Tokens
+from lorry.plan.cost import Work
+from lorry.plan.fit import Fit, fit
+from lorry.plan.memory import Load, Memory, Setup, estimate, trained_parameters
+from lorry.plan.offers import Job, Offer, Ranked
+from lorry.plan.speed import Device, Scoring
+from lorry.trainer.ladder import Rung
+from lorry.trainer.proven import PROVEN
+
+if TYPE_CHECKING:
+    from lorry.plan.hardware import Hardware
+    from lorry.plan.subject import Subject
+    from lorry.trainer.sources.tensors import Tensor
+
+USD_PER_KWH = 0.30
+"""What electricity costs where nobody says; about the European Union's average for households (Eurostat, 2025)."""
+_CHECKPOINT_BYTES = 12
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take. Everything is known before anything is rented."""
+
+    model: str
+    shape: ModelShape
+    tokens: Tokens
+    trained: int
+    """Parameters that training changes."""
+    here: Ranked
+    """This computer."""
+    offers: tuple[Ranked, ...]
+    """What could be rented, the best first."""
+    fits: dict[str, Fit]
+    """How the run sits on each GPU, by its name, and on `here`."""
+
+    @property
+    def on_this_computer(self) -> Fit:
+        """How the run sits on this computer."""
+        return self.fits["here"]
+
+
+class Planner:
+    """Works out plans for a recipe whose rows and model are known. Raises ModelError for an unknown architecture."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._recipe = subject.recipe
+        self._config = _config(subject)
+        shape, tensors = model_shape(self._config), subject.tensors
+        if shape is None or tensors is None:
+            kind = self._config.get("model_type", "unknown")
+            hint = "`lorry run --smoke` measures it on this machine"
+            raise ModelError(f"lorry knows no sizes of the architecture `{kind}`", place="model.id", hint=hint)
+        self.shape = shape
+        self._tensors: dict[str, Tensor] = tensors
+        self._loads: dict[int, Load] = {}
+
+    def plan(self, candidates: Sequence[Offer], by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH) -> Plan:
+        """The plan with these offers beside this computer."""
+        hardware = self._subject.hardware
+        here = _here(hardware, usd_per_kwh)
+        self._fits: dict[str, Fit] = {}
+        ranked = offers.rank(self._job, candidates, by)
+        return Plan(
+            model=self._recipe.model.id,
+            shape=self.shape,
+            tokens=self.tokens,
+            trained=trained_parameters(self.shape, self._tensors, self._setup(here)),
+            here=offers.rank(self._job, [here])[0],
+            offers=tuple(ranked),
+            fits=self._fits,
+        )
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What the run computes, on any machine."""
+        return batches.tokens(self._subject.prepared, self._recipe, shares=self._shares)
+
+    @property
+    def _shares(self) -> bool:
+        lora, train = self._recipe.lora, self._recipe.train
+        drops = lora is not None and lora.dropout > 0
+        is_proven = self.shape.model_type in PROVEN
+        return train.share_prefixes and is_proven and not drops and self._recipe.model.attention == "auto"
+
+    @property
+    def _job(self) -> Job:
+        budget = self._recipe.budget
+        return Job(
+            memory=lambda offer: self._fit(offer).memory.peak,
+            work=self._work,
+            bf16=self._recipe.model.precision == "bf16",
+            usd=budget.usd,
+            hours=budget.hours,
+        )
+
+    def _setup(self, offer: Offer) -> Setup:
+        """How the model is computed there: by the trainer's own table of precisions."""
+        from lorry.trainer.precision import decide
+
+        recipe, on_gpu = self._recipe, offer.gpu is not None
+        has_bf16 = offer.gpu.bf16 if offer.gpu is not None else self._subject.hardware.cpu_bf16
+        stored = str(self._config.get("dtype") or self._config.get("torch_dtype") or "float32")
+        precision = decide(
+            recipe.model.precision,
+            stored,
+            device="cuda" if on_gpu else "cpu",
+            has_bf16=has_bf16,
+            full=recipe.lora is None,
+        )
+        return Setup(
+            weights=precision.weights,
+            lora=recipe.lora,
+            autocast=precision.autocast is not None,
+            quantization=recipe.model.quantization,
+            double_quantization=recipe.model.double_quantization,
+            optimizer=recipe.train.optimizer if on_gpu else "adamw",
+            on_gpu=on_gpu,
+        )
+
+    def _fit(self, offer: Offer) -> Fit:
+        name = offer.gpu.name if offer.gpu is not None else "here"
+        if name not in self._fits:
+            setup, top = self._setup(offer), Rung.top(self._recipe)
+            self._fits[name] = fit(lambda rung: self._memory(setup, rung), top, offer.memory)
+        return self._fits[name]
+
+    def _memory(self, setup: Setup, rung: Rung) -> Memory:
+        size = rung.micro_batch
+        if size not in self._loads:
+            self._loads[size] = batches.load(self._subject.prepared, self._recipe, size, shares=self._shares)
+        return estimate(self.shape, self._tensors, _checkpointed(setup, rung), self._loads[size])
+
+    def _work(self, offer: Offer) -> Work | None:
+        found = self._fit(offer)
+        if found.rung is None:
+            return None
+        setup = _checkpointed(self._setup(offer), found.rung)
+        duration = speed.duration(
+            self.shape, setup, self.tokens, self._device(offer, setup), self._scoring, at_hand=offer.provider == _HERE
+        )
+        trained = trained_parameters(self.shape, self._tensors, setup)
+        weights = self.shape.parameters * 2 / _GB
+        return Work(
+            duration,
+            save_every=60 * self._recipe.train.save_minutes,
+            disk_gb=20 + 1.2 * weights + _CHECKPOINT_BYTES * trained * self._recipe.train.keep / _GB,
+            egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
+        )
+
+    def _device(self, offer: Offer, setup: Setup) -> Device:
+        if offer.gpu is None:
+            return device.processor(self._subject.hardware, in_bf16=setup.size == 2)
+        return device.gpu_device(offer.gpu, is_rented=offer.provider != _HERE)
+
+    @cached_property
+    def _scoring(self) -> Scoring:
+        recipe, prepared = self._recipe, self._subject.prepared
+        every = recipe.train.eval_every or max(1, -(-self.tokens.steps // 4))
+        splits = [split for split in (prepared.eval, prepared.test) if split is not None]
+        answers = sum(min(recipe.evaluate.rows, len(split)) for split in splits)
+        return Scoring(
+            evaluations=-(-self.tokens.steps // every) if prepared.eval is not None else 0,
+            loss_tokens=sum(split.tokens for split in splits),
+            answers=answers,
+            answers_at_once=recipe.evaluate.batch_size,
+            answer_tokens=recipe.evaluate.max_new_tokens,
+            saves=-(-self.tokens.steps // (recipe.train.save_every or every)),
+        )
+
+
+_HERE = "this computer"
+
+
+def _checkpointed(setup: Setup, rung: Rung) -> Setup:
+    return replace(setup, checkpointing=rung.activation_checkpointing)
+
+
+def _here(hardware: Hardware, usd_per_kwh: float) -> Offer:
+    if not hardware.gpus:
+        return offers.this_computer(None, hardware.memory_free, usd_per_kwh)
+    first = hardware.gpus[0]
+    return offers.this_computer(gpus.at_hand(first.name, first.memory), first.memory, usd_per_kwh)
+
+
+def _config(subject: Subject) -> dict[str, Any]:
+    from lorry.trainer.sources.model_folder import read_config
+
+    return read_config(subject.source.folder, subject.source.id)
