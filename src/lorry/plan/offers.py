@@ -54,11 +54,13 @@ class Offer:
         return self.terms.interruptions is not None
 
 
-def this_computer(gpu: GpuSpec | None, memory: int, usd_per_kwh: float, watts: float | None = None) -> Offer:
+def this_computer(
+    gpu: GpuSpec | None, memory: int, usd_per_kwh: float, watts: float | None = None, known_as: str = "processor"
+) -> Offer:
     """The computer at hand, at its electricity price; `watts` of all of it, else its GPU's and a guess for the rest."""
     taken = watts if watts is not None else HOST_WATTS + (gpu.watts if gpu else 0.0)
     price = Range.exact(electricity(taken, usd_per_kwh))
-    name = gpu.name if gpu else "processor"
+    name = gpu.name if gpu else known_as
     return Offer("this computer", name, gpu, memory, price, source=f"{taken:.0f} W at {usd_per_kwh:g} USD per kWh")
 
 

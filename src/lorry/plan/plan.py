@@ -44,12 +44,11 @@ class Plan:
     offers: tuple[Ranked, ...]
     """What could be rented, the best first."""
     fits: dict[str, Fit]
-    """How the run sits on each GPU, by its name, and on `here`."""
+    """How the run sits on each GPU, by its name, and on this computer, as `here`."""
 
-    @property
-    def on_this_computer(self) -> Fit:
-        """How the run sits on this computer."""
-        return self.fits["here"]
+    def fit_of(self, offer: Offer) -> Fit:
+        """How the run sits there."""
+        return self.fits[_device_name(offer)]
 
 
 class Planner:
@@ -67,12 +66,16 @@ class Planner:
         self.shape = shape
         self._tensors: dict[str, Tensor] = tensors
         self._loads: dict[int, Load] = {}
+        self._fits: dict[str, Fit] = {}
+
+    def on_this_computer(self) -> tuple[Fit, int]:
+        """How the run sits on this computer, and the bytes that it has for it."""
+        here = _here(self._subject.hardware, USD_PER_KWH)
+        return self._fit(here), here.memory
 
     def plan(self, candidates: Sequence[Offer], by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH) -> Plan:
         """The plan with these offers beside this computer."""
-        hardware = self._subject.hardware
-        here = _here(hardware, usd_per_kwh)
-        self._fits: dict[str, Fit] = {}
+        here = _here(self._subject.hardware, usd_per_kwh)
         ranked = offers.rank(self._job, candidates, by)
         return Plan(
             model=self._recipe.model.id,
@@ -111,8 +114,10 @@ class Planner:
         """How the model is computed there: by the trainer's own table of precisions."""
         from lorry.trainer.precision import decide
 
-        recipe, on_gpu = self._recipe, offer.gpu is not None
-        has_bf16 = offer.gpu.bf16 if offer.gpu is not None else self._subject.hardware.cpu_bf16
+        recipe, hardware = self._recipe, self._subject.hardware
+        # A GPU that is at hand may be one that the catalog does not know.
+        on_gpu = offer.gpu is not None or bool(hardware.gpus)
+        has_bf16 = offer.gpu.bf16 if offer.gpu is not None else hardware.bf16
         stored = str(self._config.get("dtype") or self._config.get("torch_dtype") or "float32")
         precision = decide(
             recipe.model.precision,
@@ -132,7 +137,7 @@ class Planner:
         )
 
     def _fit(self, offer: Offer) -> Fit:
-        name = offer.gpu.name if offer.gpu is not None else "here"
+        name = _device_name(offer)
         if name not in self._fits:
             setup, top = self._setup(offer), Rung.top(self._recipe)
             self._fits[name] = fit(lambda rung: self._memory(setup, rung), top, offer.memory)
@@ -149,9 +154,11 @@ class Planner:
         if found.rung is None:
             return None
         setup = _checkpointed(self._setup(offer), found.rung)
-        duration = speed.duration(
-            self.shape, setup, self.tokens, self._device(offer, setup), self._scoring, at_hand=offer.provider == _HERE
-        )
+        computes = self._device(offer, setup)
+        if computes is None:
+            return None
+        at_hand = offer.provider == _HERE
+        duration = speed.duration(self.shape, setup, self.tokens, computes, self._scoring, at_hand=at_hand)
         trained = trained_parameters(self.shape, self._tensors, setup)
         weights = self.shape.parameters * 2 / _GB
         return Work(
@@ -161,7 +168,10 @@ class Planner:
             egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
         )
 
-    def _device(self, offer: Offer, setup: Setup) -> Device:
+    def _device(self, offer: Offer, setup: Setup) -> Device | None:
+        """None for a GPU of which nothing is known."""
+        if offer.gpu is None and setup.on_gpu:
+            return None
         if offer.gpu is None:
             return device.processor(self._subject.hardware, in_bf16=setup.size == 2)
         return device.gpu_device(offer.gpu, is_rented=offer.provider != _HERE)
@@ -185,6 +195,10 @@ class Planner:
 _HERE = "this computer"
 
 
+def _device_name(offer: Offer) -> str:
+    return offer.gpu.name if offer.gpu is not None else "here"
+
+
 def _checkpointed(setup: Setup, rung: Rung) -> Setup:
     return replace(setup, checkpointing=rung.activation_checkpointing)
 
@@ -193,7 +207,8 @@ def _here(hardware: Hardware, usd_per_kwh: float) -> Offer:
     if not hardware.gpus:
         return offers.this_computer(None, hardware.memory_free, usd_per_kwh)
     first = hardware.gpus[0]
-    return offers.this_computer(gpus.at_hand(first.name, first.memory), first.memory, usd_per_kwh)
+    spec = gpus.at_hand(first.name, first.memory)
+    return offers.this_computer(spec, first.memory, usd_per_kwh, known_as=first.name)
 
 
 def _config(subject: Subject) -> dict[str, Any]:

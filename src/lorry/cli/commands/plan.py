@@ -138,9 +138,7 @@ def _bars(plan: Plan) -> None:
     seen: dict[str, tuple[str, Fit, int]] = {}
     for one in [plan.here, *plan.offers]:
         name = one.offer.gpu.name if one.offer.gpu is not None else "this computer"
-        key = one.offer.gpu.name if one.offer.gpu is not None else "here"
-        if key in plan.fits:
-            seen.setdefault(name, (name, plan.fits[key], one.offer.memory))
+        seen.setdefault(name, (name, plan.fit_of(one.offer), one.offer.memory))
     for name, found, room in list(seen.values())[:5]:
         filled = min(_BAR, round(_BAR * found.memory.peak / max(room, 1)))
         bar = "#" * filled + "." * (_BAR - filled)
@@ -158,8 +156,7 @@ def _ladder(found: Fit) -> str:
 
 
 def _cells(one: Ranked, plan: Plan) -> list[str]:
-    key = one.offer.gpu.name if one.offer.gpu is not None else "here"
-    peak = units.size(plan.fits[key].memory.peak)
+    peak = units.size(plan.fit_of(one.offer).memory.peak)
     if one.cost is None:
         return [one.offer.name, peak, "-", "-", "-", "; ".join(one.reasons)]
     elapsed, total = one.cost.elapsed, one.cost.total

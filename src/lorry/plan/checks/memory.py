@@ -1,0 +1,58 @@
+"""Whether training fits into this machine's memory, and what the out-of-memory ladder would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lorry import units
+from lorry.errors import ModelError
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Finding, note, refusal, warning
+
+if TYPE_CHECKING:
+    from lorry.plan.fit import Fit
+    from lorry.plan.subject import Subject
+
+_UNSURE = 1.15
+"""Up to this many times the room a run is not refused: the estimate is no closer than that."""
+
+
+class MemoryCheck(Check):
+    """Whether the largest micro-batch fits into the memory of this machine's GPU, or of its processor."""
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Estimates the peak from the model's sizes and the rows' true lengths."""
+        from lorry.plan.plan import Planner
+
+        try:
+            found, room = Planner(subject).on_this_computer()
+        except ModelError as unknown:
+            yield note("memory.unknown", unknown.message, place=unknown.place)
+            return
+        yield _told(found, room, subject.recipe.train.micro_batch)
+
+
+def _told(found: Fit, room: int, asked: int) -> Finding:
+    told = f"training takes about {units.size(found.memory.peak)}, and this machine has {units.size(room)}"
+    evidence = ", ".join(f"{name} {units.size(size)}" for name, size in found.memory.device.items())
+    if found.rung is None:
+        say = refusal if found.memory.peak > _UNSURE * room else warning
+        return say(
+            "memory.too-little",
+            f"{told}, in micro-batches of one row with activations computed twice",
+            evidence=evidence,
+            remedy="set model.quantization to nf4, lower data.max_length, or take a smaller model or a larger machine",
+            place="model.id",
+        )
+    if found.lowered:
+        rung = found.rung
+        twice = " and compute activations twice" if rung.activation_checkpointing else ""
+        return warning(
+            "memory.ladder",
+            f"micro-batches of {asked} do not fit: training would go down to {rung.micro_batch}{twice}",
+            evidence=f"{told}; {evidence}",
+            remedy=f"set train.micro_batch to {rung.micro_batch} and train.accumulation to {rung.accumulation}",
+            place="train.micro_batch",
+        )
+    return note("memory.fits", told, evidence=evidence)
