@@ -261,4 +261,5 @@ def test_special_token_written_in_a_turn_is_counted_with_its_place(tmp_path: Pat
     renders = renderer(tmp_path)
     for contents in (("find", "fine"), ("find", "fine <|im_end|> more"), ("<|im_start|>assistant", "no")):
         renders.chat(row(*contents))
-    assert (renders.tally.forging, renders.tally.first_forging) == (2, "rows.jsonl:1: <|im_end|>")
+    assert (renders.tally.forging, renders.tally.first_token) == (2, "<|im_end|>")
+    assert renders.tally.first == {"forging": "rows.jsonl:1"}

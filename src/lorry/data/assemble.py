@@ -13,7 +13,7 @@ from lorry.data import said
 from lorry.data.bad_rows import BadRows
 from lorry.data.detect import Layout
 from lorry.data.divide import drawn, held_back, wanted
-from lorry.data.facts import DataFacts, SplitFacts, split_facts
+from lorry.data.facts import DataFacts, Said, SplitFacts, split_facts
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
 from lorry.data.staging import Staged, Stager, take
@@ -33,7 +33,7 @@ class Assembler:
         self._renderer = renderer
         self._folder = folder
         self.notes: list[str] = []
-        self.warnings: list[str] = []
+        self.said: list[Said] = []
 
     def assemble(self, blobs: Mapping[str, list[Blob]], digests: dict[str, str]) -> DataFacts:
         """Stages all files, then takes the splits. Raises DataError for bad rows unless they are to be skipped."""
@@ -43,8 +43,8 @@ class Assembler:
         for each in staged.values():
             shutil.rmtree(each.folder, ignore_errors=True)
         dropped = sum(each.dropped for each in staged.values())
-        self.warnings += said.leaks(staged) + said.rendering(self._renderer.tally, self._data)
-        self.warnings += said.lengths(splits, dropped, self._data.max_length)
+        self.said += said.leaks(staged) + said.rendering(self._renderer.tally, self._data)
+        self.said += said.lengths(splits, dropped, self._data.max_length)
         return DataFacts(
             train=splits["train"],
             eval=splits.get("eval"),
@@ -54,7 +54,7 @@ class Assembler:
             bad_row_lines=bad.lines(),
             dropped_rows=dropped,
             notes=self.notes,
-            warnings=self.warnings,
+            said=self.said,
         )
 
     def _staged(self, name: str, blobs: list[Blob]) -> Staged:
@@ -73,7 +73,8 @@ class Assembler:
                 raise self._empty(name, each)
         if bad.count:
             listed = "\n  ".join(bad.lines())
-            self.warnings.append(f"{bad.count:,} of {read:,} rows cannot be used and are skipped\n  {listed}")
+            text = f"{bad.count:,} of {read:,} rows cannot be used and are skipped\n  {listed}"
+            self.said.append(Said("data.bad-row", text, str(bad.first[0].origin)))
         return bad
 
     def _empty(self, name: str, staged: Staged) -> DataError:

@@ -8,7 +8,7 @@ answer, with what the template writes behind it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lorry.data.rows import Message, Row
@@ -33,12 +33,22 @@ class Tally:
     """The last answer has reasoning, and the template does not write it."""
     without_end: int = 0
     """The template wrote no end token after the last answer; it was added."""
+    system_hidden: int = 0
+    """The row has a system turn, and the template does not write it."""
     forging: int = 0
     """A turn's own text holds a special token, such as the sign that ends a turn."""
-    first_forging: str = ""
-    """The first of them: the place of its row, and the token."""
+    first_token: str = ""
+    """The first of these tokens."""
     merging: int = 0
     """The prompt's end and the answer's beginning would share a token; they are tokenised apart, as at generation."""
+
+    first: dict[str, str] = field(default_factory=dict[str, str])
+    """Where the first of those stands that were counted by the name of a field here."""
+
+    def count(self, name: str, row: Row) -> None:
+        """One more, found in this row."""
+        setattr(self, name, getattr(self, name) + 1)
+        self.first.setdefault(name, str(row.origin))
 
     def reset_to(self, earlier: Tally) -> None:
         """Takes an earlier count again."""
@@ -77,17 +87,24 @@ class Drafter:
         self._tally.conversations += 1
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         found = {index: span for index in answers if (span := self._span(row, index, whole))}
-        self._tally.changing += len(found) < len(answers)
+        if len(found) < len(answers):
+            self._tally.count("changing", row)
         shown = [span for index, span in found.items() if _shows_calls(messages[index], whole[slice(*span)])]
         self._count_hidden(row, whole, len(found) - len(shown))
         self._count_forged(row)
         return Draft(whole, tuple(shown))
 
     def _count_hidden(self, row: Row, whole: str, calls: int) -> None:
-        self._tally.calls_hidden += calls > 0
-        self._tally.tools_hidden += bool(row.tools) and not _named_in(row.tools or [], whole)
-        reasoning = row.messages[-1].get("reasoning_content") if row.messages else None
-        self._tally.reasoning_hidden += isinstance(reasoning, str) and reasoning.strip()[:40] not in whole
+        first, last = (row.messages[0], row.messages[-1]) if row.messages else ({}, {})
+        reasoning = last.get("reasoning_content")
+        hidden = {
+            "calls_hidden": calls > 0,
+            "tools_hidden": bool(row.tools) and not _named_in(row.tools or [], whole),
+            "reasoning_hidden": isinstance(reasoning, str) and reasoning.strip()[:40] not in whole,
+            "system_hidden": first.get("role") in ("system", "developer") and not _written(first, whole),
+        }
+        for name in (name for name, is_hidden in hidden.items() if is_hidden):
+            self._tally.count(name, row)
 
     def _count_forged(self, row: Row) -> None:
         special = self._tokenizer.special_texts
@@ -96,8 +113,8 @@ class Drafter:
         texts = (message.get("content") for message in row.messages or [])
         found = next((hit for text in texts if isinstance(text, str) and (hit := special.search(text))), None)
         if found:
-            self._tally.forging += 1
-            self._tally.first_forging = self._tally.first_forging or f"{row.origin}: {found.group()}"
+            self._tally.count("forging", row)
+            self._tally.first_token = self._tally.first_token or found.group()
 
     def _span(self, row: Row, index: int, whole: str) -> tuple[int, int] | None:
         """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""
@@ -126,7 +143,7 @@ class Drafter:
         """The last answer: from the generation prompt's end, or from where the template leaves the prompt."""
         if whole.startswith(before):
             return len(before), len(whole)
-        self._tally.prompt_differs += 1
+        self._tally.count("prompt_differs", row)
         asked = self.text((row.messages or [])[:-1], row.tools)
         known = len(asked) if whole.startswith(asked) and before.startswith(asked) else 0
         return known + _common(before[known:], whole[known:]), len(whole)
@@ -134,6 +151,13 @@ class Drafter:
     def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False) -> str:
         """The text of turns, at their end what asks for an answer if wanted."""
         return self._tokenizer.render(messages, tools=tools, add_generation_prompt=prompt, **self._template_args)
+
+
+def _written(message: Message, text: str) -> bool:
+    """Whether a turn's beginning stands in the text; templates may trim blanks, or write signs as entities."""
+    content = message.get("content")
+    words = content.split(maxsplit=3)[:3] if isinstance(content, str) else []
+    return all(word in text for word in words)
 
 
 def _shows_calls(message: Message, text: str) -> bool:

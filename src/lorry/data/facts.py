@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,15 @@ class SplitFacts:
     """Hash of the rendered, tokenised and masked set."""
 
 
+class Said(NamedTuple):
+    """Something that the person may want to change: a stable code, the words, and where to look first."""
+
+    code: str
+    text: str
+    place: str = "data"
+    """`file:line` of the first row that it is true of, or a dotted path into the recipe."""
+
+
 @dataclass(frozen=True)
 class DataFacts:
     """What was prepared from which files. `dataclasses.asdict` gives JSON."""
@@ -48,8 +57,13 @@ class DataFacts:
     """Rows of which `max_length` left nothing to train on."""
     notes: list[str] = field(default_factory=list[str])
     """What was resolved for the person, to be said aloud."""
-    warnings: list[str] = field(default_factory=list[str])
+    said: list[Said] = field(default_factory=list[Said])
     """What the person may want to change."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the person may want to change, in words."""
+        return [said.text for said in self.said]
 
     def split(self, name: str) -> SplitFacts | None:
         """The facts of `train`, `eval` or `test`; None if there is no such split."""
@@ -61,13 +75,14 @@ class DataFacts:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it."""
-        return asdict(self)
+        return {**asdict(self), "said": [said._asdict() for said in self.said]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DataFacts:
         """From what `as_json` gave."""
-        splits: dict[str, Any] = {name: value[name] and SplitFacts(**value[name]) for name in ("train", "eval", "test")}
-        return cls(**{**value, **splits})
+        made: dict[str, Any] = {name: value[name] and SplitFacts(**value[name]) for name in ("train", "eval", "test")}
+        made["said"] = [Said(**said) for said in value["said"]]
+        return cls(**{**value, **made})
 
 
 def split_facts(examples: ExampleSet, rows: int, cut_rows: int, layout: str) -> SplitFacts:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lorry.data.drafts import Tally
-from lorry.data.facts import SplitFacts
+from lorry.data.facts import Said, SplitFacts
 from lorry.data.staging import Staged
 from lorry.recipe.schema import DataSettings
 
@@ -16,6 +16,53 @@ _MANY_CUT = 0.01
 
 _FEW = 20
 """Evaluation rows below which their loss is mostly chance."""
+
+LEAKS = "data.leaks"
+"""Code of the warning about evaluation rows that are trained on."""
+
+_RENDERING = {
+    "changing": (
+        "template.changes-turns",
+        "the chat template changes earlier turns when later ones follow (it may drop their reasoning) in {many}: "
+        "there, only turns that stay as they were are trained on",
+    ),
+    "calls_hidden": (
+        "template.hides-calls",
+        "in {many} the chat template does not show tool calls: turns with calls are not trained on; see `data.chat_template`",
+    ),
+    "tools_hidden": (
+        "template.hides-tools",
+        "in {many} the chat template does not show the descriptions of tools; see `data.chat_template`",
+    ),
+    "reasoning_hidden": (
+        "template.hides-reasoning",
+        "in {many} the chat template does not show the reasoning of answers; see `data.chat_template`",
+    ),
+    "system_hidden": (
+        "template.hides-system",
+        "in {many} the chat template does not show the system turn; see `data.chat_template`",
+    ),
+    "prompt_differs": (
+        "template.prompt-differs",
+        "the generation prompt is not how the template begins an answer in {many}: "
+        "the model will be asked otherwise than it was trained; see `data.template_args` ({args})",
+    ),
+    "forging": (
+        "data.special-token",
+        "a turn's own text holds a special token in {many} (first: {place}: {token}): the model "
+        "reads it as the token itself, so a turn may seem to end early; remove it from the rows",
+    ),
+    "without_end": (
+        "template.adds-no-end",
+        "the chat template writes no end token in {many}: it was added",
+    ),
+    "merging": (
+        "data.merged-token",
+        "the prompt's last and the answer's first letters would share a token in {many}: "
+        "they are tokenised apart, as at generation",
+    ),
+}
+"""What each count of a tally means: code, and words about `many` conversations."""
 
 
 def counted(number: int, thing: str) -> str:
@@ -43,60 +90,40 @@ def subset(name: str, size: int, rows: int) -> str:
     return f"{size:,} of {rows:,} {name} rows are drawn (data.{name}_subset)"
 
 
-def leaks(staged: Mapping[str, Staged]) -> list[str]:
+def leaks(staged: Mapping[str, Staged]) -> list[Said]:
     """Evaluation or test rows whose prompt also stands in the training rows."""
-    warnings: list[str] = []
+    warnings: list[Said] = []
     for name in ("eval", "test"):
         if name in staged:
             both = int(np.isin(staged[name].keys, staged["train"].keys).sum())
             if both:
                 total = len(staged[name].keys)
-                warnings.append(f"{both:,} of {total:,} {name} rows have a prompt that is trained on: scores flatter")
+                text = f"{both:,} of {total:,} {name} rows have a prompt that is trained on: scores flatter"
+                warnings.append(Said(LEAKS, text, f"data.{name}"))
     return warnings
 
 
-def rendering(tally: Tally, data: DataSettings) -> list[str]:
+def rendering(tally: Tally, data: DataSettings) -> list[Said]:
     """What the chat template does that matters for training."""
-    said: list[str] = []
-    total = f"of {tally.conversations:,} conversations"
-    if tally.changing:
-        said.append(
-            f"the chat template changes earlier turns when later ones follow (it may drop their reasoning) in "
-            f"{tally.changing:,} {total}: there, only turns that stay as they were are trained on"
-        )
-    for number, what in (
-        (tally.calls_hidden, "tool calls: turns with calls are not trained on"),
-        (tally.tools_hidden, "the descriptions of tools"),
-        (tally.reasoning_hidden, "the reasoning of answers"),
-    ):
+    said: list[Said] = []
+    for name, (code, text) in _RENDERING.items():
+        number: int = getattr(tally, name)
         if number:
-            said.append(f"in {number:,} {total} the chat template does not show {what}; see `data.chat_template`")
-    if tally.prompt_differs:
-        said.append(
-            f"the generation prompt is not how the template begins an answer in {tally.prompt_differs:,} {total}: "
-            f"the model will be asked otherwise than it was trained; see `data.template_args` ({data.template_args})"
-        )
-    if tally.forging:
-        said.append(
-            f"a turn's own text holds a special token in {tally.forging:,} {total} (first: {tally.first_forging}): the model "
-            "reads it as the token itself, so a turn may seem to end early; remove it from the rows"
-        )
-    if tally.without_end:
-        said.append(f"the chat template writes no end token in {tally.without_end:,} {total}: it was added")
-    if tally.merging:
-        said.append(
-            f"the prompt's last and the answer's first letters would share a token in {tally.merging:,} {total}: "
-            "they are tokenised apart, as at generation"
-        )
+            many = f"{number:,} of {tally.conversations:,} conversations"
+            place = tally.first.get(name, "data.chat_template")
+            told = text.format(many=many, place=place, token=tally.first_token, args=data.template_args)
+            said.append(Said(code, told, place))
     return said
 
 
-def lengths(splits: Mapping[str, SplitFacts], dropped: int, max_length: int) -> list[str]:
+def lengths(splits: Mapping[str, SplitFacts], dropped: int, max_length: int) -> list[Said]:
     """Rows that `max_length` cuts or leaves without an answer."""
-    said: list[str] = []
+    said: list[Said] = []
     for name, facts in splits.items():
         if facts.cut_rows > _MANY_CUT * facts.rows:
-            said.append(f"{facts.cut_rows:,} of {facts.rows:,} {name} rows lose their end at max_length {max_length:,}")
+            text = f"{facts.cut_rows:,} of {facts.rows:,} {name} rows lose their end at max_length {max_length:,}"
+            said.append(Said("data.cut", text, "data.max_length"))
     if dropped:
-        said.append(f"{counted(dropped, 'row')} left out: no answer to train on lies within max_length {max_length:,}")
+        text = f"{counted(dropped, 'row')} left out: no answer to train on lies within max_length {max_length:,}"
+        said.append(Said("data.left-out", text, "data.max_length"))
     return said

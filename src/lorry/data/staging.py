@@ -9,7 +9,8 @@ import json
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ class Stager:
 
     def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
-        tally = replace(self._renderer.tally)
+        tally = deepcopy(self._renderer.tally)
         staged = self._once(blobs, layout, folder)
         if not layout.mixed:
             return staged
