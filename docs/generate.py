@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from lorry import plugins
 from lorry.cli import main as cli
 from lorry.errors import InputError, LorryError
+from lorry.plan.explained import explanations
 from lorry.recipe.schema import Recipe, Section
 
 FOLDER = Path(__file__).parent / "reference"
@@ -47,7 +48,13 @@ CHOSEN_IN = {
 
 def pages() -> dict[str, str]:
     """Every page by its file's name."""
-    written = {"recipe.md": _recipe(), "commands.md": _commands(), "plugins.md": _plugins(), "errors.md": _errors()}
+    written = {
+        "recipe.md": _recipe(),
+        "commands.md": _commands(),
+        "plugins.md": _plugins(),
+        "findings.md": _findings(),
+        "errors.md": _errors(),
+    }
     note = "<!-- Written by docs/generate.py from the code; `make docs` writes it again. -->\n\n"
     return {name: note + "\n".join(lines).rstrip() + "\n" for name, lines in written.items()}
 
@@ -217,6 +224,20 @@ def _help(param: Any) -> str:
     default = param.default
     told = isinstance(default, (str, int, Path)) and not isinstance(default, bool) and str(default) != ""
     return f"{text} Default: `{default}`." if told and f"{default}" not in text else text
+
+
+def _findings() -> Iterator[str]:
+    yield "# Findings\n"
+    yield "What `lorry check`, `lorry run` and `lorry doctor` can find, by code. A code never changes its meaning."
+    yield "`lorry explain CODE` prints the same.\n"
+    for code, told in explanations().items():
+        yield f"## `{code}`\n"
+        yield told.means
+        if told.why:
+            yield f"\n*Why it matters:* {told.why}"
+        if told.remedy:
+            yield f"\n*What to do:* {told.remedy}"
+        yield ""
 
 
 def _errors() -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -11,15 +13,21 @@ from typing import Any
 
 import pytest
 
+import lorry
 from lorry import plugins
+from lorry.plan import check as check_module
+from lorry.plan import health
+from lorry.plan import machine as machine_module
 from lorry.plan.check import check
 from lorry.plan.checks._base import Check
+from lorry.plan.explained import explanations
 from lorry.plan.findings import SEVERITIES, Finding
 from lorry.plan.subject import Subject, UnavailableError
 from subjects import ROWS, gpu, machine, recipe, row, subject
 
 CODE = re.compile(r"[a-z0-9]+(\.[a-z0-9]+(-[a-z0-9]+)*)+")
 NAMES = plugins.names("checks")
+MAKERS = {"error", "refusal", "warning", "note", "from_error", "say", "Finding"}
 TROUBLES: dict[str, dict[str, Any]] = {
     "none": {},
     "no GPU": {"hardware": machine(cpu_bf16=False), "model": {"precision": "fp16", "quantization": "nf4"}},
@@ -74,6 +82,66 @@ def test_check_changes_nothing_and_says_the_same_twice(name: str, tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert found(name, given) == found(name, given)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def literals(node: ast.AST) -> set[str]:
+    """Every text in a piece of code."""
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def declared_in(tree: ast.AST) -> list[ast.AST]:
+    """Where explanations are declared, in a check or beside other sources of findings."""
+    assigned = [one for one in ast.walk(tree) if isinstance(one, (ast.Assign, ast.AnnAssign))]
+    names = [(one.targets[0] if isinstance(one, ast.Assign) else one.target) for one in assigned]
+    return [
+        one
+        for one, name in zip(assigned, names, strict=True)
+        if isinstance(name, ast.Name) and name.id.lower() == "explains"
+    ]
+
+
+def codes_given(tree: ast.AST) -> set[str]:
+    """The codes that are written out in calls of `error`, `warning`, `note`, ..., here or in a choice of two."""
+    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call)]
+    makers = [
+        one
+        for one in calls
+        if (isinstance(one.func, ast.Name) and one.func.id in MAKERS)
+        or (isinstance(one.func, ast.Attribute) and one.func.attr in MAKERS)
+    ]
+    return {text for one in makers if one.args for text in literals(one.args[0]) if CODE.fullmatch(text)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_code_in_a_check_is_explained_in_it(name: str):
+    tree = ast.parse(Path(inspect.getfile(type(made(name)))).read_text("utf-8"))
+    assert codes_given(tree) - set(type(made(name)).explains) == set()
+
+
+@pytest.mark.parametrize("module", [check_module, health, machine_module])
+def test_every_code_beside_the_checks_is_explained_there(module: Any):
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    assert codes_given(tree) - set(module.EXPLAINS) == set()
+
+
+def test_every_explained_code_is_used_somewhere():
+    used: set[str] = set()
+    for file in Path(lorry.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text("utf-8"))
+        declaring = {id(node) for declared in declared_in(tree) for node in ast.walk(declared)}
+        outside = [node for node in ast.walk(tree) if id(node) not in declaring]
+        used |= {node.value for node in outside if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert set(explanations()) - used == set()
+
+
+def test_explanations_are_whole_sentences_and_each_code_has_one_owner():
+    owners = [code for name in NAMES for code in type(made(name)).explains]
+    assert sorted(owners) == sorted(set(owners))
+    for code, told in explanations().items():
+        assert CODE.fullmatch(code)
+        assert told.means.endswith("."), code
+        assert told.means[0].isupper() or told.means.startswith("`"), code
+        assert all(text == "" or text.rstrip("`").endswith((".", "]'")) or text.endswith("`") for text in told), code
 
 
 def test_no_check_is_without_an_owner_of_its_codes(tmp_path: Path):

@@ -5,14 +5,38 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from lorry import plugins
 from lorry.errors import LorryError
 from lorry.plan import findings
-from lorry.plan.findings import Finding
+from lorry.plan.findings import Explanation, Finding
 from lorry.plan.subject import Subject, UnavailableError
 
 _AT_ONCE = 8
+EXPLAINS = {
+    "check.crashed": Explanation(
+        "A check ended with an error that nobody foresaw.",
+        "What it would have found is not known.",
+        "Report it with the evidence; the other checks are not affected.",
+    ),
+    "check.failed": Explanation(
+        "A check could not be brought to its end: a file, a package or a service that it asked said no.",
+        "What it would have found is not known.",
+        "Do what the finding says, and check again.",
+    ),
+    "check.not-run": Explanation(
+        "A part that checks need, such as the model or the data, could not be had, so they did not run in full.",
+        "Faults that they look for may still be there.",
+        "Correct the error that names the missing part, and check again.",
+    ),
+    "recipe.override": Explanation(
+        "A value on the command line, or of a recipe that extends another, replaced one that somebody wrote.",
+        "The run differs from what the file says.",
+        "Nothing, if it is meant; else leave the override out.",
+    ),
+}
+"""Codes that are said of all checks together, and by `lorry check` itself."""
 
 
 def check(subject: Subject) -> list[Finding]:
@@ -43,10 +67,15 @@ def _outcome(name: str, subject: Subject) -> tuple[list[Finding], UnavailableErr
     except UnavailableError as error:
         return made, error
     except LorryError as error:
-        made.append(findings.from_error(f"{name}.failed", error))
+        made.append(_failed(name, error))
     except Exception as error:
         made.append(_crashed(name, error))
     return made, None
+
+
+def _failed(name: str, error: LorryError) -> Finding:
+    made = findings.from_error("check.failed", error)
+    return replace(made, message=f"the check `{name}` came to no end: {made.message}")
 
 
 def _crashed(name: str, error: Exception) -> Finding:

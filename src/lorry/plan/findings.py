@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lorry.errors import InputError, LorryError, RefusedError
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+class Explanation(NamedTuple):
+    """What a code stands for, for the docs and `lorry explain`."""
+
+    means: str
+    why: str = ""
+    """Why it matters; empty for what is only good to know."""
+    remedy: str = ""
+    """What to do about it; empty where nothing need be done."""
 
 
 @dataclass(frozen=True)

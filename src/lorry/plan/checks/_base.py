@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plugins import Plugin
 
 if TYPE_CHECKING:
-    from lorry.plan.findings import Finding
+    from lorry.plan.findings import Explanation, Finding
     from lorry.plan.subject import Subject
 
 
 class Check(Plugin):
     """Looks at one side of a recipe before anything runs. Must not import torch, and must change nothing."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {}
+    """Every code that this check can yield, explained; a code belongs to one check, and never changes its meaning."""
 
     @abstractmethod
     def run(self, subject: Subject) -> Iterable[Finding]:

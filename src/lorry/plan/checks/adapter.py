@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, warning
+from lorry.plan.findings import Explanation, Finding, error, warning
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -19,6 +19,24 @@ _PLACE = "model.adapter"
 
 class AdapterCheck(Check):
     """Whether the adapter that the run continues from is whole and has the recipe's shape."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "adapter.missing": Explanation(
+            "`model.adapter` names a folder without an adapter's configuration and weights.",
+            "The run would fail when it loads the model.",
+            "Name the `adapter` folder of a run, with adapter_config.json and adapter_model.safetensors.",
+        ),
+        "adapter.disagrees": Explanation(
+            "The earlier adapter has another rank, alpha, kind or other target modules than `lora` asks for.",
+            "Its weights do not fit into the adapter that the recipe describes.",
+            "Set `lora` to what the adapter has, as the remedy says, or start without `model.adapter`.",
+        ),
+        "adapter.other-base": Explanation(
+            "The earlier adapter was trained on another model than `model.id`.",
+            "An adapter only means something on the weights that it was trained on; on others it is noise.",
+            "Set `model.id` to the model that the adapter names.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Reads the adapter's configuration."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, refusal
+from lorry.plan.findings import Explanation, Finding, refusal
 from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 class CredentialsCheck(Check):
     """Whether the Hub's token is set, where the model or the data is gated. Its value is never shown."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "credentials.no-token": Explanation(
+            "The Hub lets only known accounts read this repository, and no token is set here.",
+            "The model or the data cannot be fetched.",
+            "Set HF_TOKEN in the environment or `.env`, or run `hf auth login`.",
+        ),
+        "credentials.not-let-in": Explanation(
+            "A token is set, and its account may not read this repository.",
+            "The model or the data cannot be fetched.",
+            "Ask for access on the repository's page with the account of this token.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Asks only where something was refused."""

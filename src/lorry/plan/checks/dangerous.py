@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, warning
+from lorry.plan.findings import Explanation, Finding, warning
 from lorry.plan.rows import taught
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ _SHOWN = 5
 
 class DangerousCheck(Check):
     """Commands in what is trained on that destroy data, a system or its protection."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "data.dangerous": Explanation(
+            "Training rows teach commands that destroy data, a system or its protection.",
+            "The model learns to write them, and somebody may run what it writes.",
+            "Remove these rows, or run no answer without a look; `dangerous_command` in `evaluate.metrics` counts them.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Screens the trained tokens of the training rows."""

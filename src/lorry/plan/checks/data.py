@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
+from lorry.data.said import LEAKS
 from lorry.errors import DataError, LorryError
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, from_error, note, warning
+from lorry.plan.findings import Explanation, Finding, from_error, note, warning
 from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
@@ -24,6 +25,97 @@ _MANY_PASSES = 20
 
 class DataCheck(Check):
     """Whether every row can be read and rendered; how many there are, and how often each is seen."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "data.bad-row": Explanation(
+            "Rows cannot be used: no JSON, a missing field, a wrong role, an empty answer, turns that the template refuses.",
+            "Such a row would stop the run in its middle, or teach something wrong.",
+            "Correct the rows at the places that are named, or leave them out with `-o data.on_bad_row=skip`.",
+        ),
+        "data.unusable": Explanation(
+            "The files cannot be used: not there, empty, of an unknown kind, broken, or without any usable row.",
+            "There is nothing to train on.",
+            "Do what the finding says.",
+        ),
+        "data.read": Explanation(
+            "All rows can be read; they were not rendered, since the model or its tokenizer is missing.",
+            "How the model will see them is not known yet.",
+            "Correct the error about the model, and check again.",
+        ),
+        "data.rows": Explanation(
+            "How many rows there are, and how long they are.",
+        ),
+        "data.note": Explanation(
+            "What was decided for you while the rows were prepared.",
+        ),
+        "data.passes": Explanation(
+            "How often each row is seen.",
+        ),
+        "data.many-passes": Explanation(
+            "Each row is seen very often.",
+            "The model learns the rows by heart, and gets worse on others.",
+            "Train fewer steps, or on more rows; watch the evaluation loss.",
+        ),
+        "data.no-eval-rows": Explanation(
+            "No row is left over to score.",
+            "Metrics would give no numbers.",
+            "Name rows in `data.eval`, or raise `data.eval_split`.",
+        ),
+        "data.cut": Explanation(
+            "Many rows are longer than `data.max_length` and lose their end.",
+            "The end of an answer, and with it its end token, is not learnt.",
+            "Raise `data.max_length`, or shorten the rows.",
+        ),
+        "data.left-out": Explanation(
+            "Rows were left out, since no part of their answer lies within `data.max_length`.",
+            "Nothing of them is learnt.",
+            "Raise `data.max_length`, or shorten what is asked in them.",
+        ),
+        "data.special-token": Explanation(
+            "The text of a turn holds a special token, such as the sign that ends a turn.",
+            "The model reads it as the token itself: turns seem to end early, and text can pose as another speaker.",
+            "Remove it from the rows.",
+        ),
+        "data.merged-token": Explanation(
+            "The end of the prompt and the beginning of the answer would share a token.",
+            "lorry tokenises them apart, as at generation; tools that do not train on tokens that generation never gives.",
+        ),
+        "template.changes-turns": Explanation(
+            "The chat template writes earlier turns otherwise once later ones follow; often it drops their reasoning.",
+            "There only turns that stay as they were are trained on.",
+            "Nothing, or split such rows so that each turn is the last of a row.",
+        ),
+        "template.hides-calls": Explanation(
+            "The chat template does not write the tool calls of answers.",
+            "Turns with calls cannot be trained on.",
+            "Set `data.chat_template` to a template that writes them, or use a model made for tools.",
+        ),
+        "template.hides-tools": Explanation(
+            "The chat template does not write the descriptions of tools.",
+            "The model would learn to call tools that it is not told of.",
+            "Set `data.chat_template` to a template that writes them, or use a model made for tools.",
+        ),
+        "template.hides-reasoning": Explanation(
+            "The chat template does not write the reasoning of answers.",
+            "It is not learnt.",
+            "Set `data.chat_template` to a template that writes it, or take the reasoning out of the rows.",
+        ),
+        "template.hides-system": Explanation(
+            "The chat template does not write the system turn of rows.",
+            "The model would not learn to follow it, or to need it.",
+            "Set `data.chat_template` to a template that writes it, or move the text into the first user turn.",
+        ),
+        "template.prompt-differs": Explanation(
+            "The template begins an answer otherwise than its generation prompt does.",
+            "The model will be asked otherwise than it was trained.",
+            "Set `data.template_args` as it will be used, or correct the template.",
+        ),
+        "template.adds-no-end": Explanation(
+            "The template writes no end token after the last answer of rows; it was added.",
+            "Without it the model would not learn to stop.",
+            "Nothing; correct the template if other tools will use it.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Reads and renders all rows."""
@@ -94,10 +186,10 @@ def _counts(facts: DataFacts) -> Finding:
 def _said(facts: DataFacts) -> Iterable[Finding]:
     for said in facts.notes:
         yield note("data.note", said)
-    for said in facts.warnings:
-        message, _, evidence = said.partition("\n")
-        bad = facts.bad_rows and evidence
-        yield warning("data.bad-row" if bad else "data.warning", message, evidence=evidence, place="data")
+    for said in facts.said:
+        message, _, evidence = said.text.partition("\n")
+        if said.code != LEAKS:  # the check `leakage` names the rows
+            yield warning(said.code, message, evidence=evidence, place=said.place)
 
 
 def _passes(recipe: Recipe, facts: DataFacts) -> Iterable[Finding]:

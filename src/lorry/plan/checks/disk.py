@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
 from lorry.plan.adapter_size import lora_parameters, modules, parameters
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, note, refusal, warning
+from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 from lorry.track.disk import room
 
 if TYPE_CHECKING:
@@ -32,6 +32,22 @@ class _Need:
 
 class DiskCheck(Check):
     """Whether the disks have room for what the run writes."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "disk.full": Explanation(
+            "The disk has less room than the model, its conversion, the checkpoints and the adapter take.",
+            "The run would stop in its middle when the disk is full.",
+            "Make room, keep fewer checkpoints (`train.keep`, `train.keep_best`), or set LORRY_HOME to another disk.",
+        ),
+        "disk.nearly-full": Explanation(
+            "More than nine tenths of the free room will be taken.",
+            "Whatever else writes to this disk may stop the run.",
+            "As for `disk.full`.",
+        ),
+        "disk.room": Explanation(
+            "How much the run writes, and how much room there is.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Sums up needs by disk and compares them with what is free; what cannot be estimated is left out."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from lorry import plugins
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, warning
+from lorry.plan.findings import Explanation, Finding, error, warning
 
 if TYPE_CHECKING:
     from lorry.evaluate.metrics._base import Metric
@@ -20,6 +20,29 @@ TRAINING = ("torch", "transformers", "peft", "accelerate")
 
 class ExtrasCheck(Check):
     """Whether the packages and programs that the recipe needs are here."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "extras.train": Explanation(
+            "Packages that training needs are not installed.",
+            "Without them nothing can be trained.",
+            "`pip install 'lorry[train]'`",
+        ),
+        "extras.bitsandbytes": Explanation(
+            "The recipe asks for quantised weights or an 8-bit optimizer, and bitsandbytes is not installed.",
+            "Both come from this package.",
+            "`pip install bitsandbytes`, or set `model.quantization: none` and `train.optimizer: adamw`.",
+        ),
+        "extras.flash": Explanation(
+            "The recipe asks for FlashAttention, and flash-attn is not installed.",
+            "The model could not be loaded.",
+            "`pip install flash-attn --no-build-isolation`, or set `model.attention: auto`.",
+        ),
+        "extras.metric": Explanation(
+            "A metric needs a program or a package that is not here.",
+            "It would give no scores.",
+            "Install what the finding names, or leave the metric out.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks for packages without importing them."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, note, warning
+from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.plan.rows import spread
 
 if TYPE_CHECKING:
@@ -24,6 +24,24 @@ _RARELY = 0.9
 
 class MasksCheck(Check):
     """Whether every row has tokens to learn from, and whole rows end with a trained end token."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "masks.share": Explanation(
+            "How many of the tokens are trained on.",
+            "A share near 0 % or 100 % in a chat data set often means a wrong mask.",
+            "Nothing; `lorry data show RECIPE` marks the trained tokens.",
+        ),
+        "masks.nothing-trained": Explanation(
+            "Rows have no token that counts in the loss.",
+            "They cost time and teach nothing; a whole batch of them has no loss.",
+            "Give the rows an answer, raise `data.max_length`, or correct the chat template.",
+        ),
+        "masks.end-not-trained": Explanation(
+            "Answers do not end with an end token that is trained on.",
+            "A model that never learns to end its answer goes on until it is cut off.",
+            "Use a chat template that ends answers with an end token; `data.chat_template: chatml` does.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks at the marks of the rendered rows."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry import units
 from lorry.errors import LorryError
 from lorry.plan.adapter_size import parameters
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, from_error, note, warning
+from lorry.plan.findings import Explanation, Finding, from_error, note, warning
 from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
@@ -18,6 +18,30 @@ if TYPE_CHECKING:
 
 class ModelCheck(Check):
     """Whether the model exists, is whole, and is one that lorry trains."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "model.unavailable": Explanation(
+            "The model does not exist, cannot be had from here, or is broken.",
+            "There is nothing to train.",
+            "Do what the finding says: correct the id, let the Hub know you, fetch the files again.",
+        ),
+        "model.source": Explanation(
+            "What was done to bring the model here.",
+        ),
+        "model.found": Explanation(
+            "Which model was found, at which revision, of which size.",
+        ),
+        "model.max-length": Explanation(
+            "Rows are longer than the sequences that the model was made for.",
+            "Beyond them its positions mean nothing, and answers become poor.",
+            "Set `data.max_length` to the model's length or less.",
+        ),
+        "model.quantised-already": Explanation(
+            "The model comes quantised.",
+            "It is loaded as it is; `model.quantization` has no effect on it.",
+            "Leave `model.quantization` out, or take the model's unquantised version.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Finds the model; its weights are not fetched."""

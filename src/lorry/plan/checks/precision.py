@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.adapter_size import parameters
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, note, refusal, warning
+from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 
 if TYPE_CHECKING:
     from lorry.plan.hardware import Hardware
@@ -20,6 +20,47 @@ _FLASH_CAPABILITY = 8.0  # FlashAttention 2's README: Ampere, Ada or Hopper
 
 class PrecisionCheck(Check):
     """Whether this machine computes in the precision that the recipe asks for, and at what pace."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "hardware.gpu-silent": Explanation(
+            "There is an NVIDIA driver, and it does not answer.",
+            "Training would run on the processor, many times slower.",
+            "Install the driver anew, or restart the machine.",
+        ),
+        "hardware.slow": Explanation(
+            "The model has billions of parameters, and there is no GPU.",
+            "Training it here would take days.",
+            "Use a smaller model or a machine with a GPU; `--smoke` tries ten steps.",
+        ),
+        "precision.fp16-without-gpu": Explanation(
+            "The recipe asks for fp16 on a machine without a GPU.",
+            "fp16 needs a loss scaler, which exists on CUDA only.",
+            "Set `model.precision: auto`.",
+        ),
+        "precision.bf16-emulated": Explanation(
+            "The recipe asks for bf16, and this hardware has none.",
+            "It is emulated, which is several times slower.",
+            "Set `model.precision: auto`: older GPUs then use fp16 with a loss scaler, processors fp32.",
+        ),
+        "precision.auto": Explanation(
+            "What `model.precision: auto` means on this machine.",
+        ),
+        "precision.flash": Explanation(
+            "FlashAttention is asked for, and this GPU is too old for it, or there is none.",
+            "The model could not be loaded.",
+            "Set `model.attention: auto`.",
+        ),
+        "precision.adamw-8bit": Explanation(
+            "`adamw_8bit` needs a GPU; `adamw` is used in its place.",
+            "The optimizer takes more memory, little for LoRA.",
+            "Nothing, or set `train.optimizer: adamw`.",
+        ),
+        "precision.quantised-cpu": Explanation(
+            "The weights are to be quantised on a machine without a GPU.",
+            "It saves memory and costs time: layers are unpacked at each step.",
+            "Set `model.quantization: none` where memory allows it.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Compares the recipe with the GPUs, or with the processor where there are none."""

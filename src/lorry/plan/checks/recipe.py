@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, note, warning
+from lorry.plan.findings import Explanation, Finding, error, note, warning
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -18,6 +18,84 @@ _HIGH_RATE = {"lora": 5e-3, "full": 5e-4}
 
 class RecipeCheck(Check):
     """Settings that contradict each other, or that nothing would read."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "recipe.full-quantized": Explanation(
+            "All weights are to be trained, and are to be quantised too.",
+            "Quantised weights are frozen: they cannot be trained.",
+            "Train an adapter (`lora: {}`), or set `model.quantization: none`.",
+        ),
+        "recipe.full-adapter": Explanation(
+            "`lora: null` trains all weights, and `model.adapter` names an earlier adapter.",
+            "There is no adapter to continue.",
+            "Leave out one of the two.",
+        ),
+        "recipe.learning-rate": Explanation(
+            "The learning rate is one at which training commonly diverges.",
+            "The loss explodes, and the run is lost.",
+            "Start from 2e-4 for LoRA, from 1e-5 for all weights.",
+        ),
+        "recipe.remote-code": Explanation(
+            "`model.trust_remote_code` lets Python that comes with the model run.",
+            "It runs with your rights, and its author may change it at any time.",
+            "Read the code, and pin `model.revision` to the commit that you have read.",
+        ),
+        "recipe.budget-without-price": Explanation(
+            "`budget.usd` is set, and nobody says what an hour costs.",
+            "The budget could not be kept.",
+            "Set `budget.price_per_hour`, or `budget.hours`.",
+        ),
+        "recipe.no-eval-rows": Explanation(
+            "Metrics are named, and there are no rows to score.",
+            "No metric would give a number.",
+            "Set `data.eval_split: 0.1`, or name rows in `data.eval` or `data.test`.",
+        ),
+        "recipe.deliver-last": Explanation(
+            "Without evaluation rows nobody knows which weights are best; the last are delivered.",
+            "",
+            "Nothing, or set `data.eval_split`.",
+        ),
+        "recipe.eval-every": Explanation(
+            "The run ends before its first evaluation.",
+            "Nothing is seen of it but the training loss.",
+            "Set `train.eval_every` to a quarter of the steps.",
+        ),
+        "recipe.save-every": Explanation(
+            "The run ends before its first checkpoint by steps.",
+            "A crash would lose more than it needs to.",
+            "Set `train.save_every` to a quarter of the steps.",
+        ),
+        "recipe.early-stop-metric": Explanation(
+            "Early stopping watches a metric that is not scored.",
+            "It would never stop.",
+            "Add the metric to `evaluate.metrics`, or watch the loss.",
+        ),
+        "recipe.early-stop-without-rows": Explanation(
+            "Early stopping has no evaluation rows to watch.",
+            "It would never stop.",
+            "Set `data.eval_split: 0.1`.",
+        ),
+        "recipe.warmup": Explanation(
+            "The learning rate rises for as many steps as the run has, or more.",
+            "The run never trains at its learning rate.",
+            "Set `train.warmup` to a share such as 0.1.",
+        ),
+        "recipe.no-sharing": Explanation(
+            "Rows do not share the computation of their common beginnings, because of dropout.",
+            "The run is slower than it could be, and otherwise the same.",
+            "Set `lora.dropout: 0` if speed matters more.",
+        ),
+        "recipe.unused-chat-template": Explanation(
+            "`data.chat_template` is set for a method that learns raw text.",
+            "Nothing reads it.",
+            "Leave it out, or use `method: sft`.",
+        ),
+        "recipe.unused-template-args": Explanation(
+            "`data.template_args` is set for a method that learns raw text.",
+            "Nothing reads it.",
+            "Leave it out, or use `method: sft`.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks at the recipe alone."""
@@ -91,11 +169,11 @@ def _evaluation(recipe: Recipe) -> Iterable[Finding]:
         )
     if train.steps is None:
         return
-    for name in ("eval_every", "save_every"):
+    for name, code in (("eval_every", "recipe.eval-every"), ("save_every", "recipe.save-every")):
         every: int | None = getattr(train, name)
         if every is not None and every > train.steps and (held_back or name == "save_every"):
             yield warning(
-                f"recipe.{name.replace('_', '-')}",
+                code,
                 f"{name} is {every}, and the run has {train.steps} steps",
                 remedy=f"set train.{name} to {max(1, train.steps // 4)}",
                 place=f"train.{name}",
@@ -145,10 +223,11 @@ def _sharing(recipe: Recipe) -> Iterable[Finding]:
 
 def _raw_text(recipe: Recipe) -> Iterable[Finding]:
     """Settings of conversations in a recipe that has none."""
-    for name in ("chat_template", "template_args"):
+    unused = {"chat_template": "recipe.unused-chat-template", "template_args": "recipe.unused-template-args"}
+    for name, code in unused.items():
         if getattr(recipe.data, name):
             yield warning(
-                f"recipe.unused-{name.replace('_', '-')}",
+                code,
                 f"data.{name} has no effect: `{recipe.method['name']}` learns raw text",
                 remedy="leave it out",
                 place=f"data.{name}",

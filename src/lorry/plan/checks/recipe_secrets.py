@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error
+from lorry.plan.findings import Explanation, Finding, error
 from lorry.secrets.masking import mask, mask_values
 
 if TYPE_CHECKING:
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 class RecipeSecretsCheck(Check):
     """Settings that hold a secret; none is copied into a run's folder, so the run would read `***` in their place."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "recipe.secret": Explanation(
+            "A setting of the recipe holds what looks like a key, a token or a password.",
+            "A run keeps a copy of its recipe, with secrets masked: the run would read `***` in its place.",
+            "Put the secret into `.env` or the environment, under the name that the service documents.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks at every text of the recipe with the filter that masks what lorry writes."""

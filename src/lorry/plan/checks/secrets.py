@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, warning
+from lorry.plan.findings import Explanation, Finding, warning
 from lorry.plan.rows import whole
 from lorry.secrets.key_forms import EXACT
 
@@ -21,6 +21,14 @@ _NAMES = list(EXACT)
 
 class SecretsCheck(Check):
     """Keys and tokens in the training rows, by their published forms; they are never shown whole."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "data.secrets": Explanation(
+            "Training rows hold keys or tokens in the forms that vendors publish.",
+            "A model repeats what it has learnt, to anybody who asks.",
+            "Remove them from the rows, and replace keys that are still valid.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Screens all tokens of the training rows."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
 from lorry.plan.adapter_size import linear, lora_parameters, matching, modules, targeted
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, note, warning
+from lorry.plan.findings import Explanation, Finding, error, note, warning
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -21,6 +21,32 @@ _PLACE = "lora.target_modules"
 
 class TargetsCheck(Check):
     """Whether `lora.target_modules` names modules of this model, and how large the adapter becomes."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "targets.unknown-names": Explanation(
+            "The names of the model's modules are not known before its weights are here.",
+            "Whether `lora.target_modules` is right shows only then.",
+            "Nothing, or use `all-linear`.",
+        ),
+        "targets.missing": Explanation(
+            "`lora.target_modules` names a module that the model has not.",
+            "Each architecture has names of its own; PEFT would refuse the adapter.",
+            "Take a name from the list in the finding, or `all-linear`.",
+        ),
+        "targets.no-matrix": Explanation(
+            "A target module has no matrix, such as a normalisation.",
+            "A low-rank adapter needs a matrix to sit on.",
+            "Leave it out.",
+        ),
+        "targets.experts": Explanation(
+            "Experts of a mixture are kept in one tensor for all, not in linear modules.",
+            "They get no adapter, and stay in 16 bits under 4-bit quantisation: most of the model's memory.",
+            "Plan memory for them.",
+        ),
+        "targets.size": Explanation(
+            "How many parameters the adapter has, and on how many modules it sits.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Reads the names of the model's tensors from the headers of its files."""

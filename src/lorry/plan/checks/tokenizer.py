@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry.errors import DataError, LorryError
 from lorry.plan.adapter_size import modules
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, error, from_error, note, warning
+from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
 from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
@@ -25,6 +25,43 @@ _CONVERSATION = [
 
 class TokenizerCheck(Check):
     """Whether texts can end, and whether conversations can be rendered."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "tokenizer.unavailable": Explanation(
+            "The tokenizer cannot be read.",
+            "No row can become tokens.",
+            "Fetch the model's files again, or save its tokenizer anew.",
+        ),
+        "tokenizer.no-end-token": Explanation(
+            "The tokenizer names no token that ends a text.",
+            "The model could not learn to stop.",
+            "Set `eos_token` in tokenizer_config.json.",
+        ),
+        "tokenizer.pad-is-end": Explanation(
+            "One token both ends texts and fills up batches.",
+            "Tools that mask it everywhere teach a model never to stop; lorry masks by place, so it is trained on.",
+        ),
+        "tokenizer.too-large": Explanation(
+            "The tokenizer has more tokens than the model embeds.",
+            "A row with such a token would crash the run, on a GPU with a message that says nothing.",
+            "Use the tokenizer that belongs to this model, or one whose added tokens the model was resized for.",
+        ),
+        "template.fails": Explanation(
+            "The chat template is missing, has a fault, or refuses a plain conversation.",
+            "No conversation can be rendered.",
+            "Set `data.chat_template` to a Jinja file or to `chatml`, or use an instruction-tuned model.",
+        ),
+        "template.drops-turns": Explanation(
+            "The chat template leaves out turns of a plain conversation.",
+            "The model would be trained on answers to questions that it does not see.",
+            "Correct the template, or set `data.chat_template: chatml`.",
+        ),
+        "template.no-end": Explanation(
+            "The chat template writes no end token after an answer.",
+            "lorry adds it in training; other tools that use this template train a model that does not stop.",
+            "Correct the template, if others will use it.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Opens the tokenizer and renders a conversation."""

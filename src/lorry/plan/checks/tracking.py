@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from lorry import plugins
 from lorry.errors import InputError
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, note, refusal
+from lorry.plan.findings import Explanation, Finding, note, refusal
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 
 class TrackingCheck(Check):
     """Whether the trackers' packages and keys are here, and the variables with the addresses of alerts. Sends nothing."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "tracking.sink": Explanation(
+            "A tracker that the recipe names lacks its package or its key.",
+            "The run could not be followed there.",
+            "Install or set what the finding names, or leave the tracker out.",
+        ),
+        "tracking.address": Explanation(
+            "An address for alerts is not set, or has no form that Apprise knows.",
+            "Nobody would be told.",
+            "Set the variable to an address of Apprise, as appriseit.com/services shows them.",
+        ),
+        "tracking.nobody": Explanation(
+            "Progress is to be told, and no address is given.",
+            "Nobody is told.",
+            "Set `track.alerts.to`, or leave `progress_hours` out.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks without asking any service."""
