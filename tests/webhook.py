@@ -1,4 +1,5 @@
-"""Web servers on loopback: one that receives alerts, as a person's webhook would, and one that lets nobody in."""
+"""Web servers on loopback: one that receives alerts, as a person's webhook would, one that lets nobody in,
+and one that says the same to everybody."""
 
 from __future__ import annotations
 
@@ -66,6 +67,25 @@ def refusing_server() -> Iterator[Refusing]:
     with _served(Handler) as port:
         server = Refusing(port)
         yield server
+
+
+@contextmanager
+def answering_server(status: int, body: bytes) -> Iterator[str]:
+    """The address of a server that says the same to everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: Any) -> None:
+            return
+
+    with _served(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

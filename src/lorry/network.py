@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -66,3 +67,53 @@ def is_network(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code in {408, 429}
     return isinstance(error, (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError))
+
+
+def within(seconds: float, action: Callable[[], T]) -> T:
+    """What the action gives, if it gives it in time; else TimeoutError.
+
+    Looking up a name has no time limit of its own. What is late goes on in a thread that keeps nobody from leaving.
+    """
+    outcomes: list[T | Exception] = []
+
+    def work() -> None:
+        try:
+            outcomes.append(action())
+        except Exception as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="network")
+    thread.start()
+    thread.join(seconds)
+    if not outcomes:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    outcome = outcomes[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def answer_of(
+    url: str, *, seconds: float, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    """Status and body of what an HTTP server says, refusals included; `HEAD` without a body, else `POST`.
+
+    Goes through the proxies that the environment names. Raises OSError when nobody answers in time.
+    """
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    method = "HEAD" if body is None else "POST"
+    request = Request(url, data=body, headers=dict(headers or {}), method=method)  # noqa: S310 - called with http(s) alone
+
+    def ask() -> tuple[int, bytes]:
+        try:
+            with urlopen(request, timeout=seconds) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except HTTPError as error:
+            return error.code, error.read()
+        except HTTPException:
+            return 0, b""  # somebody is there, who speaks something else
+
+    return within(seconds, ask)

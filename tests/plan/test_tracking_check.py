@@ -12,6 +12,7 @@ from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding
 from lorry.plan.subject import Subject
 from subjects import recipe
+from webhook import refusing_server, webhook
 
 
 def found(folder: Path, **track: Any) -> list[Finding]:
@@ -26,7 +27,22 @@ def test_recipe_that_tells_nobody_has_nothing_wrong(tmp_path: Path):
 
 def test_addresses_that_can_be_used_are_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PHONE", "ntfy://some-topic")
-    assert found(tmp_path, alerts={"to": ["$PHONE", "json://localhost/lorry"]}, sinks=["tensorboard"]) == []
+    with webhook() as hook:
+        assert found(tmp_path, alerts={"to": ["$PHONE", hook.address]}, sinks=["tensorboard"]) == []
+        assert hook.messages == []
+
+
+def test_webhook_where_nobody_is_there_is_warned_of_and_a_variable_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with webhook() as hook:
+        gone = hook.address
+    monkeypatch.setenv("HOOK", f"{gone}/s3cret-path")
+    literal, named = found(tmp_path, alerts={"to": [gone, "$HOOK"]})
+    assert (literal.code, literal.severity, literal.place) == ("tracking.unreachable", "warning", "track.alerts.to")
+    assert "127.0.0.1" in literal.message
+    assert named.message.startswith("alerts: $HOOK does not answer from here")
+    assert "s3cret" not in str(named)
 
 
 def test_variable_that_is_not_set_refuses_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -49,8 +65,27 @@ def test_wandb_online_needs_a_key_and_offline_none(tmp_path: Path, monkeypatch: 
     (finding,) = found(tmp_path, sinks=["wandb"])
     assert (finding.code, "wandb login" in finding.remedy) == ("tracking.sink", True)
     assert found(tmp_path, sinks=[{"name": "wandb", "mode": "offline"}]) == []
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password x\n")
-    assert found(tmp_path, sinks=["wandb"]) == []
+    with webhook() as hook:
+        host = hook.address.removeprefix("json://").removesuffix("/lorry")
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://{host}")
+        (tmp_path / ".netrc").write_text(f"machine {host} login user password x\n")
+        assert found(tmp_path, sinks=["wandb"]) == []
+
+
+def test_key_that_wandb_does_not_accept_refuses_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    with refusing_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        (finding,) = found(tmp_path, sinks=["wandb"])
+    assert (finding.code, finding.refusal, server.asked) == ("tracking.key-refused", True, ["/graphql"])
+    assert "kkkk" not in str(finding)
+
+
+def test_wandb_that_cannot_be_reached_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    (finding,) = found(tmp_path, sinks=["wandb"])
+    assert (finding.code, finding.severity) == ("tracking.unreachable", "warning")
 
 
 def test_package_that_is_missing_is_said_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -77,6 +77,17 @@ class Sink(Plugin):
         missing = self._missing()
         return f"{', '.join(missing)} is not installed: pip install 'lorry[{self.extra}]'" if missing else None
 
+    def address(self) -> str | None:
+        """The URL of the service that this sink tells, without a secret in it; None where it only writes files."""
+        return None
+
+    def refused(self, seconds: float) -> str | None:  # noqa: ARG002 - for those who override it
+        """Why the service does not take the key that is set, a colon, and what to do; None when it does.
+
+        Asks the service itself. Raises OSError when it does not answer in so many seconds.
+        """
+        return None
+
     def require_packages(self) -> None:
         """Raises MissingExtraError where a package is missing."""
         missing = self._missing()

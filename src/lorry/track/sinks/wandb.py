@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import netrc
 import os
 import re
 import time
@@ -12,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from lorry.network import answer_of
 from lorry.secrets.found import export, secret
 from lorry.track.events import ENDINGS, Event
 from lorry.track.sinks._base import Memory, RunFacts, Session, Sink
@@ -49,7 +52,29 @@ class WandbSink(Sink):
         """As for every sink, and: online it needs a key, in WANDB_API_KEY or from `wandb login`."""
         return super().unavailable() or (None if self.mode == "offline" or _has_key() else _NO_KEY)
 
+    def address(self) -> str | None:
+        """W&B's service, or one's own server."""
+        own = os.environ.get("WANDB_BASE_URL", "").rstrip("/")
+        return None if self.mode == "offline" else own or _SERVICE
 
+    def refused(self, seconds: float) -> str | None:
+        """Asks who the key belongs to."""
+        address, key = self.address(), _key()
+        if address is None or key is None or not address.startswith(("http://", "https://")):
+            return None
+        headers = {
+            "Authorization": "Basic " + base64.b64encode(f"api:{key}".encode()).decode(),
+            "Content-Type": "application/json",
+        }
+        question = json.dumps({"query": "query { viewer { username } }"}).encode()
+        status, body = answer_of(f"{address}/graphql", seconds=seconds, body=question, headers=headers)
+        return _REFUSED if status in (401, 403) or (status == 200 and _nobody(body)) else None
+
+
+_SERVICE = "https://api.wandb.ai"
+_REFUSED = (
+    "Weights & Biases does not accept the key that is set: copy it anew from wandb.ai/authorize into WANDB_API_KEY"
+)
 _NO_KEY = "Weights & Biases asks for a key, and none is set here: set WANDB_API_KEY, run `wandb login`, or set mode to offline"
 
 
@@ -121,16 +146,42 @@ def _id(run_id: str) -> str:
 
 def _has_key() -> bool:
     """Whether a key is set, without looking at it. W&B keeps those of `wandb login` in the netrc file."""
-    if secret("WANDB_API_KEY"):
-        return True
-    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    return any(_names_wandb(Path(place).expanduser()) for place in places if place)
+    return bool(secret("WANDB_API_KEY")) or any(_names_wandb(file) for file in _netrc_files())
 
 
-def _names_wandb(netrc: Path) -> bool:
-    own = os.environ.get("WANDB_BASE_URL")
-    hosts = {re.sub(r"^https?://", "", own).rstrip("/")} if own else _HOSTS
+def _key() -> str | None:
+    """The key that W&B will use; None where none can be read."""
+    if found := secret("WANDB_API_KEY"):
+        return found
+    for file in _netrc_files():
+        try:
+            entries = [netrc.netrc(file).authenticators(host) for host in _hosts()]
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if key := next((entry[2] for entry in entries if entry), None):
+            return key
+    return None
+
+
+def _nobody(body: bytes) -> bool:
+    """Whether W&B answered that it does not know whose key this is."""
     try:
-        return bool(hosts & {*netrc.read_text(encoding="utf-8").split()})
+        return json.loads(body)["data"]["viewer"] is None
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _netrc_files() -> list[Path]:
+    return [Path(place).expanduser() for place in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc") if place]
+
+
+def _hosts() -> set[str]:
+    own = os.environ.get("WANDB_BASE_URL")
+    return {re.sub(r"^https?://", "", own).rstrip("/")} if own else _HOSTS
+
+
+def _names_wandb(file: Path) -> bool:
+    try:
+        return bool(_hosts() & {*file.read_text(encoding="utf-8").split()})
     except (OSError, ValueError):
         return False
