@@ -78,6 +78,10 @@ class Tokenizer:
         """The text of token ids."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
+    def decodings(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of many rows of token ids, without special tokens; on all cores."""
+        return self._backend.decode_batch([list(each) for each in ids], skip_special_tokens=True)
+
     def token(self, index: int) -> str | None:
         """A token as the vocabulary writes it."""
         return self._backend.id_to_token(index)
@@ -144,6 +148,16 @@ class Tokenizer:
         return found
 
     @property
+    def names_pad(self) -> bool:
+        """Whether the tokenizer names a token that fills up batches."""
+        return self._id("pad_token") is not None
+
+    @property
+    def generation_end_ids(self) -> list[int]:
+        """Tokens at which generation_config.json ends an answer."""
+        return self._generation_ends
+
+    @property
     def pad_id(self) -> int:
         """The token that fills up batches; the end token where no other is named."""
         found = self._id("pad_token")
@@ -152,8 +166,20 @@ class Tokenizer:
     @cached_property
     def end_ids(self) -> frozenset[int]:
         """Tokens at which an answer ends: the tokenizer's, the generation settings' and the template's."""
-        turn_end = self._turn_end()
+        turn_end = self.turn_end_id
         return frozenset({self.eos_id, *self._generation_ends, *(() if turn_end is None else (turn_end,))})
+
+    @cached_property
+    def turn_end_id(self) -> int | None:
+        """The special token that the template writes right after an answer."""
+        answer = "lorry-answer"
+        try:
+            text = self.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}])
+        except DataError:
+            return None
+        after = text.rpartition(answer)[2].lstrip() if answer in text else ""
+        first = self.encode(after)[:1]
+        return first[0] if first and first[0] in self.added_ids else None
 
     @cached_property
     def adds_bos(self) -> bool:
@@ -197,17 +223,6 @@ class Tokenizer:
     def _id(self, name: str) -> int | None:
         token = self.special.get(name)
         return None if token is None else self._backend.token_to_id(token)
-
-    def _turn_end(self) -> int | None:
-        """The special token that the template writes right after an answer."""
-        answer = "lorry-answer"
-        try:
-            text = self.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}])
-        except DataError:
-            return None
-        after = text.rpartition(answer)[2].lstrip() if answer in text else ""
-        first = self.encode(after)[:1]
-        return first[0] if first and first[0] in self.added_ids else None
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:

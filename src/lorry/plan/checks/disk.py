@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STATE_BYTES = 12  # a trained parameter in fp32, and AdamW's two moments
 _ADAPTER_BYTES = 4  # a trained parameter as it is delivered, in fp32 at most
 _NEARLY = 0.9
+_ELSEWHERE = "set LORRY_HOME to a folder that you may write to, or mount the volume"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class DiskCheck(Check):
     """Whether the disks have room for what the run writes."""
 
     explains: ClassVar[Mapping[str, Explanation]] = {
+        "disk.not-writable": Explanation(
+            "The folder that runs are kept in cannot be written to: no rights, a read-only disk, a volume that is not there.",
+            "Nothing that the run makes could be kept.",
+            "Set LORRY_HOME to a folder that you may write to, or mount the volume.",
+        ),
+        "disk.no-more-files": Explanation(
+            "The disk's table of files is full.",
+            "Writing fails with `No space left on device`, although `df` shows room.",
+            "Remove files, many small ones most of all; `df -i` shows how many there are.",
+        ),
         "disk.full": Explanation(
             "The disk has less room than the model, its conversion, the checkpoints and the adapter take.",
             "The run would stop in its middle when the disk is full.",
@@ -51,11 +62,29 @@ class DiskCheck(Check):
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Sums up needs by disk and compares them with what is free; what cannot be estimated is left out."""
+        from lorry.track.folder import cache, home
+
+        for folder in dict.fromkeys(_existing(place) for place in (home(), cache())):
+            yield from _writable(folder)
         by_disk: dict[int, list[_Need]] = {}
         for need in _needs(subject):
             by_disk.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
         for needs in by_disk.values():
             yield from _compare(needs)
+
+
+def _writable(folder: Path) -> Iterable[Finding]:
+    """Whether files can be made in a folder; none is made to find out."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "cannot be written to" if folder.is_dir() else "is no folder"
+        yield refusal("disk.not-writable", f"{folder} {why}", remedy=_ELSEWHERE, place=str(folder))
+    elif hasattr(os, "statvfs") and (inside := os.statvfs(folder)).f_files and not inside.f_favail:
+        yield refusal(
+            "disk.no-more-files",
+            f"the disk of {folder} can hold no further file, whatever room it has",
+            remedy="remove files: many small ones use up a disk's table of files (`df -i` shows it)",
+            place=str(folder),
+        )
 
 
 def _needs(subject: Subject) -> Iterable[_Need]:

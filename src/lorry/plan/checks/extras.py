@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lorry import plugins
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, warning
+from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
     from lorry.evaluate.metrics._base import Metric
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from lorry.recipe.schema import Recipe
 
 TRAINING = ("torch", "transformers", "peft", "accelerate")
+
+_UNPACKERS = {
+    "gptq": ("gptqmodel", "optimum"),
+    "awq": ("gptqmodel",),
+    "compressed-tensors": ("compressed_tensors",),
+    "bitsandbytes": ("bitsandbytes",),
+    "hqq": ("hqq",),
+    "quanto": ("optimum",),
+    "torchao": ("torchao",),
+    "aqlm": ("aqlm",),
+}
+"""Packages that Transformers 5.23 asks for by the method a checkpoint was quantised with (its quantizers/)."""
 
 
 class ExtrasCheck(Check):
@@ -31,6 +44,11 @@ class ExtrasCheck(Check):
             "The recipe asks for quantised weights or an 8-bit optimizer, and bitsandbytes is not installed.",
             "Both come from this package.",
             "`pip install bitsandbytes`, or set `model.quantization: none` and `train.optimizer: adamw`.",
+        ),
+        "extras.quantised": Explanation(
+            "The model comes quantised by a method whose package is not installed.",
+            "The model could not be loaded.",
+            "Install the package, or take the unquantised model with `model.quantization: nf4`.",
         ),
         "extras.flash": Explanation(
             "The recipe asks for FlashAttention, and flash-attn is not installed.",
@@ -56,6 +74,7 @@ class ExtrasCheck(Check):
             )
         if _needs_bitsandbytes(recipe, gpu=bool(subject.hardware.gpus)) and find_spec("bitsandbytes") is None:
             yield error("extras.bitsandbytes", "quantised weights need bitsandbytes", remedy="pip install bitsandbytes")
+        yield from _quantised(subject)
         if recipe.model.attention == "flash" and find_spec("flash_attn") is None:
             yield error(
                 "extras.flash",
@@ -68,6 +87,26 @@ class ExtrasCheck(Check):
 
 def _needs_bitsandbytes(recipe: Recipe, *, gpu: bool) -> bool:
     return recipe.model.quantization != "none" or (gpu and recipe.train.optimizer == "adamw_8bit")
+
+
+def _quantised(subject: Subject) -> Iterable[Finding]:
+    """A checkpoint that comes quantised needs the package that made it."""
+    from lorry.trainer.sources.model_folder import read_config
+
+    try:
+        config = read_config(subject.source.folder, subject.source.id)
+    except UnavailableError:
+        return
+    made: Any = config.get("quantization_config")
+    method = str(made.get("quant_method")) if isinstance(made, dict) else ""
+    missing = [name for name in _UNPACKERS.get(method, ()) if find_spec(name) is None]
+    if missing:
+        yield error(
+            "extras.quantised",
+            f"the model comes quantised with {method}, which needs {', '.join(missing)}",
+            remedy=f"pip install {' '.join(missing)}, or take the unquantised model with `model.quantization: nf4`",
+            place="model.id",
+        )
 
 
 def _metrics(recipe: Recipe) -> Iterable[Finding]:

@@ -38,6 +38,11 @@ class TargetsCheck(Check):
             "A low-rank adapter needs a matrix to sit on.",
             "Leave it out.",
         ),
+        "targets.embedding": Explanation(
+            "The adapter sits on the table of words, or on the output layer.",
+            "It is large, many servers refuse it, and where the model ties the two, merging it changes both.",
+            "Leave the module out, unless new words are to be learnt.",
+        ),
         "targets.experts": Explanation(
             "Experts of a mixture are kept in one tensor for all, not in linear modules.",
             "They get no adapter, and stay in 16 bits under 4-bit quantisation: most of the model's memory.",
@@ -62,6 +67,7 @@ class TargetsCheck(Check):
         if lora.target_modules != "all-linear":
             for target in lora.target_modules:
                 yield from _of(target, shapes)
+        yield from _embeddings(subject, shapes)
         yield from _experts(tensors, quantised=subject.recipe.model.quantization != "none")
         count = lora_parameters(lora, shapes)
         if count:
@@ -88,6 +94,23 @@ def _of(target: str, shapes: Shapes) -> Iterable[Finding]:
             remedy="leave it out",
             place=_PLACE,
         )
+
+
+def _embeddings(subject: Subject, shapes: Shapes) -> Iterable[Finding]:
+    """An adapter on the table of words, or on the output layer, which in many models is the same matrix."""
+    lora = subject.recipe.lora
+    if lora is None or lora.target_modules == "all-linear":
+        return
+    for target in lora.target_modules:
+        found = [name for name in matching(target, shapes) if name not in linear(shapes) and len(shapes[name]) == 2]
+        if found:
+            yield warning(
+                "targets.embedding",
+                f"`{target}` is the model's table of words or its output layer ({list(shapes[found[0]])})",
+                evidence="where the model ties the two, merging the adapter changes both; many servers refuse such adapters",
+                remedy="leave it out unless new words are to be learnt",
+                place=_PLACE,
+            )
 
 
 def _experts(tensors: Mapping[str, Tensor], *, quantised: bool) -> Iterable[Finding]:

@@ -41,6 +41,14 @@ class TokenizerCheck(Check):
             "One token both ends texts and fills up batches.",
             "Tools that mask it everywhere teach a model never to stop; lorry masks by place, so it is trained on.",
         ),
+        "tokenizer.no-pad": Explanation(
+            "The tokenizer names no token that fills up batches; the end token does.",
+            "Tools that mask that token everywhere teach a model never to stop; lorry masks by place.",
+        ),
+        "tokenizer.bos-once": Explanation(
+            "The chat template writes the token that begins a text, and so would the tokenizer.",
+            "Tools that do both train on texts that begin twice; lorry tokenises rendered texts without adding any.",
+        ),
         "tokenizer.too-large": Explanation(
             "The tokenizer has more tokens than the model embeds.",
             "A row with such a token would crash the run, on a GPU with a message that says nothing.",
@@ -55,6 +63,16 @@ class TokenizerCheck(Check):
             "The chat template leaves out turns of a plain conversation.",
             "The model would be trained on answers to questions that it does not see.",
             "Correct the template, or set `data.chat_template: chatml`.",
+        ),
+        "template.double-bos": Explanation(
+            "The chat template itself begins texts with the first token twice.",
+            "lorry leaves one out; the model would be asked otherwise by tools that do not.",
+            "Remove one of them from the template.",
+        ),
+        "template.other-end": Explanation(
+            "The template ends turns with another token than generation_config.json stops at.",
+            "Tools that serve the model by that file do not stop at the end of an answer.",
+            "Add the token to `eos_token_id` in generation_config.json where the adapter is served.",
         ),
         "template.no-end": Explanation(
             "The chat template writes no end token after an answer.",
@@ -85,7 +103,10 @@ class TokenizerCheck(Check):
 def _special(tokenizer: Tokenizer) -> Iterable[Finding]:
     """The tokens that end texts and fill batches. Raises ModelError where there is none to end with."""
     end = tokenizer.eos_id
-    if tokenizer.pad_id == end:
+    if not tokenizer.names_pad:
+        message = f"the tokenizer names no pad token: {tokenizer.token(end)} fills up batches; lorry masks by place"
+        yield note("tokenizer.no-pad", message)
+    elif tokenizer.pad_id == end:
         message = (
             f"{tokenizer.token(end)} both ends texts and fills up batches; lorry masks by place, so it is trained on"
         )
@@ -125,11 +146,49 @@ def _template(subject: Subject, tokenizer: Tokenizer) -> Iterable[Finding]:
             remedy="correct the template, or set data.chat_template to chatml",
             place="data.chat_template",
         )
+    yield from _beginning(chat, text)
+    yield from _stop(subject, chat)
     ends = [token for end in chat.end_ids if (token := chat.token(end)) is not None]
     if not any(end in text.rpartition(_CONVERSATION[-1]["content"])[2] for end in ends):
         yield warning(
             "template.no-end",
             "the chat template writes no end token after an answer; lorry adds it in training",
             evidence=f"end tokens: {', '.join(ends)}",
+            place="data.chat_template",
+        )
+
+
+def _beginning(chat: Tokenizer, text: str) -> Iterable[Finding]:
+    """Whether the token that begins a text is written twice."""
+    bos = chat.bos_id
+    if bos is None:
+        return
+    first = chat.encode(text)[:2]
+    if first == [bos, bos]:
+        yield warning(
+            "template.double-bos",
+            f"the chat template begins texts with {chat.token(bos)} twice; lorry leaves one out, other tools do not",
+            remedy="remove one from the template",
+            place="data.chat_template",
+        )
+    elif first[:1] == [bos] and chat.adds_bos:
+        message = f"both template and tokenizer would write {chat.token(bos)}; lorry writes it once, as it must be"
+        yield note("tokenizer.bos-once", message)
+
+
+def _stop(subject: Subject, chat: Tokenizer) -> Iterable[Finding]:
+    """Whether tools that serve the model stop where its template ends a turn: they read generation_config.json."""
+    from lorry.trainer.sources.model_folder import read_config
+
+    turn_end = chat.turn_end_id
+    written = read_config(subject.source.folder, subject.source.id).get("eos_token_id")
+    stops = chat.generation_end_ids or (written if isinstance(written, list) else [written])
+    if turn_end is not None and stops != [None] and turn_end not in stops:
+        named = ", ".join(str(chat.token(stop)) for stop in stops if isinstance(stop, int))
+        yield warning(
+            "template.other-end",
+            f"the template ends turns with {chat.token(turn_end)}, and the model's own settings stop at {named}",
+            evidence="lorry stops at both; tools that read only generation_config.json let answers run on",
+            remedy=f"add {turn_end} to eos_token_id in generation_config.json where the adapter is served",
             place="data.chat_template",
         )

@@ -132,7 +132,15 @@ def _online(settings: ModelSettings, weights: bool, sleep: Callable[[float], Non
     folder = Path(found)
     if info.sha and folder.name != info.sha:  # the library fell back to an older snapshot, and said nothing
         raise ConnectionError("the Hub stopped answering")
-    return HubCopy(folder, folder.name, _mended(settings, folder))
+    return HubCopy(folder, folder.name, [*_terms(info), *_mended(settings, folder)])
+
+
+def _terms(info: ModelInfo) -> list[str]:
+    """Under which terms the owner gives the model away, as far as its card says."""
+    card = getattr(info, "card_data", None)
+    licence = (card.get("license_name") or card.get("license")) if card else None
+    gated = ", for accounts that its owner lets in" if getattr(info, "gated", False) else ""
+    return [f"the model's licence: {licence}{gated}"] if licence else []
 
 
 def _mended(settings: ModelSettings, folder: Path) -> list[str]:
