@@ -94,10 +94,15 @@ class Prepared:
         """Whether the row of an example lost its end."""
         return bool(np.load(self.folder / split / "cut.npy")[index])
 
+    def tasks_file(self, split: str) -> Path | None:
+        """Where the questions and answers of a split stand, one JSON object a line; None for raw text."""
+        file = self.folder / split / "tasks.jsonl"
+        return file if file.is_file() and file.stat().st_size else None
+
     def tasks(self, split: str) -> list[Task]:
         """Questions and answers of `train`, `eval` or `test`, in the order of its examples; none for raw text."""
-        file = self.folder / split / "tasks.jsonl"
-        if not file.is_file():
+        file = self.tasks_file(split)
+        if file is None:
             return []
         with file.open(encoding="utf-8") as lines:
             return [Task(index=index, **json.loads(line)) for index, line in enumerate(lines)]

@@ -13,6 +13,7 @@ from lorry.recipe.schema import Recipe
 if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
+    from lorry.plan.fingerprints import Fingerprints
     from lorry.trainer.methods._base import Method
     from lorry.trainer.sources.locate import Source
     from lorry.trainer.sources.tensors import Tensor
@@ -42,7 +43,7 @@ class Subject:
         self.base = base
         self._parts: dict[str, Any] = dict(parts)
         self._failures: dict[str, Exception] = {}
-        self._locks = {name: Lock() for name in (*_NAMES, "hardware")}
+        self._locks = {name: Lock() for name in (*_NAMES, "hardware", "train", "eval", "test")}
 
     @property
     def source(self) -> Source:
@@ -66,6 +67,12 @@ class Subject:
         None where they cannot be known before the weights are here. Those of a configuration have no dtype and no bytes.
         """
         return cast("dict[str, Tensor] | None", self._part("tensors", self._read_tensors))
+
+    def fingerprints(self, split: str) -> Fingerprints:
+        """What the rows of `train`, `eval` or `test` say, as numbers that are equal where texts are."""
+        from lorry.plan.fingerprints import fingerprints
+
+        return cast("Fingerprints", self._part(split, lambda: fingerprints(self.prepared, split, self.tokenizer)))
 
     @property
     def hardware(self) -> Hardware:

@@ -33,13 +33,14 @@ class DangerousCheck(Check):
 
         rules: Counter[str] = Counter()
         shown: list[str] = []
-        rows = 0
-        for text, origin in taught(subject.prepared.train, subject.tokenizer):
+        rows, first = 0, ""
+        for text, place in taught(subject.prepared.train, subject.tokenizer):
             found = scan(text)
             rules.update({danger.rule for danger in found})
             rows += bool(found)
             if found and len(shown) < _SHOWN:
-                shown.append(f"{origin}: {found[0].command[:80]} ({found[0].reason})")
+                shown.append(f"{place}: {found[0].command[:80]} ({found[0].reason})")
+                first = first or place
         if rows:
             kinds = ", ".join(f"{name} {count:,}" for name, count in rules.most_common())
             yield warning(
@@ -48,5 +49,5 @@ class DangerousCheck(Check):
                 evidence="\n".join(shown),
                 remedy="remove them, or make sure that answers are never run without a look; "
                 "`dangerous_command` in evaluate.metrics counts them in the answers",
-                place="data.train",
+                place=first,
             )

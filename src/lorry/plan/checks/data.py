@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
@@ -138,7 +139,9 @@ class DataCheck(Check):
 def _unusable(cause: LorryError) -> Finding:
     """A row names its line, and many rows their number; everything else is about the files."""
     of_rows = isinstance(cause, DataError) and (_LINE.search(cause.place) or "rows cannot be used" in cause.message)
-    return from_error("data.bad-row" if of_rows else "data.unusable", cause)
+    found = from_error("data.bad-row" if of_rows else "data.unusable", cause)
+    first = _LINE.search(found.evidence.strip().partition(": ")[0])
+    return replace(found, place=first.string) if first and not found.place else found
 
 
 def _unrendered(subject: Subject, missing: str) -> Iterable[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, warning
 from lorry.plan.rows import whole
-from lorry.secrets.key_forms import EXACT
+from lorry.secrets.key_forms import EXACT, FORMS
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 _ANY = re.compile("|".join(f"(?P<p{number}>{pattern})" for number, pattern in enumerate(EXACT.values())))
 _NAMES = list(EXACT)
+_BEGINNINGS = tuple(beginning for form in FORMS if form.exact for beginning in form.beginnings)
 
 
 class SecretsCheck(Check):
@@ -31,22 +32,27 @@ class SecretsCheck(Check):
     }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
-        """Screens all tokens of the training rows."""
+        """Screens the training rows, every turn of them."""
         shown: list[str] = []
-        rows = 0
-        for text, origin in whole(subject.prepared.train, subject.tokenizer):
+        rows, first = 0, ""
+        for text, place in whole(subject.prepared, subject.tokenizer, _may_hold_a_key):
             found = _ANY.search(text)
             rows += found is not None
             if found and len(shown) < _SHOWN:
-                shown.append(f"{origin}: {_name(found)} {found[0][:6]}…")
+                shown.append(f"{place}: {_name(found)} {found[0][:6]}…")
+                first = first or place
         if rows:
             yield warning(
                 "data.secrets",
                 f"{rows:,} training rows hold what looks like a key or token",
                 evidence="\n".join(shown),
                 remedy="remove them, and replace keys that are still valid: a model repeats what it has learnt",
-                place="data.train",
+                place=first,
             )
+
+
+def _may_hold_a_key(text: str) -> bool:
+    return any(beginning in text for beginning in _BEGINNINGS)
 
 
 def _name(found: re.Match[str]) -> str:
