@@ -49,6 +49,7 @@ docs: .venv/ready ## Write docs/reference again
 bench: .venv/ready-dev ## Measure speed, as benchmarks/README.md tells
 	@$(PYTHON) benchmarks/against_trl.py $(BENCH_ROWS)
 	@$(PYTHON) benchmarks/data.py
+	@$(PYTHON) benchmarks/check.py
 	@$(PYTHON) benchmarks/cli.py
 
 clean: ## Remove the virtual environment and everything built

@@ -104,7 +104,10 @@ def _compile(text: str) -> Any:
     offered: dict[str, Any] = {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     offered |= {"dict": _Dict(), "namespace": _Namespace}
     cast("dict[str, Any]", environment.globals).update(offered)
-    return environment.from_string(text)
+    template = environment.from_string(text)
+    # Jinja copies them for each text, and the chain of mappings that it keeps them in is slow to copy.
+    template.globals = dict(template.globals)
+    return template
 
 
 _DICT_NAMES = frozenset(dir(dict))

@@ -101,7 +101,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _in_piece(text: str) -> Iterator[Danger]:
-    if match := _FORK_BOMB.search(text):
+    if "{" in text and "|" in text and (match := _FORK_BOMB.search(text)):
         bomb = " ".join(match.group().split())
         yield Danger("fork-bomb", "starts copies of itself until the machine stands still", bomb)
     if not _WORTH_READING.search(text):

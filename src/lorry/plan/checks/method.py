@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -13,6 +13,7 @@ from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error
 
 if TYPE_CHECKING:
+    from lorry.data.formats._base import Format
     from lorry.plan.subject import Subject
     from lorry.trainer.methods._base import Method
 
@@ -71,13 +72,16 @@ def _counted(subject: Subject) -> tuple[Counter[str], str]:
     """How many of the first rows are of each kind, and where the first row stands; none where files cannot be read."""
     from lorry.data import files
     from lorry.data.bad_rows import BadRows
+    from lorry.data.detect import known_formats
 
+    formats = [kind() for kind in known_formats() if kind.found]
+    accepts = subject.method.accepts
     counts: Counter[str] = Counter()
     place = "method"
     try:
         blobs = files.find(subject.recipe.data.train, subject.base)
         for raw, origin in islice(files.read(blobs, BadRows()), _LOOKED_AT):
-            kind = _kind(raw, subject.method.accepts)
+            kind = _kind(raw, accepts, formats)
             if kind is not None:
                 place = place if counts else str(origin)
                 counts[kind] += 1
@@ -86,10 +90,8 @@ def _counted(subject: Subject) -> tuple[Counter[str], str]:
     return counts, place
 
 
-def _kind(raw: Mapping[str, Any], accepts: frozenset[str]) -> str | None:
+def _kind(raw: Mapping[str, Any], accepts: frozenset[str], formats: Sequence[Format]) -> str | None:
     """What kind of row this is; None where nothing can be said."""
-    from lorry.data.detect import known_formats
-
     fields = {name for name, value in raw.items() if value is not None}
     if {"chosen", "rejected"} <= fields:
         return "preference"
@@ -101,7 +103,7 @@ def _kind(raw: Mapping[str, Any], accepts: frozenset[str]) -> str | None:
         return "class"
     if len(fields) == 1 and fields <= {"prompt", "question", "instruction"}:
         return "prompt"
-    known = next((kind for kind in known_formats() if kind.found and kind().matches(dict(raw))), None)
+    known = next((entry for entry in formats if entry.matches(dict(raw))), None)
     return known.gives if known else None
 
 
