@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,21 @@ def test_quantising_a_model_that_comes_quantised_is_told(tmp_path: Path):
     save_model(tmp_path / "tiny", quantization_config={"quant_method": "gptq"})
     assert "model.quantised-already" in run("model", subject(tmp_path))
     assert grave("model", subject(tmp_path, model={"quantization": "nf4"})) == {"model.quantised-already"}
+
+
+@pytest.mark.parametrize(("revision", "told"), [(None, True), ("main", True), ("a" * 40, False)])
+def test_branch_of_the_hub_is_noted_with_the_commit_that_it_means(revision: str | None, told: bool, tmp_path: Path):
+    given = subject(tmp_path, model={"revision": revision})
+    served = replace(given.source, kind="hub", revision="a" * 40)
+    found = run("model", Subject(given.recipe, tmp_path, source=served))
+    assert ("model.unpinned" in found) is told
+    assert not told or "a" * 40 in found["model.unpinned"].message
+
+
+def test_layers_for_predicting_several_tokens_are_no_disagreement(tmp_path: Path):
+    given = subject(tmp_path)
+    more = {**(given.tensors or {}), "model.layers.1.mlp.up_proj.weight": Tensor((64, 32), "F32", 8192)}
+    assert grave("model", Subject(given.recipe, tmp_path, source=given.source, tensors=more)) == set()
 
 
 # --- adapter to continue from
@@ -319,6 +336,21 @@ def test_no_more_checkpoints_are_counted_than_the_run_has_steps(tmp_path: Path):
     found = run("disk", subject(tmp_path, train={"steps": 3}))["disk.room"]
     assert found.evidence.startswith("4 checkpoints ")
     assert "the adapter" in found.evidence
+
+
+def test_home_that_is_no_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LORRY_HOME", str(tmp_path / "file" / "home"))
+    given = Subject(recipe(), tmp_path, tensors={})
+    found = run("disk", given)["disk.not-writable"]
+    assert (found.refusal, found.place) == (True, str(tmp_path / "file"))
+
+
+def test_disk_without_room_for_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    full = list(os.statvfs(tmp_path))
+    full[5:8] = [1000, 0, 0]  # f_files, f_ffree, f_favail
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(full))
+    assert run("disk", Subject(recipe(), tmp_path, tensors={}))["disk.no-more-files"].refusal
 
 
 # --- what is installed
