@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
 from lorry.errors import ModelError
 from lorry.plan.checks._base import Check
 from lorry.plan.cost import HOUR, against
-from lorry.plan.findings import Finding, warning
+from lorry.plan.findings import Explanation, Finding, warning
 
 if TYPE_CHECKING:
     from lorry.plan.ranges import Range
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 class BudgetCheck(Check):
     """Whether the run is likely to end before its budget does."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "budget.hours": Explanation(
+            "The run is likely to take longer than `budget.hours`, or may.",
+            "At the limit it saves, delivers and evaluates what it has: fewer steps than the recipe asks for.",
+            "Make fewer steps, take a faster machine, or raise the limit.",
+        ),
+        "budget.usd": Explanation(
+            "The run is likely to cost more than `budget.usd` at `budget.price_per_hour`, or may.",
+            "At the limit it saves, delivers and evaluates what it has: fewer steps than the recipe asks for.",
+            "Make fewer steps, take a machine that is cheaper for the work, or raise the limit.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Compares hours and dollars with the estimate; where there is none, other checks say so."""

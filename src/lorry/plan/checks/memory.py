@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
 from lorry.errors import ModelError
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Finding, note, refusal, warning
+from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 
 if TYPE_CHECKING:
     from lorry.plan.fit import Fit
@@ -20,6 +20,29 @@ _UNSURE = 1.15
 
 class MemoryCheck(Check):
     """Whether the largest micro-batch fits into the memory of this machine's GPU, or of its processor."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "memory.fits": Explanation(
+            "What training is likely to take at its peak, by part, and what this machine has.",
+            "The parts tell what a change would spare: activations and logits grow with the micro-batch, weights do not.",
+            "Nothing; `lorry plan` shows the same for GPUs that can be rented, and the largest micro-batch that fits.",
+        ),
+        "memory.ladder": Explanation(
+            "The largest micro-batch does not fit, and a smaller one does.",
+            "Training would find that out at its start and go down by itself: the same steps, in more and smaller pieces.",
+            "Set the sizes that the finding names, so that it begins there.",
+        ),
+        "memory.too-little": Explanation(
+            "Not even one row at a time, with activations computed twice, is likely to fit.",
+            "The run would end in its first minute. Close to the limit it is a warning: the estimate may be 15 % off.",
+            "Quantise the model (`model.quantization: nf4`), cut rows (`data.max_length`), or take a smaller model.",
+        ),
+        "memory.unknown": Explanation(
+            "Of this architecture no sizes are known.",
+            "It can be trained all the same; what it takes shows in its first minute.",
+            "Try it: `lorry run --smoke`.",
+        ),
+    }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Estimates the peak from the model's sizes and the rows' true lengths."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry import units
@@ -131,6 +132,13 @@ def _unpinned(subject: Subject) -> Iterable[Finding]:
         yield note("model.unpinned", message, place="model.revision")
 
 
+def _has_weights(folder: Path) -> bool:
+    """Whether a model's folder holds more than its configuration, which alone tells every tensor's name and shape."""
+    from lorry.trainer.sources.tensors import tensors
+
+    return tensors(folder) is not None or any(folder.glob("pytorch_model*.bin"))
+
+
 def _weights(subject: Subject, config: dict[str, Any]) -> Iterable[Finding]:
     """What the model is, if its weights are whole and are those that its configuration speaks of."""
     try:
@@ -141,7 +149,7 @@ def _weights(subject: Subject, config: dict[str, Any]) -> Iterable[Finding]:
         yield from_error("model.weights", unavailable.cause)
         return
     folder = subject.source.folder
-    if tensors is None and subject.source.kind == "folder" and not any(folder.glob("pytorch_model*.bin")):
+    if subject.source.kind == "folder" and not _has_weights(folder):
         yield error(
             "model.weights",
             f"{folder} has no weights",
