@@ -69,5 +69,5 @@ def test_trainer_takes_no_part_in_a_run_around_it(monkeypatch):
     )
     for name in (*theirs, "RANKING", "LORRY_HOME"):
         monkeypatch.setenv(name, "1")
-    assert not launch._environment().keys() & set(theirs)
-    assert launch._environment().keys() >= {"RANKING", "LORRY_HOME"}
+    assert not launch.environment().keys() & set(theirs)
+    assert launch.environment().keys() >= {"RANKING", "LORRY_HOME"}

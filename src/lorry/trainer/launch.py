@@ -32,7 +32,7 @@ def start(folder: RunFolder) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=_environment(),
+            env=environment(),
         )
 
 
@@ -126,7 +126,7 @@ _OTHERS_RUN = frozenset(
 """What torchrun tells its processes."""
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The person's environment, without what would make the trainer reach out on its own or take part in another's run.
 
     Accelerate obeys its variables before its arguments: one of them alone divides every gradient. Variables between agent and
