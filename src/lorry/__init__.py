@@ -11,14 +11,23 @@ from lorry.errors import LorryError
 
 if TYPE_CHECKING:
     from lorry.job import run as run
+    from lorry.plan.rehearsal.outcome import Rehearsal as Rehearsal
     from lorry.recipe.schema import Recipe as Recipe
+    from lorry.rehearsing import rehearse as rehearse
     from lorry.resuming import resume as resume
     from lorry.track.run import Run as Run
 
-__all__ = ["LorryError", "Recipe", "Run", "resume", "run"]
+__all__ = ["LorryError", "Recipe", "Rehearsal", "Run", "rehearse", "resume", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {"run": "lorry.job", "Recipe": "lorry.recipe.schema", "resume": "lorry.resuming", "Run": "lorry.track.run"}
+_HOMES = {
+    "run": "lorry.job",
+    "Recipe": "lorry.recipe.schema",
+    "Rehearsal": "lorry.plan.rehearsal.outcome",
+    "rehearse": "lorry.rehearsing",
+    "resume": "lorry.resuming",
+    "Run": "lorry.track.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "init": "Write a recipe, by five questions or from a template",
         "check": "Find everything wrong with a recipe before anything runs",
         "plan": "Say what a run will take: memory, time and cost, here and on rented GPUs",
+        "rehearse": "Go through the whole run in a minute, on a small copy of the model",
         "run": "Train what a recipe describes, evaluate it and write the report",
         "resume": "Go on with a run that was interrupted, stopped or failed",
     },

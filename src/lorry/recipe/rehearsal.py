@@ -1,0 +1,78 @@
+"""A recipe made ready for its rehearsal: two steps on a processor, on chosen rows, and nobody is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lorry.recipe.layer import show
+from lorry.recipe.schema import BudgetSettings, Recipe, TrackSettings
+
+STEPS = 2
+MOST_ACCUMULATED = 2
+_MOST_TOKENS = 16
+"""Tokens of an answer: a model with random weights says nothing, and does not stop."""
+_MOST_ANSWERS = 4
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """The recipe that is rehearsed, and how it differs from the true one."""
+
+    recipe: Recipe
+    changes: list[str] = field(default_factory=list[str])
+    """Lines such as `train.micro_batch: 8 -> 2 (why)`."""
+
+
+def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehearsed:
+    """Two steps, each saved, with one evaluation after the second, in micro-batches of this size, on a processor.
+
+    Method, adapter, lengths and optimizer stay as they are, and everything of the data. What changes is told, but for what
+    every rehearsal changes: steps, budget, trackers and alerts.
+    """
+    model, why = _model(recipe)
+    train = {
+        "micro_batch": micro_batch,
+        "accumulation": accumulation,
+        "warmup": recipe.train.warmup if recipe.train.warmup < 1 else 1.0,
+    }
+    evaluate = {
+        "rows": min(recipe.evaluate.rows, _MOST_ANSWERS),
+        "max_new_tokens": min(recipe.evaluate.max_new_tokens, _MOST_TOKENS),
+    }
+    lengths = {"steps": STEPS, "epochs": None, "log_every": 1, "eval_every": STEPS, "save_every": 1}
+    changed = recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update=model),
+            "train": recipe.train.model_copy(update={**lengths, **train}),
+            "evaluate": recipe.evaluate.model_copy(update=evaluate),
+            "budget": BudgetSettings(),
+            "track": TrackSettings(),
+        }
+    )
+    told = {"model": model, "train": train, "evaluate": evaluate}
+    lines = [
+        f"{section}.{name}: {show(getattr(getattr(recipe, section), name))} -> {show(value)}{why.get(name, '')}"
+        for section, values in told.items()
+        for name, value in values.items()
+        if getattr(getattr(recipe, section), name) != value
+    ]
+    return Rehearsed(changed, lines)
+
+
+def _model(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
+    """What of the model's settings works only on a GPU or only with the true weights, and why it is changed."""
+    settings = recipe.model
+    changes: dict[str, Any] = {}
+    if settings.precision == "fp16":
+        changes["precision"] = "fp32"
+    if settings.attention == "flash":
+        changes["attention"] = "auto"
+    if settings.adapter is not None:
+        changes["adapter"] = None
+    why = {
+        "precision": " (processors do not train in fp16)",
+        "attention": " (FlashAttention needs a GPU)",
+        "adapter": " (an earlier adapter does not fit the small copy)",
+    }
+    return changes, why
