@@ -236,13 +236,24 @@ def test_tokenizer_that_transformers_reads_otherwise_is_found(tmp_path: Path):
     assert "about.jsonl:" in finding.message
 
 
+def test_model_that_brings_its_own_code_is_rehearsed_where_that_is_trusted(tmp_path: Path):
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    model = bare_model(tmp_path / "own", model_type="own", auto_map=classes)
+    (tmp_path / "own" / "own.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n\n\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n\n\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    result = rehearsed(tmp_path, model={**model, "trust_remote_code": model["id"]})
+    assert result.passed, result.findings
+
+
 def test_model_that_is_not_here_needs_only_a_tokenizer(tmp_path: Path):
     unknown = rehearsed(tmp_path, model={"id": "Qwen/Qwen2.5-7B-Instruct"})
     assert unknown.exit_code == 2
     assert "--tokenizer FOLDER" in next(one.message for one in unknown.findings if one.code == "rehearsal.no-tokenizer")
 
 
-@pytest.mark.slow
 def test_recipe_of_7b_is_rehearsed_from_its_card(tmp_path: Path):
     from tiny_runs import recipe
 

@@ -57,16 +57,17 @@ def test_longest_rows_and_others_are_chosen_for_two_steps(tmp_path: Path):
 
 
 def test_long_rows_make_the_micro_batch_smaller(tmp_path: Path):
-    found = prepared(tmp_path, [4000] * 40)
+    found = prepared(tmp_path, [1500] * 40)
     chosen = rows.choose(found, recipe(train={"micro_batch": 16, "accumulation": 8}), vocabulary=150_000)
     assert chosen.train < 8
     assert chosen.micro_batch * chosen.accumulation * 2 <= max(2, chosen.train)
 
 
 def test_row_that_takes_too_long_gives_way_to_the_longest_that_does_not(tmp_path: Path):
-    found = prepared(tmp_path, [100_000, 9_000, *[20] * 30])
+    found = prepared(tmp_path, [100_000, 8_000, *[20] * 30])
     chosen = rows.choose(found, recipe(), vocabulary=32_000)
-    assert (chosen.longest, chosen.true_longest) == (9_000, 100_000)
+    assert (chosen.longest, chosen.true_longest) == (8_000, 100_000)
+    assert chosen.train > 10
     assert "the longest has 100,000" in chosen.told()
 
 
@@ -88,6 +89,17 @@ def test_chosen_rows_are_written_as_the_trainer_reads_them(tmp_path: Path):
     assert written.train.origin(chosen.train - 1) == Origin("rows.jsonl", 41)
     assert [task.truth for task in written.tasks("eval")] == [str(row) for row in chosen.rows["eval"]]
     assert written.test is None
+
+
+def test_row_with_much_to_learn_keeps_its_tokens_and_counts_fewer(tmp_path: Path):
+    found = prepared(tmp_path / "all", [4000] * 2)
+    chosen = rows.choose(found, recipe(), vocabulary=150_000)
+    written = rows.write(found, chosen, tmp_path / "few")
+    example = written.train[0]
+    assert len(example.ids) == 4000
+    assert int(example.trained.sum()) <= chosen.most_trained == 100
+    assert example.trained[2000]
+    assert example.trained[-1]
 
 
 def test_recipe_keeps_what_is_learned_and_how(tmp_path: Path):

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import psutil
 from lorry.errors import InputError
 
 _NAME = "lorry-rehearsal-"
+_ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 _LEFT_AFTER = 3600
 """Seconds after which a room whose owner cannot be seen is taken for left: in other containers there are owners unseen."""
 
@@ -82,7 +83,7 @@ def room() -> Generator[Room]:
 
     Within, SIGTERM and SIGHUP end this process in order, so that nothing stays.
     """
-    with _ended_in_order():
+    with _handled_by(_leave, *_ENDING):
         try:
             parent = Path(tempfile.gettempdir())
             _clear_left(parent)
@@ -117,12 +118,21 @@ def _clear_left(parent: Path) -> None:
 
 
 @contextmanager
-def _ended_in_order() -> Generator[None]:
-    numbers = [signal.SIGTERM, signal.SIGHUP] if hasattr(signal, "SIGHUP") else [signal.SIGTERM]
+def signals_held() -> Generator[None]:
+    """Within, whatever is to end this process waits; it acts when the block is left."""
+    came: list[int] = []
+    with _handled_by(lambda number, _frame: came.append(number), signal.SIGINT, *_ENDING):
+        yield
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled_by(handle: Callable[[int, FrameType | None], object], *numbers: int) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _leave) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

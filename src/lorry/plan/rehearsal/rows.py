@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lorry.data.examples import ExampleSet
+from lorry.data.examples import Example, ExampleSet, write_examples
 from lorry.data.facts import SplitFacts, split_facts
 from lorry.data.prepare import SPLITS, Prepared, Task
 from lorry.evaluate.score import drawn
 from lorry.plan.rows import spread
 from lorry.recipe.rehearsal import MOST_ACCUMULATED, STEPS
-from lorry.recipe.schema import Recipe
+from lorry.recipe.schema import Recipe, TrainSettings
 from lorry.track.folder import write_json
 
 _LOOKED_AT = 20_000
@@ -23,11 +23,13 @@ _LOOKED_AT = 20_000
 _LONGEST = 200
 _MOST_ROWS = 32
 _HELD_BACK = 4
-_TOKENS = 8_192
-_LOGITS = 160_000_000
-"""Tokens, and logits (trained tokens times vocabulary), of all training rows together: seconds on two cores."""
+_TOKENS = 4_096
+_LOGITS = 60_000_000
+"""Tokens, and logits (trained tokens times vocabulary), of the training rows together: seconds on two cores."""
 _HEAVY = 2
-"""A first row alone may have so many times that."""
+"""The longest row may have so many times those tokens by itself: the true run must bear it, too."""
+_PARTS = 4
+"""Each row may have this part of those logits; where it has more, some of its trained tokens do not count."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Chosen:
     longest: int
     """Tokens of the longest chosen training row."""
     true_longest: int
+    most_trained: int
+    """Tokens of a row that count in the loss at most."""
 
     @property
     def train(self) -> int:
@@ -58,50 +62,47 @@ def choose(prepared: Prepared, recipe: Recipe, vocabulary: int) -> Chosen:
 
     The micro-batch shrinks where rows are so long that not all fit.
     """
-    train = recipe.train
-    accumulation = min(train.accumulation, MOST_ACCUMULATED)
-    wanted = min(STEPS * accumulation * train.micro_batch, _MOST_ROWS)
-    limits = (_TOKENS, max(256, _LOGITS // vocabulary))
-    picked = _pick(prepared.train, wanted, limits)
+    train, lengths = recipe.train, prepared.train.lengths
+    wanted = min(STEPS * min(train.accumulation, MOST_ACCUMULATED) * train.micro_batch, _MOST_ROWS)
+    logits = max(128, _LOGITS // vocabulary)
+    picked = _pick(prepared.train, wanted, _TOKENS, logits)
     held = {
-        split: _pick(examples, _HELD_BACK, (limits[0] // 4, limits[1] // 4))
+        split: _pick(examples, _HELD_BACK, _TOKENS // _PARTS, logits // _PARTS)
         for split in SPLITS[1:]
         if (examples := getattr(prepared, split)) is not None and len(examples)
     }
-    per_step = max(1, len(picked) // STEPS)
-    is_short = len(picked) < min(wanted, len(prepared.train))
-    if is_short or train.micro_batch * accumulation > _MOST_ROWS // STEPS:
-        accumulation = min(accumulation, per_step)
-        micro_batch = min(train.micro_batch, max(1, per_step // accumulation))
-    else:
-        micro_batch = train.micro_batch
-    lengths = prepared.train.lengths
-    return Chosen({"train": picked, **held}, micro_batch, accumulation, int(lengths[picked].max()), int(lengths.max()))
+    micro_batch, accumulation = _batches(train, len(picked), len(prepared.train))
+    return Chosen(
+        rows={"train": picked, **held},
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        longest=int(lengths[picked].max()),
+        true_longest=int(lengths.max()),
+        most_trained=logits // _PARTS,
+    )
+
+
+def _batches(train: TrainSettings, picked: int, there: int) -> tuple[int, int]:
+    """Micro-batch and accumulation; where all rows there are were picked, two steps take them several times."""
+    accumulation = min(train.accumulation, MOST_ACCUMULATED)
+    if train.micro_batch * accumulation <= _MOST_ROWS // STEPS and picked in (
+        there,
+        STEPS * accumulation * train.micro_batch,
+    ):
+        return train.micro_batch, accumulation
+    per_step = max(1, picked // STEPS)
+    accumulation = min(accumulation, per_step)
+    return min(train.micro_batch, per_step // accumulation), accumulation
 
 
 def write(prepared: Prepared, chosen: Chosen, folder: Path) -> Prepared:
     """A folder with these rows alone, in the form that the trainer reads."""
     made: dict[str, SplitFacts | None] = dict.fromkeys(SPLITS)
     for split, rows in chosen.rows.items():
-        made[split] = _copy(prepared, split, rows, folder / split)
+        made[split] = _copy(prepared, split, rows, folder / split, chosen.most_trained)
     facts = replace(prepared.facts, train=made["train"] or prepared.facts.train, eval=made["eval"], test=made["test"])
     write_json(folder / "facts.json", facts.as_json())
     return Prepared.open(folder)
-
-
-def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path) -> SplitFacts:
-    source: ExampleSet = getattr(prepared, split)
-    kept = np.zeros(len(source), dtype=np.bool_)
-    kept[list(rows)] = True
-    examples = source.copy(kept, folder)
-    cut: NDArray[np.bool_] = np.load(source.folder / "cut.npy")[kept]
-    np.save(folder / "cut.npy", cut)
-    tasks = source.folder / "tasks.jsonl"
-    lines = tasks.read_text(encoding="utf-8").splitlines(keepends=True) if tasks.is_file() else []
-    if len(lines) == len(source):
-        (folder / tasks.name).write_text("".join(lines[row] for row in rows), encoding="utf-8")
-    whole = prepared.facts.split(split)
-    return split_facts(examples, len(rows), int(cut.sum()), whole.format if whole else "")
 
 
 def questions(prepared: Prepared, most: int) -> Iterable[Task]:
@@ -111,7 +112,31 @@ def questions(prepared: Prepared, most: int) -> Iterable[Task]:
             yield from drawn(prepared.tasks(split), most)
 
 
-def _pick(examples: ExampleSet, wanted: int, limits: tuple[int, int]) -> list[int]:
+def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, most: int) -> SplitFacts:
+    source: ExampleSet = getattr(prepared, split)
+    examples = write_examples(folder, ((_thinned(source[row], most), source.origin(row)) for row in rows))
+    cut: NDArray[np.bool_] = np.load(source.folder / "cut.npy")[list(rows)]
+    np.save(folder / "cut.npy", cut)
+    tasks = source.folder / "tasks.jsonl"
+    if tasks.is_file():
+        with tasks.open(encoding="utf-8") as file:
+            lines = {at: line for at, line in enumerate(file) if at in rows}
+        (folder / tasks.name).write_text("".join(lines[row] for row in rows if row in lines), encoding="utf-8")
+    whole = prepared.facts.split(split)
+    return split_facts(examples, len(rows), int(cut.sum()), whole.format if whole else "")
+
+
+def _thinned(example: Example, most: int) -> Example:
+    """The same tokens, of which at most so many count in the loss, the first and the last among them."""
+    marks = np.flatnonzero(example.trained)
+    if len(marks) <= most:
+        return example
+    trained = np.zeros(len(example.ids), dtype=np.bool_)
+    trained[marks[spread(len(marks), most)]] = True
+    return Example(example.ids, trained)
+
+
+def _pick(examples: ExampleSet, wanted: int, tokens: int, logits: int) -> list[int]:
     """The longest row that can be computed, and others in turn: long, with much to learn, at random."""
     lengths = examples.lengths
     longest = np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
@@ -119,18 +144,15 @@ def _pick(examples: ExampleSet, wanted: int, limits: tuple[int, int]) -> list[in
     trained = {row: int(np.count_nonzero(examples[row].trained)) for row in looked}
     rich = sorted(looked, key=lambda row: -trained[row])[:_LONGEST]
     anyone = np.random.default_rng(0).permutation(looked).tolist()
-
-    def fits(chosen: Sequence[int], times: int) -> bool:
-        tokens, learned = sum(int(lengths[row]) for row in chosen), sum(trained[row] for row in chosen)
-        return tokens <= times * limits[0] and learned <= times * limits[1]
-
-    # The first may be heavy by itself: it is what the true run must bear, too.
     shortest = min(looked, key=lambda row: int(lengths[row]))
-    picked = [next((row for row in longest if fits([row], _HEAVY)), shortest)]
+    first = next((row for row in longest if lengths[row] <= _HEAVY * tokens), shortest)
+    others, most = list[int](), logits // _PARTS
     for row in _in_turn(longest, rich, anyone):
-        if len(picked) < wanted and row not in picked and fits([*picked, row], 1):
-            picked.append(row)
-    return sorted(picked)
+        size, counted = int(lengths[row]), min(trained[row], most)
+        if len(others) < wanted - 1 and row not in (first, *others) and size <= tokens and counted <= logits:
+            others.append(row)
+            tokens, logits = tokens - size, logits - counted
+    return sorted([first, *others])
 
 
 def _in_turn(*lists: Sequence[int]) -> Iterable[int]:

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lorry.plan.rehearsal.room import Room
+from lorry.plan.rehearsal.room import Room, signals_held
 from lorry.trainer import launch
 from lorry.trainer.channel import FD
 
@@ -35,7 +35,8 @@ class Worker:
     def __init__(self, room: Room) -> None:
         """Starts it, in a session of its own, with no GPU in sight and a home and a folder for temporary files in the room."""
         reader, writer = os.pipe()
-        own = {**_NO_GPU, "LORRY_HOME": str(room.home), "TMPDIR": str(room.scratch), FD: str(writer)}
+        places = {"LORRY_HOME": room.home, "TMPDIR": room.scratch, "HF_MODULES_CACHE": room.scratch / "modules"}
+        own = {**_NO_GPU, **{name: str(place) for name, place in places.items()}, FD: str(writer)}
         try:
             with room.log.open("ab") as log:
                 self.process = subprocess.Popen(
@@ -96,8 +97,11 @@ class Worker:
 @contextmanager
 def working(room: Room) -> Generator[Worker]:
     """A worker, which is gone when the block is left."""
-    worker = Worker(room)
+    worker = None
     try:
+        with signals_held():
+            worker = Worker(room)
         yield worker
     finally:
-        worker.end()
+        if worker is not None:
+            worker.end()
