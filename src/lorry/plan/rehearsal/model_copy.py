@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lorry.errors import LorryError, ModelError
 from lorry.plan.shrink import shrink
-from lorry.track.folder import write_json
+from lorry.track.folder import write_exact
 
 KEPT = ("*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates")
 """What of a model's folder belongs to its tokenizer or its templates; config.json and indexes of weights do not."""
@@ -60,7 +60,7 @@ def make(source: Path, folder: Path, *, trusted: str | None) -> Copy:
             f"the small copy of this `{true.get('model_type')}` model cannot be built: {type(error).__name__}: {error}"
         )
         raise ModelError(told, place="model.id", hint="try it as it is: `lorry run RECIPE --smoke`") from error
-    write_json(folder / "config.json", config)
+    write_exact(folder / "config.json", json.dumps(config, indent=2))
     copy_kept(source, folder)
     text = config.get("text_config") or config
     return Copy(
@@ -104,10 +104,10 @@ def cannot_quantise(kind: str) -> str:
 def _built(true: dict[str, Any], folder: Path, *, trusted: bool) -> tuple[dict[str, Any], Any]:
     """The shrunk configuration, and a model of it with random weights."""
     plain = {name: value for name, value in true.items() if name != "quantization_config"}
-    write_json(folder / "config.json", plain)
+    write_exact(folder / "config.json", json.dumps(plain, indent=2))
     filled = AutoConfig.from_pretrained(folder, trust_remote_code=trusted).to_dict()
     small = shrink(filled)
-    write_json(folder / "config.json", small)
+    write_exact(folder / "config.json", json.dumps(small, indent=2))
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     with torch.device("meta"):
         size = sum(weight.numel() for weight in _of(config, trusted=trusted).parameters())

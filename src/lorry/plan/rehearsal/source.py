@@ -10,7 +10,7 @@ from typing import Any
 from lorry.errors import ModelError
 from lorry.plan.architecture.cards import card
 from lorry.recipe.schema import Recipe
-from lorry.track.folder import write_json
+from lorry.track.folder import write_exact
 from lorry.trainer.sources.locate import Source, locate
 
 TOKENIZER_FILES = (
@@ -32,7 +32,7 @@ def borrowed(recipe: Recipe, base: Path, tokenizer: Path, folder: Path) -> Sourc
     for name in TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
-    write_json(folder / "config.json", config)
+    write_exact(folder / "config.json", json.dumps(config, indent=2))
     return Source(recipe.model.id, "folder", folder, None, [*notes, f"the tokenizer is that in {tokenizer}"])
 
 
