@@ -78,6 +78,10 @@ def carry_out(wish: Wish, watch: Watcher) -> Rehearsal:
     return result
 
 
+_OF_THE_TRUE_RUN = frozenset({"model.weights", "memory.too-little", "memory.ladder"})
+"""What a rehearsal can do without: the weights, and a machine that the true model fits."""
+
+
 def _checked(wish: Wish, place: Room, result: Rehearsal) -> Subject | None:
     """What is rehearsed; None where the input is wrong. What this machine refuses keeps nobody from rehearsing."""
     recipe, base = wish.loaded.recipe, wish.loaded.base
@@ -88,7 +92,8 @@ def _checked(wish: Wish, place: Room, result: Rehearsal) -> Subject | None:
         result.findings += [*said, faults.of_error("tokenizer", error)]
         return None
     subject = Subject(recipe, base, **parts)
-    result.findings += findings.ordered([*said, *check(subject)])
+    found = [finding for finding in check(subject) if finding.code not in _OF_THE_TRUE_RUN]
+    result.findings += findings.ordered([*said, *found])
     errors = [finding for finding in result.findings if finding.severity == "error"]
     if any(finding.code == "model.unavailable" for finding in errors):
         result.findings += _known_from_card(recipe)

@@ -25,7 +25,7 @@ def broken(folder: Path, code: str, **sections) -> subprocess.Popen[bytes]:
     """An agent whose trainer runs some code of ours first, as a faulty plugin or driver would."""
     (folder / "sitecustomize.py").write_text(f"import sys\nif 'lorry.trainer' in sys.orig_argv:\n    {code}\n")
     run = begin(recipe(folder, **sections))
-    environment = {**launch._environment(), "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = {**launch.environment(), "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
     run.folder.logs.mkdir()
     words = [sys.executable, "-m", "lorry.trainer.agent", str(run.folder.path)]
     process = subprocess.Popen(words, env=environment)

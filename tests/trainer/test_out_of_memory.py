@@ -164,7 +164,7 @@ def test_trainer_that_the_kernel_kills_for_memory_goes_on_one_rung_down(tmp_path
     with memory_group(1_150_000_000) as group:
         join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
         words = ["sh", "-c", join, "sh", sys.executable, "-m", "lorry.trainer.agent", str(run.folder.path)]
-        assert subprocess.run(words, env=launch._environment(), timeout=300, check=False).returncode == 0
+        assert subprocess.run(words, env=launch.environment(), timeout=300, check=False).returncode == 0
     crashed = events_of(run, "crashed")
     assert crashed
     assert {(event.data["exit_code"], event.data["action"]) for event in crashed} == {(-signal.SIGKILL, "lower")}
