@@ -90,7 +90,7 @@ class Subject:
         """The part, made once. Raises UnavailableError, each time, where making it failed."""
         with self._locks[name]:
             if name in self._failures:
-                raise UnavailableError(name, self._failures[name])
+                raise UnavailableError(name, self._failures[name]) from self._failures[name]
             if name not in self._parts:
                 try:
                     self._parts[name] = make()
