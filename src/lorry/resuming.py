@@ -214,13 +214,8 @@ def _said_of_rows(facts: dict[str, Any], recipe: Recipe) -> list[str]:
         is_same = _has_the_rows_of(facts, recipe)
     except (LorryError, UnavailableError, OSError):
         return []  # the files are not needed any more
-    return (
-        []
-        if is_same
-        else [
-            "the data, or how it is rendered, has changed since this run began; it goes on with the rows it began with"
-        ]
-    )
+    told = "the data, or how it is rendered, has changed since this run began; it goes on with the rows it began with"
+    return [] if is_same else [told]
 
 
 def _go_back(folder: RunFolder, start: str, recipe: Recipe, rows: dict[str, str]) -> str:

@@ -82,7 +82,7 @@ def test_logits_in_pieces_change_nothing(monkeypatch):
     examples = rows(8)
     model = with_lora(tiny_model("llama", attention.NAME))
     whole = loss_and_gradients(model, forward_of(model), [plant(examples)])
-    monkeypatch.setattr("lorry.trainer.loss.LOGITS_AT_ONCE", 500)
+    monkeypatch.setattr("lorry.trainer.logits._AT_ONCE", 500)
     agree(loss_and_gradients(model, forward_of(model), [plant(examples)]), whole)
 
 

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from lorry.plan.adapter_size import adapter_parameters, linear, modules
 from lorry.recipe.schema import LoraSettings
+from lorry.trainer.logits import tokens_at_once
 
 if TYPE_CHECKING:
     from lorry.plan.architecture.model_shape import ModelShape
     from lorry.trainer.sources.tensors import Tensor
 
-LOGITS_AT_ONCE = 48 * 1024 * 1024
-"""Logits that the trainer keeps at once (`trainer/loss.py`); numbers, not bytes."""
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 CUDA_CONTEXT = 600_000_000
 """Bytes that the driver, cuBLAS and the kernels themselves take on a device before a tensor is there."""
@@ -93,11 +92,6 @@ class Memory:
         """Bytes on the device; on a machine without one, in its own memory."""
         return sum(self.device.values())
 
-    @property
-    def host_peak(self) -> int:
-        """Bytes in the machine's own memory, beside the device."""
-        return sum(self.host.values())
-
 
 def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> Memory:
     """What training takes at its peak: the end of a forward pass, or the answers of an evaluation, whichever is more."""
@@ -141,10 +135,8 @@ def weights(tensors: Mapping[str, Tensor], setup: Setup) -> dict[str, int]:
     return {"quantised weights": few // 2, "constants": round(constants), "16-bit weights": rest}
 
 
-def stays_whole(shape: ModelShape, setup: Setup) -> list[str]:
+def stays_whole(shape: ModelShape) -> list[str]:
     """What keeps 16 bits although the recipe says `nf4` or `int8`, in words."""
-    if setup.quantization == "none":
-        return []
     experts = [f"{shape.experts} experts in each of {shape.sparse_layers} layers"] if shape.expert_parameters else []
     return ["embeddings and output layer", "norms", *experts]
 
@@ -252,7 +244,7 @@ def _working(shape: ModelShape, setup: Setup, load: Load) -> float:
 
 def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:
     """Bytes of the loss: probabilities in fp32, their gradient, and that once more in the head's precision."""
-    at_once = min(load.trained, max(1, LOGITS_AT_ONCE // max(shape.vocabulary, 1)))
+    at_once = min(load.trained, tokens_at_once(shape.vocabulary))
     return (8 + (setup.size if setup.size < 4 else 0)) * shape.vocabulary * at_once
 
 

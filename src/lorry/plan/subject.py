@@ -75,6 +75,19 @@ class Subject:
         return cast("Fingerprints", self._part(split, lambda: fingerprints(self.prepared, split, self.tokenizer)))
 
     @property
+    def adapter_parameters(self) -> int:
+        """Parameters of the recipe's adapter, as PEFT makes it; 0 without one, or where the model's tensors are not known."""
+        from lorry.plan.adapter_size import adapter_parameters
+        from lorry.plan.architecture.blueprint import blueprint
+        from lorry.trainer.sources.model_folder import read_config
+
+        config = read_config(self.source.folder, self.source.id)
+        # Files may store each expert of a mixture by itself, and Transformers holds them as one.
+        tensors = blueprint(config) or self.tensors
+        lora = self.recipe.lora
+        return adapter_parameters(lora, tensors, str(config.get("model_type", ""))) if lora and tensors else 0
+
+    @property
     def hardware(self) -> Hardware:
         """The machine at hand."""
         return cast("Hardware", self._part("hardware", look))

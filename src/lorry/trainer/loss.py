@@ -8,9 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lorry.trainer.forest import Forest
 from lorry.trainer.forward import Forward
-
-LOGITS_AT_ONCE = 48 * 1024 * 1024
-"""Logits kept at once (numbers, not bytes): beyond, they are computed in pieces and again in the backward pass."""
+from lorry.trainer.logits import tokens_at_once
 
 
 def token_loss(forward: Forward, batch: Forest) -> torch.Tensor:
@@ -24,7 +22,7 @@ def token_losses(forward: Forward, batch: Forest) -> torch.Tensor:
     sources = torch.from_numpy(batch.sources).to(hidden.device)
     targets = torch.from_numpy(batch.targets).to(hidden.device)
     picked = hidden.index_select(0, sources)
-    step = max(1, LOGITS_AT_ONCE // forward.vocabulary)
+    step = tokens_at_once(forward.vocabulary)
     if len(targets) <= step:
         return _losses(forward, picked, targets)
     pieces = zip(picked.split(step), targets.split(step), strict=True)

@@ -17,7 +17,7 @@ from lorry.plan import findings, gpus
 from lorry.plan.check import check
 from lorry.plan.findings import Finding
 from lorry.plan.fit import Fit
-from lorry.plan.memory import Memory
+from lorry.plan.memory import Memory, stays_whole
 from lorry.plan.offers import By, Offer, Ranked
 from lorry.plan.plan import Plan, Planner
 from lorry.plan.prices import prices
@@ -119,8 +119,10 @@ def _said(recipe: Recipe, subject: Subject, plan: Plan) -> list[tuple[str, str]]
     spared = 1 - plan.tokens.computed / plan.tokens.rows if plan.tokens.rows else 0.0
     sharing = f", {spared:.0%} of them shared and computed once" if spared > 0.005 else ""
     quantised = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization}"
+    whole = [("16 bits", f"{', '.join(stays_whole(shape))} stay as they are")] if quantised else []
     return [
         ("Model", f"{plan.model}: {_billions(shape.parameters)} parameters{quantised}; {_billions(plan.trained)} trained"),
+        *whole,
         ("Data", f"{units.count(data.train.rows)} rows, {units.count(data.train.tokens)} tokens{cut}"),
         ("Training", f"{units.count(plan.tokens.steps)} steps, batch {train.micro_batch} x {train.accumulation} = {rows}, "
                      f"learning rate {train.learning_rate:g}"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_size import lora_parameters, modules, parameters
+from lorry.plan.adapter_size import parameters
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 from lorry.track.disk import room
@@ -103,7 +103,7 @@ def _needs(subject: Subject) -> Iterable[_Need]:
         else:
             yield _Need("the converted model", cache(), 2 * parameters(tensors))
     lora = subject.recipe.lora
-    trained = lora_parameters(lora, modules(tensors)) if lora else parameters(tensors)
+    trained = subject.adapter_parameters if lora else parameters(tensors)
     kept = _kept(subject.recipe.train)
     yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept)
     yield _Need("the adapter" if lora else "the trained model", home(), trained * _ADAPTER_BYTES)

@@ -7,9 +7,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_size import linear, lora_parameters, matching, modules, targeted
+from lorry.plan.adapter_size import expert_parts, expert_trouble, linear, matching, modules, targeted
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
+from lorry.trainer.sources.model_folder import read_config
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -45,8 +46,13 @@ class TargetsCheck(Check):
         ),
         "targets.experts": Explanation(
             "Experts of a mixture are kept in one tensor for all, not in linear modules.",
-            "They get no adapter, and stay in 16 bits under 4-bit quantisation: most of the model's memory.",
-            "Plan memory for them.",
+            "They stay in 16 bits under 4-bit quantisation; in some families PEFT adapts each of them: a large adapter.",
+            "Plan memory for them, or name the modules of attention alone in `lora.target_modules`.",
+        ),
+        "targets.experts-refused": Explanation(
+            "The adapter would sit on a mixture's experts in a way that PEFT does not make.",
+            "The run would end when the adapter is added.",
+            "Leave out dropout and DoRA, or name other modules, such as those of attention.",
         ),
         "targets.size": Explanation(
             "How many parameters the adapter has, and on how many modules it sits.",
@@ -68,8 +74,8 @@ class TargetsCheck(Check):
             for target in lora.target_modules:
                 yield from _of(target, shapes)
         yield from _embeddings(subject, shapes)
-        yield from _experts(tensors, quantised=subject.recipe.model.quantization != "none")
-        count = lora_parameters(lora, shapes)
+        yield from _experts(subject, tensors)
+        count = subject.adapter_parameters
         if count:
             on = len(targeted(lora, shapes))
             yield note("targets.size", f"the adapter has {units.count(count)} parameters on {on} modules", place=_PLACE)
@@ -113,14 +119,23 @@ def _embeddings(subject: Subject, shapes: Shapes) -> Iterable[Finding]:
             )
 
 
-def _experts(tensors: Mapping[str, Tensor], *, quantised: bool) -> Iterable[Finding]:
+def _experts(subject: Subject, tensors: Mapping[str, Tensor]) -> Iterable[Finding]:
     """Mixture-of-experts weights that Transformers keeps as one parameter for all experts, not as linear modules."""
     experts = [name for name, tensor in tensors.items() if len(tensor.shape) == 3 or ".experts." in name]
-    if not experts:
+    lora, model = subject.recipe.lora, subject.recipe.model
+    if not experts or lora is None:
         return
+    kind = str(read_config(subject.source.folder, subject.source.id).get("model_type", ""))
+    trouble = expert_trouble(lora, kind)
+    if trouble:
+        remedy = "name other modules in lora.target_modules, such as those of attention"
+        yield error("targets.experts-refused", f"PEFT refuses this adapter: {trouble}", remedy=remedy, place=_PLACE)
+        return
+    adapted = "every expert gets an adapter of its own" if expert_parts(lora, kind) else "the experts get no adapter"
+    whole = "" if model.quantization == "none" else ", and their weights stay in 16 bits: plan memory for that"
     yield warning(
         "targets.experts",
-        "the experts' weights get no adapter" + (", and stay in 16 bits: plan memory for that" if quantised else ""),
+        f"{adapted}{whole}",
         evidence=f"{len(experts)} tensors such as {experts[0]}",
         place=_PLACE,
     )
