@@ -179,27 +179,11 @@ def test_loss_that_is_no_number_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert "not a number" in finding.message
 
 
-@pytest.mark.parametrize(
-    ("config", "lora", "words"),
-    [
-        (
-            {"model_type": "qwen2_moe", "num_experts": 8, "moe_intermediate_size": 64},
-            {"target_modules": ["gate"]},
-            "is not supported",
-        ),
-        (
-            {"model_type": "qwen3_moe", "num_experts": 8, "moe_intermediate_size": 64, "head_dim": 32},
-            {"dropout": 0.1},
-            "lora_dropout",
-        ),
-    ],
-    ids=["router", "experts with dropout"],
-)
-def test_adapter_that_peft_refuses_is_found(tmp_path: Path, config: dict[str, Any], lora: dict[str, Any], words: str):
-    result = rehearsed(tmp_path, model=bare_model(tmp_path / "moe", **config), lora=lora)
-    finding = found(result)
+def test_adapter_that_peft_refuses_is_found(tmp_path: Path):
+    router = bare_model(tmp_path / "moe", model_type="qwen2_moe", num_experts=8, moe_intermediate_size=64)
+    finding = found(rehearsed(tmp_path, model=router, lora={"target_modules": ["gate"]}))
     assert finding.code == "rehearsal.model"
-    assert words in finding.message
+    assert "is not supported" in finding.message
     assert finding.place.startswith("lora")
 
 
