@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lorry import job
+from lorry.plan.plan import Plan
 from lorry.plan.subject import Subject
 from lorry.recipe.load import from_dict
 from lorry.track.events import Event, read
+from lorry.track.folder import Answers
 from lorry.track.run import Run
 from lorry.trainer.sources.locate import locate
 from model_folders import save_model
@@ -56,12 +58,12 @@ def recipe(folder: Path, **sections: dict[str, Any] | None) -> dict[str, Any]:
     return defaults | given
 
 
-def begin(values: dict[str, Any], *, smoke: bool = False) -> Run:
-    """A run that is ready to be trained: its folder and everything in it, as `lorry run` leaves it."""
-    wish = job.Wish(from_dict(values, Path.cwd()), smoke)
+def begin(values: dict[str, Any], *, smoke: bool = False, estimated: bool = False, answers: Answers = "none") -> Run:
+    """A run that is ready to be trained: its folder and everything in it, as `lorry run` leaves it; checks are left out."""
+    wish = job.Wish(from_dict(values, Path.cwd()), smoke, answers=answers)
     subject = Subject(wish.recipe, wish.loaded.base)
     run = job._begin(wish, subject, locate(wish.recipe.model, wish.loaded.base))
-    job._say_first(run, wish, subject, [])
+    job._say_first(run, wish, Plan(subject, [], subject.planner.estimate() if estimated else None))
     return run
 
 

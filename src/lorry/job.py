@@ -1,8 +1,8 @@
 """The story of a run, every room in order.
 
-A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong before anything is spent; it
-opens a run, trains on this machine, evaluates base model and adapter side by side, and writes the report beside the
-adapter.
+A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong and what the run will take before
+anything is spent; it opens a run, trains on this machine, evaluates base model and adapter side by side, and writes the
+report beside the adapter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
-from lorry.plan.check import check
-from lorry.plan.findings import Finding, exit_code
+from lorry.plan.plan import Plan, make_plan
+from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
 from lorry.recipe import load as recipes
 from lorry.recipe.load import Loaded
@@ -31,7 +31,7 @@ from lorry.report import write as report
 from lorry.report.provenance import masked
 from lorry.secrets import found as secrets
 from lorry.track.events import Event, EventLog, read
-from lorry.track.folder import RunFolder, home, write_json, write_text
+from lorry.track.folder import Answers, RunFolder, home, write_json, write_text
 from lorry.track.process import started
 from lorry.track.run import Run
 from lorry.track.state import state
@@ -49,6 +49,8 @@ class Wish:
     loaded: Loaded
     smoke: bool = False
     command: tuple[str, ...] = ()
+    answers: Answers = "none"
+    """How questions are answered that come up while it trains."""
 
     @property
     def recipe(self) -> Recipe:
@@ -69,11 +71,20 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
 def carry_out(wish: Wish, watch: Watcher) -> Run:
     """The whole way from a wish to a tested adapter."""
     require_training_packages()
-    subject = Subject(wish.recipe, wish.loaded.base)
-    findings = _refusing_errors(check(subject))
+    return train_as_planned(wish, plan(wish), watch)
+
+
+def plan(wish: Wish) -> Plan:
+    """What is wrong with it, and what it will take on this machine; nothing is spent yet."""
+    return make_plan(Subject.of(wish.loaded, wish.recipe))
+
+
+def train_as_planned(wish: Wish, plan: Plan, watch: Watcher) -> Run:
+    """From a plan to a tested adapter. Raises InputError or RefusedError where the plan says that it cannot work."""
+    refuse_errors(plan)
     source = locate(wish.recipe.model, wish.loaded.base)
-    run = _begin(wish, subject, source)
-    _say_first(run, wish, subject, findings)
+    run = _begin(wish, plan.subject, source)
+    _say_first(run, wish, plan)
     for message in source.notes:
         EventLog(run.folder.events).append("note", message=message)
     return carry_on(run, watch)
@@ -109,12 +120,12 @@ def _from_object(recipe: Recipe) -> Loaded:
     return recipes.from_dict(recipe.model_dump(exclude_unset=True), Path.cwd())
 
 
-def _refusing_errors(findings: list[Finding]) -> list[Finding]:
-    """The findings, if none of them is an error; all errors are told in one go."""
-    errors = [finding for finding in findings if finding.severity == "error"]
+def refuse_errors(plan: Plan) -> None:
+    """Raises InputError or RefusedError where a finding is an error; all errors are told in one go."""
+    errors = [finding for finding in plan.findings if finding.severity == "error"]
     if not errors:
-        return findings
-    kind = InputError if exit_code(findings) == InputError.exit_code else RefusedError
+        return
+    kind = InputError if plan.exit_code == InputError.exit_code else RefusedError
     first, *others = errors
     told = [first.message, *([first.evidence] if first.evidence else [])]
     told += [f"{other.place}: {other.message}" if other.place else other.message for other in others]
@@ -135,6 +146,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "source": {"id": source.id, "kind": source.kind, "revision": source.revision},
         "command": masked(wish.command),
         "smoke": wish.smoke,
+        "answers": wish.answers,
     }
     write_json(folder.resolved, facts)
     store = Store.open()
@@ -165,15 +177,15 @@ def _new_folder(name: str) -> RunFolder:
     raise RunFailedError(f"no free name for a run like {wanted}")
 
 
-def _say_first(run: Run, wish: Wish, subject: Subject, findings: list[Finding]) -> None:
+def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
     """The events that stand before training: what was asked, what was found, what the rows are."""
-    facts = subject.prepared.facts
-    found = [asdict(finding) for finding in findings]
-    write_json(run.folder.plan, {"findings": found, "data": facts.as_json()})
+    facts = plan.subject.prepared.facts
+    found = [asdict(finding) for finding in plan.findings]
+    write_json(run.folder.plan, {**plan_json(plan), "data": facts.as_json()})
     log = EventLog(run.folder.events)
     log.append("created", recipe=experiment_name(wish.recipe), run=run.id)
     log.append("checked", findings=found)
-    for message in [*wish.loaded.warnings, *(one.message for one in findings if one.severity == "warning")]:
+    for message in plan.warnings:
         log.append("warning", message=message)
     for message in facts.notes:
         log.append("note", message=message)
@@ -205,6 +217,9 @@ def _train(run: Run, watch: Watcher, after: int) -> Event:
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:
+    if ending.kind == "stopped" and ending.data["cause"] == "budget":
+        hint = f"`lorry resume {run.id} -o budget.overrun=continue` trains until the budget is used up; or raise the budget"
+        raise RefusedError(ending.data["reason"], hint=hint)
     if ending.kind == "stopped":
         raise StoppedError(ending.data["reason"], hint=f"`lorry resume {run.id}` goes on from there")
     if ending.kind == "failed":

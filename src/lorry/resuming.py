@@ -22,7 +22,7 @@ from lorry.recipe.name import experiment_name
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.track.events import EventLog, last_attempt, read
-from lorry.track.folder import RunFolder, write_json
+from lorry.track.folder import Answers, RunFolder, write_json
 from lorry.track.run import Run
 from lorry.track.state import state
 from lorry.track.store import RunRow, Store
@@ -45,6 +45,8 @@ class Continuation:
     overrides: Sequence[str] = ()
     recipe: Recipe | None = None
     """In place of the run's own; only what may change may differ."""
+    answers: Answers = "none"
+    """How questions are answered that come up while it trains."""
 
 
 def resume(
@@ -90,7 +92,7 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     if wish.start is not None:
         rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
         lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
-    write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json")})
+    write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), "answers": wish.answers})
     log = EventLog(folder.events, attempt=last_attempt(folder.events))
     for line in lines:
         log.append("note", message=line)

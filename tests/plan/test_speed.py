@@ -9,24 +9,29 @@ from lorry.plan.architecture.model_shape import model_shape
 from lorry.plan.batches import Tokens
 from lorry.plan.memory import Setup
 from lorry.plan.ranges import Range
-from lorry.plan.speed import Device, Scoring, duration, training_flops, training_seconds
+from lorry.plan.speed import Device, Scoring, Workload, duration, training_seconds
 from lorry.recipe.schema import LoraSettings
 
 SHAPE = model_shape(card("Qwen/Qwen2.5-7B")["config"])
 LORA = Setup("bfloat16", LoraSettings())
 TOKENS = Tokens(steps=100, micro_batches=400, rows=1e6, computed=1e6, trained=1e6, context=0.0, eval_tokens=0)
+SCORING = Scoring(4, 10_000, 100, 16, Range(32, 64, 128), 5_000, 4)
 A100 = Device(312e12, 2.0e12, Range(0.2, 0.34, 0.5))
 
 
+def work(setup: Setup = LORA, tokens: Tokens = TOKENS, shape=SHAPE) -> Workload:
+    return Workload(shape, setup, tokens, SCORING)
+
+
 def test_lora_computes_four_operations_a_parameter_and_token_and_all_weights_six():
-    assert training_flops(SHAPE, LORA, TOKENS) == pytest.approx(4 * SHAPE.active_parameters * 1e6)
-    assert training_flops(SHAPE, replace(LORA, lora=None), TOKENS) == pytest.approx(6 * SHAPE.active_parameters * 1e6)
+    assert work(LORA, TOKENS).training_flops == pytest.approx(4 * SHAPE.active_parameters * 1e6)
+    assert work(replace(LORA, lora=None), TOKENS).training_flops == pytest.approx(6 * SHAPE.active_parameters * 1e6)
     twice = replace(LORA, checkpointing=True)
-    assert training_flops(SHAPE, twice, TOKENS) == pytest.approx(6 * SHAPE.active_parameters * 1e6)
+    assert work(twice, TOKENS).training_flops == pytest.approx(6 * SHAPE.active_parameters * 1e6)
 
 
 def test_output_layer_computes_trained_tokens_alone():
-    spared = training_flops(SHAPE, LORA, TOKENS) - training_flops(SHAPE, LORA, replace(TOKENS, trained=0.0))
+    spared = work(LORA, TOKENS).training_flops - work(LORA, replace(TOKENS, trained=0.0)).training_flops
     assert spared == 4 * SHAPE.vocabulary * SHAPE.hidden * 1e6
 
 
@@ -34,27 +39,26 @@ def test_published_run_lies_within_the_range():
     """torchtune: Llama-3.2-3B with LoRA on an A100, packed to 4,096 tokens, 8,210 tokens a second."""
     shape = model_shape(card("meta-llama/Llama-3.2-3B")["config"])
     tokens = replace(TOKENS, micro_batches=122, rows=5e5, computed=5e5, trained=5e5, context=2048.0)
-    found = training_seconds(shape, LORA, tokens, A100)
+    found = training_seconds(work(LORA, tokens, shape), A100)
     assert found.low < 5e5 / 8210 < found.high
     assert found.likely == pytest.approx(5e5 / 8210, rel=0.3)
 
 
 def test_small_micro_batches_wait_for_weights_and_for_python():
     small = replace(TOKENS, micro_batches=40_000)
-    assert training_seconds(SHAPE, LORA, small, A100).likely > 2 * training_seconds(SHAPE, LORA, TOKENS, A100).likely
+    assert training_seconds(work(LORA, small), A100).likely > 2 * training_seconds(work(LORA, TOKENS), A100).likely
 
 
 def test_quantised_weights_cost_time():
-    slow = training_seconds(SHAPE, replace(LORA, quantization="nf4"), TOKENS, A100)
-    assert slow.likely > 1.3 * training_seconds(SHAPE, LORA, TOKENS, A100).likely
+    slow = training_seconds(work(replace(LORA, quantization="nf4"), TOKENS), A100)
+    assert slow.likely > 1.3 * training_seconds(work(LORA, TOKENS), A100).likely
 
 
 def test_model_at_hand_is_not_fetched_and_a_machine_at_hand_not_booted():
-    scoring = Scoring(4, 10_000, 100, 16, 128, 4)
-    here = duration(SHAPE, LORA, TOKENS, A100, scoring, at_hand=True)
-    there = duration(SHAPE, LORA, TOKENS, replace(A100, is_rented=True), scoring, at_hand=False)
+    here = duration(work(), A100, at_hand=True)
+    there = duration(work(), replace(A100, is_rented=True), at_hand=False)
     assert here.download.likely == 0
     assert there.download.likely > 60
     assert there.setup.likely > here.setup.likely
     assert there.training == here.training
-    assert here.evaluation.low < here.evaluation.likely < here.evaluation.high
+    assert here.scoring.low < here.scoring.likely < here.scoring.high

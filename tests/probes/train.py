@@ -13,6 +13,7 @@ from lorry.track.run import Run
 from lorry.trainer.checkpoint import steps as saved_steps
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.order import plan_order
+from lorry.trainer.process import work
 from lorry.trainer.supervise.journal import Journal
 from lorry.trainer.supervise.vitals import Vitals
 from probes.probe import Probe, Values, understood
@@ -38,6 +39,18 @@ def losses(values: Values) -> list[float]:
 def at(kind: str) -> Any:
     """The steps at which events of a kind happened."""
     return lambda values: [event.step for event in events_of(trained(values), kind)]
+
+
+def last_step_of_a_slow_run(values: Values) -> int:
+    """The last of 24 steps of a run whose plan says that scoring takes a hundred days, with an hour to spend."""
+    values["train"] |= {"steps": 24, "eval_every": 100}
+    values["budget"] = {**values.get("budget", {}), "hours": 1.0}
+    run = begin(values, estimated=True)
+    plan = json.loads(run.folder.plan.read_text(encoding="utf-8"))
+    plan["expected"]["duration"]["scoring"] = {"low": 9e3, "likely": 9e6, "high": 9e9}
+    run.folder.plan.write_text(json.dumps(plan), encoding="utf-8")
+    work(run.folder.path)
+    return max(event.step or 0 for event in events_of(run, "step"))
 
 
 def checkpoints(values: Values) -> list[int]:
@@ -88,7 +101,7 @@ def generations(values: Values) -> int:
 
 def watched(values: Values) -> list[str]:
     """The scores that an evaluation during training makes."""
-    return sorted(events_of(trained(values), "evaluated")[0].data)
+    return sorted(events_of(trained(values), "evaluated")[0].data.keys() - {"seconds"})
 
 
 def divergences(values: Values) -> list[int | None]:
@@ -173,4 +186,5 @@ PROBES = [
     Probe("budget.usd", (None, 1e-6), at("step"), ([1, 2, 3], [1]), {**THREE_STEPS, "budget.price_per_hour": 1e6}),
     Probe("budget.price_per_hour", (1e-6, 1e6), at("step"), ([1, 2, 3], [1]), {**THREE_STEPS, "budget.usd": 1e-6}),
     Probe("budget.hours", (None, 1e-9), at("step"), ([1, 2, 3], [1]), THREE_STEPS),
+    Probe("budget.overrun", ("stop", "continue"), last_step_of_a_slow_run, (20, 24)),
 ]

@@ -105,6 +105,8 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "step": _step,
     "evaluated": lambda data: f"evaluation loss {units.value(data['loss'])}",
     "saved": _saved,
+    "forecast": lambda data: str(data["message"]),
+    "overrun": lambda data: f"budget: {data['message']}",
     "budget": lambda data: f"budget: {data['message']}",
     "early_stop": lambda data: f"stopping early: {data['message']}",
     "diverged": _diverged,

@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import typer
 
 from lorry.cli import output
 from lorry.cli.progress import Progress
+from lorry.errors import InputError
 from lorry.job import Watcher
 from lorry.report.facts import headline
 from lorry.report.samples import split_name
+from lorry.track.events import Event
 from lorry.track.run import Run
 
 
-def follow(act: Callable[[Watcher], Run], *, price_per_hour: float, as_json: bool) -> None:
+@dataclass(frozen=True)
+class View:
+    """How a run is watched."""
+
+    price_per_hour: float = 0.0
+    """US dollars; above 0 money is shown."""
+    told: tuple[str, ...] = ()
+    """Warnings that need not be shown again."""
+    as_json: bool = False
+
+
+def follow(act: Callable[[Watcher], Run], view: View) -> None:
     """Carries out a run under the eyes of the person and tells its outcome. A smoke run that fails its checks exits with 1."""
-    progress = Progress(price_per_hour=price_per_hour)
+    progress = Progress(price_per_hour=view.price_per_hour, told=view.told)
+
+    def watch(event: Event) -> None:
+        progress.show(event)
+        if event.kind == "overrun" and event.data["action"] == "ask":
+            _ask_whether_to_go_on()
+
     try:
-        run = act(progress.show)
+        run = act(watch)
     finally:
         progress.close()
-    if as_json:
+    if view.as_json:
         output.emit_json(run.summary)
     else:
         tell(run)
     verdict = run.summary["verdict"]
     if verdict and not verdict["passed"]:
         raise typer.Exit(1)
+
+
+def _ask_whether_to_go_on() -> None:
+    """Training goes on while the question stands; `no` stops it as Ctrl-C does, after its last step is saved."""
+    try:
+        answer = output.ask("go on until the budget is used up? (yes, or no to stop now)", default="yes")
+    except InputError:  # the terminal is gone; the budget holds all the same
+        return
+    if not says_yes(answer):
+        raise KeyboardInterrupt
+
+
+def says_yes(answer: str) -> bool:
+    """Whether an answer agrees."""
+    return answer.strip().lower() in ("y", "yes")
 
 
 def tell(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from lorry import units
 from lorry.cli import output
@@ -19,17 +20,20 @@ _WINDOW = 20
 _NOT_SHOWN = frozenset({"failed", "checked", "scored"})
 """Said otherwise: by the error, the plan and the report at the end."""
 
-_SEVERE = frozenset({"oom", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"})
+_SEVERE = frozenset({"oom", "overrun", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"})
 """What a person who looks away should find again: these stand out as warnings."""
 
 
 class Progress:
     """Shows events as they come, on stderr. `price_per_hour` is in US dollars; above 0 money is shown too.
 
+    Warnings that the person was `told` already are not shown again.
+
     A failure is not shown: the command that watches the run prints it as its error.
     """
 
-    def __init__(self, *, price_per_hour: float = 0.0) -> None:
+    def __init__(self, *, price_per_hour: float = 0.0, told: Collection[str] = ()) -> None:
+        self._told = frozenset(told)
         self._price = price_per_hour
         self._now = RunState()
         self._paces: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
@@ -43,6 +47,8 @@ class Progress:
             self._draw(self.status_line(), event.at, last=event.step == self._now.steps)
         elif event.kind == "scoring":
             self._draw(line(event), event.at, last=event.data["done"] == event.data["total"])
+        elif event.kind == "warning" and event.data["message"] in self._told:
+            pass
         elif event.kind == "warning":
             output.warn(str(event.data["message"]))
         elif event.kind in _SEVERE:

@@ -48,7 +48,8 @@ def check(subject: Subject) -> list[Finding]:
     names = plugins.names("checks")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         outcomes = list(pool.map(lambda name: _outcome(name, subject), names))
-    found = [finding for made, _ in outcomes for finding in made]
+    found = [findings.warning("recipe.override", text) for text in subject.said]
+    found += [finding for made, _ in outcomes for finding in made]
     blocked = [(name, error) for name, (_, error) in zip(names, outcomes, strict=True) if error is not None]
     return findings.ordered([*found, *_not_run(blocked)])
 

@@ -31,6 +31,9 @@ class Duration:
     """Model into the GPU's memory."""
     training: Range = ZERO
     evaluation: Range = ZERO
+    """While training."""
+    scoring: Range = ZERO
+    """Base model and adapter at the end."""
     saving: Range = ZERO
     """Checkpoints, and the adapter home."""
 

@@ -1,4 +1,4 @@
-"""The plan of a run: what it computes, what fits where, how long it takes and what it costs."""
+"""The plan of a run: whether it works, what it computes, what fits where, how long it takes and what it costs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lorry.errors import ModelError
-from lorry.plan import batches, device, gpus, offers, speed
+from lorry.plan import batches, device, findings, gpus, offers, speed
 from lorry.plan.architecture.model_shape import ModelShape, model_shape
 from lorry.plan.batches import Tokens
+from lorry.plan.check import check
 from lorry.plan.cost import Work
+from lorry.plan.expected import Expected
+from lorry.plan.findings import Finding
 from lorry.plan.fit import Fit, fit
 from lorry.plan.memory import Load, Memory, Setup, estimate, trained_parameters
 from lorry.plan.offers import Job, Offer, Ranked
-from lorry.plan.speed import Device, Scoring
+from lorry.plan.ranges import Range
+from lorry.plan.speed import Device, Scoring, Workload
+from lorry.plan.subject import Subject, UnavailableError
 from lorry.trainer.ladder import Rung
 from lorry.trainer.proven import PROVEN
 
 if TYPE_CHECKING:
+    from lorry.data.examples import ExampleSet
     from lorry.plan.hardware import Hardware
-    from lorry.plan.subject import Subject
     from lorry.trainer.sources.tensors import Tensor
 
 USD_PER_KWH = 0.30
@@ -31,8 +36,8 @@ _GB = 1e9
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a run will take. Everything is known before anything is rented."""
+class Estimate:
+    """What a run will take: memory, time and money, on this computer and on each offer."""
 
     model: str
     shape: ModelShape
@@ -45,14 +50,50 @@ class Plan:
     """What could be rented, the best first."""
     fits: dict[str, Fit]
     """How the run sits on each GPU, by its name, and on this computer, as `here`."""
+    expected: Expected | None = None
+    """What this computer should take for it; None where it does not fit, or nothing is known of its speed."""
 
     def fit_of(self, offer: Offer) -> Fit:
         """How the run sits there."""
         return self.fits[_device_name(offer)]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a run before it begins: what is wrong with it, and what it will take."""
+
+    subject: Subject
+    findings: list[Finding]
+    """The gravest first."""
+    estimate: Estimate | None
+    no_estimate: str = ""
+    """Why there is none."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may not be as the person wishes, in words."""
+        return tuple(one.message for one in self.findings if one.severity == "warning")
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the run can start, 2 where something in the input is wrong, 3 where this machine or an account refuses."""
+        return findings.exit_code(self.findings)
+
+
+def make_plan(
+    subject: Subject, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH
+) -> Plan:
+    """Checks a recipe, and estimates what it takes here and on the offers. Never raises for what a check can find."""
+    found = check(subject)
+    try:
+        estimate = subject.planner.estimate(candidates, by, usd_per_kwh=usd_per_kwh)
+    except UnavailableError as error:
+        return Plan(subject, found, None, str(error))
+    return Plan(subject, found, estimate)
+
+
 class Planner:
-    """Works out plans for a recipe whose rows and model are known. Raises ModelError for an unknown architecture."""
+    """Estimates what a recipe takes whose rows and model are known. Raises ModelError for an unknown architecture."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -70,14 +111,16 @@ class Planner:
 
     def on_this_computer(self) -> tuple[Fit, int]:
         """How the run sits on this computer, and the bytes that it has for it."""
-        here = _here(self._subject.hardware, USD_PER_KWH)
+        here = self._here()
         return self._fit(here), here.memory
 
-    def plan(self, candidates: Sequence[Offer], by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH) -> Plan:
-        """The plan with these offers beside this computer."""
-        here = _here(self._subject.hardware, usd_per_kwh)
+    def estimate(
+        self, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH
+    ) -> Estimate:
+        """What the run takes on these offers, and on this computer."""
+        here = self._here(usd_per_kwh)
         ranked = offers.rank(self._job, candidates, by)
-        return Plan(
+        return Estimate(
             model=self._recipe.model.id,
             shape=self.shape,
             tokens=self.tokens,
@@ -85,6 +128,30 @@ class Planner:
             here=offers.rank(self._job, [here])[0],
             offers=tuple(ranked),
             fits=self._fits,
+            expected=self.expected(here),
+        )
+
+    def expected(self, offer: Offer) -> Expected | None:
+        """What the run should take there, in a form that is kept; None where it does not fit, or nothing is known."""
+        fits, work = self._fit(offer), self._work(offer)
+        if fits.rung is None or work is None:
+            return None
+        setup = _checkpointed(self._setup(offer), fits.rung)
+        load = self._workload(setup)
+        return Expected(
+            device=_known_as(offer, self._subject.hardware),
+            numbers=setup.quantization
+            if setup.quantization != "none"
+            else "bfloat16"
+            if setup.size == 2
+            else setup.weights,
+            parameters=self.shape.active_parameters,
+            tokens_at_once=self.tokens.computed / max(self.tokens.micro_batches, 1),
+            micro_batch=fits.rung.micro_batch,
+            tokens=self.tokens.rows,
+            flops=load.training_flops,
+            duration=work.duration,
+            memory=fits.memory.device,
         )
 
     @cached_property
@@ -109,6 +176,12 @@ class Planner:
             usd=budget.usd,
             hours=budget.hours,
         )
+
+    def _here(self, usd_per_kwh: float = USD_PER_KWH) -> Offer:
+        """The computer at hand, at the price that the recipe says or at that of its electricity."""
+        own = _owned(self._subject.hardware, usd_per_kwh)
+        price = self._recipe.budget.price_per_hour
+        return replace(own, usd_per_hour=Range.exact(price), source="budget.price_per_hour") if price else own
 
     def _setup(self, offer: Offer) -> Setup:
         """How the model is computed there: by the trainer's own table of precisions."""
@@ -158,7 +231,7 @@ class Planner:
         if computes is None:
             return None
         at_hand = offer.provider == _HERE
-        duration = speed.duration(self.shape, setup, self.tokens, computes, self._scoring, at_hand=at_hand)
+        duration = speed.duration(self._workload(setup), computes, at_hand=at_hand)
         trained = trained_parameters(self.shape, self._tensors, setup)
         weights = self.shape.parameters * 2 / _GB
         return Work(
@@ -167,6 +240,9 @@ class Planner:
             disk_gb=20 + 1.2 * weights + _CHECKPOINT_BYTES * trained * self._recipe.train.keep / _GB,
             egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
         )
+
+    def _workload(self, setup: Setup) -> Workload:
+        return Workload(self.shape, setup, self.tokens, self._scoring)
 
     def _device(self, offer: Offer, setup: Setup) -> Device | None:
         """None for a GPU of which nothing is known."""
@@ -180,19 +256,28 @@ class Planner:
     def _scoring(self) -> Scoring:
         recipe, prepared = self._recipe, self._subject.prepared
         every = recipe.train.eval_every or max(1, -(-self.tokens.steps // 4))
-        splits = [split for split in (prepared.eval, prepared.test) if split is not None]
+        splits = [split for split in (prepared.eval, prepared.test) if split]
+        rows, tokens = sum(map(len, splits)), sum(split.tokens for split in splits)
         answers = sum(min(recipe.evaluate.rows, len(split)) for split in splits)
         return Scoring(
-            evaluations=-(-self.tokens.steps // every) if prepared.eval is not None else 0,
-            loss_tokens=sum(split.tokens for split in splits),
+            evaluations=-(-self.tokens.steps // every) if prepared.eval else 0,
+            loss_tokens=tokens,
             answers=answers,
             answers_at_once=recipe.evaluate.batch_size,
-            answer_tokens=recipe.evaluate.max_new_tokens,
+            answer_tokens=_longest_answer(splits, recipe.evaluate.max_new_tokens),
+            prompt_tokens=round(tokens * answers / rows) if rows else 0,
             saves=-(-self.tokens.steps // (recipe.train.save_every or every)),
         )
 
 
 _HERE = "this computer"
+
+
+def _longest_answer(splits: Sequence[ExampleSet], most: int) -> Range:
+    """Tokens at which a batch of answers ends: those of the truth on average, twice as many, or as many as are allowed."""
+    rows = sum(map(len, splits))
+    mean = min(float(most), sum(split.trained_tokens for split in splits) / max(rows, 1))
+    return Range(mean, min(float(most), 2 * mean), float(most))
 
 
 def _device_name(offer: Offer) -> str:
@@ -203,12 +288,19 @@ def _checkpointed(setup: Setup, rung: Rung) -> Setup:
     return replace(setup, checkpointing=rung.activation_checkpointing)
 
 
-def _here(hardware: Hardware, usd_per_kwh: float) -> Offer:
+def _owned(hardware: Hardware, usd_per_kwh: float) -> Offer:
     if not hardware.gpus:
         return offers.this_computer(None, hardware.memory_free, usd_per_kwh)
     first = hardware.gpus[0]
     spec = gpus.at_hand(first.name, first.memory)
     return offers.this_computer(spec, first.memory, usd_per_kwh, known_as=first.name)
+
+
+def _known_as(offer: Offer, hardware: Hardware) -> str:
+    """What a machine's speed is kept under."""
+    if offer.gpu is not None or hardware.gpus:
+        return offer.gpu.name if offer.gpu is not None else offer.machine
+    return f"{hardware.processor}, {hardware.cores} cores"
 
 
 def _config(subject: Subject) -> dict[str, Any]:

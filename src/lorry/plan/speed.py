@@ -47,50 +47,13 @@ class Device:
     """Share of the rate that training reaches."""
     is_gpu: bool = True
     is_rented: bool = False
-
-
-def training_flops(shape: ModelShape, setup: Setup, tokens: Tokens) -> float:
-    """Floating-point operations of all steps."""
-    passes = 6 if setup.lora is None else 4
-    passes += 2 if setup.checkpointing else 0
-    seen = 12 * shape.layers * shape.heads * shape.head_dim * tokens.context
-    head = shape.vocabulary * shape.hidden
-    # The output layer computes trained tokens alone.
-    return (
-        passes * ((shape.active_parameters - head) * tokens.computed + head * tokens.trained) + seen * tokens.computed
-    )
-
-
-def training_seconds(shape: ModelShape, setup: Setup, tokens: Tokens, device: Device) -> Range:
-    """Seconds of all steps."""
-    unpacking = UNPACKING if setup.quantization != "none" else 1.0
-    flops = training_flops(shape, setup, tokens)
-    computing = _per(flops, device.efficiency * (device.rate * unpacking))
-    if not device.is_gpu:
-        return computing
-    read = 3 * shape.active_parameters * BYTES[setup.weights] * tokens.micro_batches / device.bandwidth
-    waiting = LAUNCHES * (shape.layers * tokens.micro_batches)
-    return Range(*(max(pair) for pair in zip(_values(computing + read), _values(waiting), strict=True)))
-
-
-def duration(
-    shape: ModelShape, setup: Setup, tokens: Tokens, device: Device, scoring: Scoring, *, at_hand: bool
-) -> Duration:
-    """Every phase of a run; `at_hand` says that the model is on the machine already."""
-    size = shape.parameters * BYTES[setup.weights]
-    return Duration(
-        setup=_BOOT if device.is_rented else Range(5.0, 10.0, 25.0),
-        download=ZERO if at_hand else _per(size, _NETWORK),
-        loading=_per(size, _READING),
-        training=training_seconds(shape, setup, tokens, device),
-        evaluation=_evaluation(shape, setup, tokens, device, scoring),
-        saving=Range(0.05, 0.3, 2.0) * scoring.saves,
-    )
+    is_measured: bool = False
+    """Whether rate and efficiency are those that runs have reached, NF4's unpacking and the reading of weights with it."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is evaluated and saved besides."""
+    """What is evaluated and saved besides training."""
 
     evaluations: int
     """During training, over all evaluation rows."""
@@ -99,23 +62,76 @@ class Scoring:
     answers: int
     """Made at the end, by base model and adapter each."""
     answers_at_once: int
-    answer_tokens: int
-    """The most that one answer may have."""
+    answer_tokens: Range
+    """Of the longest answer of a batch, at which the batch ends."""
+    prompt_tokens: int
+    """Of all prompts that are answered."""
     saves: int
 
 
-def _evaluation(shape: ModelShape, setup: Setup, tokens: Tokens, device: Device, scoring: Scoring) -> Range:
-    forward = 2.0 * shape.active_parameters
-    passes = forward * (scoring.evaluations * tokens.eval_tokens + 2 * scoring.loss_tokens)
-    batches = -(-scoring.answers // max(scoring.answers_at_once, 1))
-    # Answers end where they end: as long as half of what is allowed is likely.
-    steps = Range(0.1, 0.4, 1.0) * (2 * batches * scoring.answer_tokens)
-    one = max(
-        shape.active_parameters * BYTES[setup.weights] / device.bandwidth,
-        forward * scoring.answers_at_once / (device.rate * device.efficiency.likely),
+@dataclass(frozen=True)
+class Workload:
+    """What a run computes, in which way."""
+
+    shape: ModelShape
+    setup: Setup
+    tokens: Tokens
+    scoring: Scoring
+
+    @property
+    def training_flops(self) -> float:
+        """Floating-point operations of all steps."""
+        shape, tokens = self.shape, self.tokens
+        passes = 6 if self.setup.lora is None else 4
+        passes += 2 if self.setup.checkpointing else 0
+        seen = 12 * shape.layers * shape.heads * shape.head_dim * tokens.context
+        head = shape.vocabulary * shape.hidden
+        # The output layer computes trained tokens alone.
+        body = (shape.active_parameters - head) * tokens.computed
+        return passes * (body + head * tokens.trained) + seen * tokens.computed
+
+    @property
+    def weights(self) -> float:
+        """Bytes that one pass reads."""
+        return float(self.shape.active_parameters * BYTES[self.setup.weights])
+
+
+def training_seconds(work: Workload, device: Device) -> Range:
+    """Seconds of all steps."""
+    unpacking = UNPACKING if work.setup.quantization != "none" and not device.is_measured else 1.0
+    computing = _per(work.training_flops, device.efficiency * (device.rate * unpacking))
+    if not device.is_gpu or device.is_measured:
+        return computing
+    read = 3 * work.weights * work.tokens.micro_batches / device.bandwidth
+    waiting = LAUNCHES * (work.shape.layers * work.tokens.micro_batches)
+    return Range(*(max(pair) for pair in zip(_values(computing + read), _values(waiting), strict=True)))
+
+
+def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
+    """Every phase of a run; `at_hand` says that the model is on the machine already."""
+    size = work.shape.parameters * BYTES[work.setup.weights]
+    forward, reached = 2.0 * work.shape.active_parameters, device.efficiency * device.rate
+    return Duration(
+        setup=_BOOT if device.is_rented else Range(5.0, 10.0, 25.0),
+        download=ZERO if at_hand else _per(size, _NETWORK),
+        loading=_per(size, _READING),
+        training=training_seconds(work, device),
+        evaluation=_per(forward * work.scoring.evaluations * work.tokens.eval_tokens, reached),
+        scoring=_per(forward * 2 * (work.scoring.loss_tokens + work.scoring.prompt_tokens), reached)
+        + _answering(work, device),
+        saving=Range(0.05, 0.3, 2.0) * work.scoring.saves,
     )
-    waiting = LAUNCHES.likely * shape.layers / 2 if device.is_gpu else 0.0
-    return _per(passes, device.efficiency * device.rate) + steps * (one + waiting)
+
+
+def _answering(work: Workload, device: Device) -> Range:
+    """Seconds of all answers, token after token: each is a pass that computes, and that reads all weights."""
+    scoring = work.scoring
+    batches = -(-scoring.answers // max(scoring.answers_at_once, 1))
+    at_once = min(scoring.answers, scoring.answers_at_once)
+    computing = _per(2.0 * work.shape.active_parameters * at_once, device.efficiency * device.rate)
+    waiting = LAUNCHES.likely * work.shape.layers / 2 if device.is_gpu else 0.0
+    one = computing.map(lambda seconds: max(seconds, work.weights / device.bandwidth) + waiting)
+    return scoring.answer_tokens * (2 * batches) * one
 
 
 def _per(amount: float, rate: Range) -> Range:

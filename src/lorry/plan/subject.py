@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
     from lorry.plan.fingerprints import Fingerprints
+    from lorry.plan.plan import Planner
+    from lorry.recipe.load import Loaded
     from lorry.trainer.methods._base import Method
     from lorry.trainer.sources.locate import Source
     from lorry.trainer.sources.tensors import Tensor
 
-_NAMES = {"source": "the model", "tokenizer": "the tokenizer", "prepared": "the data", "tensors": "the model's tensors"}
+_NAMES = {
+    "source": "the model",
+    "tokenizer": "the tokenizer",
+    "prepared": "the data",
+    "tensors": "the model's tensors",
+    "planner": "an estimate",
+}
 
 
 class UnavailableError(Exception):
@@ -41,9 +49,18 @@ class Subject:
     def __init__(self, recipe: Recipe, base: Path, **parts: Any) -> None:
         self.recipe = recipe
         self.base = base
+        self.said: tuple[str, ...] = ()
+        """What was said of the recipe when it was read."""
         self._parts: dict[str, Any] = dict(parts)
         self._failures: dict[str, Exception] = {}
         self._locks = {name: Lock() for name in (*_NAMES, "hardware", "train", "eval", "test")}
+
+    @classmethod
+    def of(cls, loaded: Loaded, recipe: Recipe | None = None) -> Subject:
+        """A recipe that was read from a file; `recipe` is the form of it that runs, where that is another."""
+        made = cls(recipe or loaded.recipe, loaded.base)
+        made.said = tuple(loaded.warnings)
+        return made
 
     @property
     def source(self) -> Source:
@@ -86,6 +103,13 @@ class Subject:
         tensors = blueprint(config) or self.tensors
         lora = self.recipe.lora
         return adapter_parameters(lora, tensors, str(config.get("model_type", ""))) if lora and tensors else 0
+
+    @property
+    def planner(self) -> Planner:
+        """What estimates memory and time. Unavailable for an architecture of which no sizes are known."""
+        from lorry.plan.plan import Planner
+
+        return cast("Planner", self._part("planner", lambda: Planner(self)))
 
     @property
     def hardware(self) -> Hardware:

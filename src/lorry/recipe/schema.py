@@ -258,6 +258,8 @@ class BudgetSettings(Section):
     """Hours of loading and training, over all attempts."""
     price_per_hour: float = Field(default=0.0, ge=0)
     """What this machine costs, in US dollars per hour."""
+    overrun: Literal["ask", "stop", "continue"] = "ask"
+    """What to do where the first steps tell that a limit would be passed: `ask` whoever watches, and stop where nobody does."""
 
 
 AlertKind = Literal[
@@ -269,6 +271,7 @@ AlertKind = Literal[
     "preempted",
     "resumed",
     "budget",
+    "overrun",
     "limit",
     "stalled",
     "slow",
@@ -276,7 +279,8 @@ AlertKind = Literal[
     "rejected",
     "crashed",
 ]
-"""What can be told: `budget` at 80 % of a limit, `limit` when it ended the training, `rejected` of a checkpoint."""
+"""What can be told: `overrun` and `budget` before a limit is reached, `limit` when it ended the training, `rejected` of a
+checkpoint."""
 
 
 class AlertSettings(Section):

@@ -57,6 +57,7 @@ _TOLD: dict[str, Callable[[Event], str]] = {
     "failed": lambda event: f"failed: {event.data['error']}",
     "limit": lambda event: str(event.data["message"]),
     "oom": lambda event: f"after step {event.step or 0}: memory ran out while {event.data['where']}",
+    "overrun": lambda event: f"after step {event.step or 0}: {event.data['message']}",
     "rejected": _rejected,
     "slow": lambda event: f"from step {event.step} on: {event.data['message']} (likely cause: {event.data['cause']})",
     "stalled": _stalled,

@@ -149,6 +149,7 @@ _TABLE: dict[str, tuple[AlertKind, Severity, str, Callable[[Data], str]]] = {
     "failed": ("failed", "failure", "FAILED", _failed),
     "oom": ("oom", "warning", "out of memory", _says("where", "while {}")),
     "stopped": ("preempted", "warning", "preempted", _says("reason")),
+    "overrun": ("overrun", "warning", "the budget would be passed", _says("message")),
     "budget": ("budget", "warning", "most of the budget is used", _says("message")),
     "limit": ("limit", "warning", "the budget is reached", _says("message")),
     "stalled": ("stalled", "warning", "nothing moves", _says("phase", "while {}")),

@@ -37,6 +37,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "step": ("loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_bytes"),
     "evaluated": ("loss",),  # evaluation loss during training, natural log per trained token
     "saved": ("path", "seconds", "pause"),  # seconds that writing took, and those that training stood still
+    "forecast": ("seconds", "message"),  # what the whole run will take, as its first steps tell
+    "overrun": (
+        "seconds",
+        "message",
+        "action",
+    ),  # it would pass the budget: `ask` whoever watches, `stop`, or `continue`
     "budget": ("share", "message"),  # 80 % of a limit are used
     "limit": ("message",),  # a budget ended the training early
     "early_stop": ("message",),  # the evaluations get no better
@@ -51,7 +57,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "smoke": ("check", "passed", "message"),  # one check of a smoke run: `checkpoint loads`, `memory as expected`
     "finished": ("seconds",),
     "failed": ("error", "hint", "exit_code"),
-    "stopped": ("reason", "cause"),  # by the `person`, or `preempted` by the machine that wants itself back
+    "stopped": (
+        "reason",
+        "cause",
+    ),  # by the `person`, by the `budget`, or `preempted` by the machine that wants itself back
 }
 """Each kind of event with the fields it always has."""
 

@@ -6,11 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
 from lorry.secrets.masking import mask, mask_values
+
+Answers = Literal["ask", "yes", "none"]
+"""How questions about a run are answered: whoever watches is asked, has said yes to all before, or is not there."""
 
 
 def home() -> Path:

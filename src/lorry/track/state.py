@@ -13,7 +13,7 @@ _STATUS = {"created": "created", "finished": "finished", "failed": "failed", "st
 """Kinds of events that set the status by themselves; any other makes the run `running`."""
 
 INCIDENTS = frozenset(
-    {"crashed", "diverged", "early_stop", "failed", "limit", "oom", "rejected", "slow", "stalled", "stopped"}
+    {"crashed", "diverged", "early_stop", "failed", "limit", "oom", "overrun", "rejected", "slow", "stalled", "stopped"}
 )
 """Kinds of events that tell of what did not go as planned."""
 

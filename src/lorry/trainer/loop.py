@@ -25,6 +25,7 @@ from lorry.errors import RunFailedError
 from lorry.recipe.schema import Recipe
 from lorry.trainer import checkpoint, hardware, memory, stopping
 from lorry.trainer.channel import Reporter
+from lorry.trainer.forecast import Forecast, OverrunError
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.limits import Limits
@@ -50,6 +51,7 @@ class Training:
     live: Live
     stepper: Stepper
     held_back: HeldBack
+    forecast: Forecast
     checkpoints: Path
     events: Reporter
     origin: Origin
@@ -162,7 +164,9 @@ class Loop:
         try:
             began = self.training.clock()
             done = self._surviving_oom("training", self._step)
-            self._record(done, self.training.clock() - began)
+            seconds = self.training.clock() - began
+            self.training.forecast.saw(done, seconds)
+            self._record(done, seconds)
             return self._after_step()
         except _DivergedError as error:
             diverged = error
@@ -248,7 +252,20 @@ class Loop:
         if ended or step % self.save_every == 0 or self.state.best == step or self.saver.is_due:
             self._must_be_numbers()
             self.saver.save()
+        if not ended:
+            self._hold_to_plan()
         return ended
+
+    def _hold_to_plan(self) -> None:
+        """Says once what the whole run will take; ends it where that passes the budget and nobody can be asked."""
+        training, state = self.training, self.state
+        left = 0 if training.held_back.is_empty else -(-self.steps // self.eval_every) - state.step // self.eval_every
+        told = training.forecast.say(training.stepper.order, state, self.limits.seconds(), left)
+        if told is None:
+            return
+        self.saver.save()
+        self.saver.drain()
+        raise OverrunError(f"stopped after step {state.step}: {told}")
 
     def _evaluate(self) -> None:
         """Scores the evaluation rows; the lowest loss so far marks the best step."""
@@ -259,9 +276,11 @@ class Loop:
         if training.held_back.metric is not None and watched is not None:
             scores[training.held_back.metric.name] = watched
         with self.saver.changing:
-            self.state = self.state.evaluated(scores, training.clock() - began)
+            seconds = training.clock() - began
+            self.state = self.state.evaluated(scores, seconds)
             self.generators = rng.capture()
-        training.events.append("evaluated", step=step, **scores)
+        training.forecast.evaluated(seconds)
+        training.events.append("evaluated", step=step, seconds=seconds, **scores)
         training.events.beat("training", step)
 
     def _record(self, step: Step, seconds: float) -> None:

@@ -53,6 +53,13 @@ class Order:
         """Units by which the steps up to this one fall short of full ones."""
         return step * self.per_step - self._end(step)
 
+    def tokens_after(self, step: int) -> int:
+        """Tokens of the rows of all steps after this one."""
+        sizes = np.array([int(self.lengths[unit].sum()) for unit in self.units], dtype=np.int64)
+        ends = range(self._end(step), self.total_units, self.per_step * _STEPS)
+        spans = ((first, min(first + self.per_step * _STEPS, self.total_units)) for first in ends)
+        return sum(int(sizes[self._sequence(first, end)].sum()) for first, end in spans)
+
     def heaviest(self) -> tuple[int, int]:
         """The step, and within it the micro-batch, with the most tokens of a whole run that is not yet begun."""
         bounds = np.cumsum([0, *(len(unit) for unit in self.units[:-1])])

@@ -12,12 +12,14 @@ import torch
 
 from lorry.data.packing import pack
 from lorry.errors import RunFailedError
+from lorry.plan.expected import of_run
 from lorry.plugins import make
 from lorry.recipe.changes import deciding
 from lorry.report.provenance import versions
 from lorry.track.events import Event
 from lorry.trainer import checkpoint, hardware
 from lorry.trainer.assignment import Assignment
+from lorry.trainer.forecast import Forecast
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung
 from lorry.trainer.limits import was_warned
@@ -67,6 +69,12 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
         held_back=HeldBack(loaded, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder),
+        forecast=Forecast(
+            of_run(assignment.folder),
+            assignment.recipe.budget,
+            assignment.events,
+            answers=assignment.facts.get("answers", "none"),
+        ),
         checkpoints=assignment.folder.checkpoints,
         events=assignment.events,
         origin=Origin(

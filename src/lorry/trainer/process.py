@@ -24,6 +24,7 @@ from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint, hardware, memory, smoke
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import AGENT, Reporter, connect
+from lorry.trainer.forecast import OverrunError
 from lorry.trainer.ladder import Rung
 from lorry.trainer.loop import Loop, Outcome
 from lorry.trainer.model import LoadedModel, load, put_adapter
@@ -42,6 +43,9 @@ def work(path: Path) -> int:
             _train_and_score(Assignment.open(path, events), signals)
     except StoppedError as error:
         events.append("stopped", reason=error.message, cause="person")
+        return error.exit_code
+    except OverrunError as error:
+        events.append("stopped", reason=error.message, cause="budget")
         return error.exit_code
     except KeyboardInterrupt as error:
         reason = str(error) or _where_stopped(RunFolder(path))

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from lorry.plan.cost import Duration
+from lorry.plan.expected import Expected
+from lorry.plan.ranges import Range
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder, write_json
 from lorry.trainer.supervise.oom_kills import MemoryWatch
@@ -245,14 +248,16 @@ def test_gpu_of_an_earlier_attempt_says_nothing_of_this_one(tmp_path):
 
 def test_run_that_is_slower_than_planned_is_told(tmp_path):
     found = training(tmp_path)
-    write_json(found.folder.plan, {"tokens_per_second": 1000.0})
+    quick = Duration(training=Range(1, 5, 10))
+    expected = Expected("T4", "bfloat16", 1, 1.0, 1, tokens=10_000, flops=1.0, duration=quick, memory={})
+    write_json(found.folder.plan, {"expected": expected.as_json()})
     for number in range(1, 6):
         step(found, number, speed=300.0)
     found.pass_time(GPU_EVERY)
     assert found.told("slow")[0]["message"] == "300 tokens/s, where 1,000 were expected"
 
 
-@pytest.mark.parametrize("plan", ["", "{", "[]", "null", '{"tokens_per_second": "many"}', "{}", "\xff"])
+@pytest.mark.parametrize("plan", ["", "{", "[]", "null", '{"expected": "much"}', "{}", "\xff"])
 def test_plan_that_expects_nothing_is_no_reason_to_warn(tmp_path, plan):
     found = training(tmp_path)
     found.folder.plan.write_text(plan, encoding="latin-1")

@@ -30,8 +30,7 @@ def command(
     loaded = load(recipe, override or [])
     if output.stderr_is_live():
         output.live("checking the recipe, its model and its rows ...")
-    said = [findings.warning("recipe.override", text) for text in loaded.warnings]
-    found = findings.ordered([*said, *check(Subject(loaded.recipe, loaded.base))])
+    found = check(Subject.of(loaded))
     output.live("")
     code = findings.exit_code(found)
     if as_json:

@@ -21,6 +21,7 @@ class Options:
     ] = None
     recipe: Annotated[Path | None, typer.Option(help="The recipe, with changes that may be made.")] = None
     override: Annotated[list[str] | None, typer.Option("-o", "--override", help="`train.steps=500`.")] = None
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: go on up to the budget.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
 
 
@@ -31,10 +32,11 @@ def command(options: Options) -> None:
     More steps, evaluation, budget and tracking may change; what decides what is learned may not.
     """
     from lorry import resuming
-    from lorry.cli.outcome import follow
+    from lorry.cli import output
+    from lorry.cli.outcome import View, follow
     from lorry.recipe.load import load
 
     changed = load(options.recipe).recipe if options.recipe is not None else None
-    wish = resuming.Continuation(options.run, options.start, options.override or (), changed)
-    price = resuming.price_per_hour(wish)
-    follow(lambda watch: resuming.go_on(wish, watch), price_per_hour=price, as_json=options.json)
+    answers = "ask" if output.can_ask() and not options.yes else "yes" if options.yes else "none"
+    wish = resuming.Continuation(options.run, options.start, options.override or (), changed, answers)
+    follow(lambda watch: resuming.go_on(wish, watch), View(resuming.price_per_hour(wish), as_json=options.json))

@@ -3,55 +3,118 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorry import units
 from lorry.cli import output
+from lorry.cli.options import takes
 
 if TYPE_CHECKING:
+    from lorry.job import Wish
+    from lorry.plan.plan import Plan
     from lorry.recipe.load import Loaded
 
 
-def command(
-    recipe: Annotated[Path, typer.Argument(help="A YAML or Python recipe.")],
-    overrides: Annotated[list[str] | None, typer.Option("-o", "--override", help="`train.steps=10`.")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Ten steps on ten rows, with a verdict.")] = False,
-    new: Annotated[bool, typer.Option("--new", help="Start anew, also where such a run was interrupted.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What `lorry run` takes."""
+
+    recipe: Annotated[Path, typer.Argument(help="A YAML or Python recipe.")]
+    override: Annotated[list[str] | None, typer.Option("-o", "--override", help="`train.steps=10`.")] = None
+    smoke: Annotated[bool, typer.Option("--smoke", help="Ten steps on ten rows, with a verdict.")] = False
+    new: Annotated[bool, typer.Option("--new", help="Start anew, also where such a run was interrupted.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: start, and go on up to the budget.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
+
+
+@takes(Options)
+def command(options: Options) -> int:
     """Train what a recipe describes, evaluate it against the base model, and write the report.
 
-    Where a run of the same recipe was interrupted, a person at a terminal is asked whether to go on with that one.
+    What it will take is said first; where it costs money, a person at a terminal is asked whether to go on. Where a run of the
+    same recipe was interrupted, that person is asked whether to go on with that one.
     """
     from lorry import job, resuming
-    from lorry.cli.outcome import follow
+    from lorry.cli.outcome import View, follow
     from lorry.recipe.load import load
 
-    job.require_training_packages()
-    loaded = load(recipe, overrides or ())
-    earlier = None if new or smoke else _to_go_on_with(loaded)
-    wish = job.Wish(loaded, smoke, tuple(sys.argv))
-    follow(
-        (lambda watch: resuming.go_on(resuming.Continuation(earlier, recipe=loaded.recipe), watch))
-        if earlier
-        else (lambda watch: job.carry_out(wish, watch)),
-        price_per_hour=wish.recipe.budget.price_per_hour,
-        as_json=json_,
+    if not options.dry_run:
+        job.require_training_packages()
+    loaded = load(options.recipe, options.override or ())
+    asks = output.can_ask() and not options.yes
+    answers = "ask" if asks else "yes" if options.yes else "none"
+    wish = job.Wish(loaded, options.smoke, tuple(sys.argv), answers)
+    price = wish.recipe.budget.price_per_hour
+    earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(loaded, asks=asks)
+    if earlier:
+        more = resuming.Continuation(earlier, recipe=loaded.recipe, answers=answers)
+        follow(lambda watch: resuming.go_on(more, watch), View(price, as_json=options.json))
+        return 0
+    plan = _planned(wish, options)
+    if options.dry_run:
+        return plan.exit_code
+    if price and asks and not _agrees(plan):
+        output.note("nothing was started")
+        return 0
+    follow(lambda watch: job.train_as_planned(wish, plan, watch), View(price, plan.warnings, as_json=options.json))
+    return 0
+
+
+def _planned(wish: Wish, options: Options) -> Plan:
+    """The plan, shown; with `--json` only where it is all that is asked for. Raises what forbids to start, unless it is."""
+    from lorry import job
+    from lorry.cli import planned
+    from lorry.plan.plan_json import plan_json
+
+    if output.stderr_is_live():
+        output.live("checking the recipe, its model and its rows ...")
+    plan = job.plan(wish)
+    output.live("")
+    if not options.dry_run:
+        job.refuse_errors(plan)
+    if not options.json:
+        planned.show(plan)
+    elif options.dry_run:
+        output.emit_json(plan_json(plan))
+    return plan
+
+
+def _agrees(plan: Plan) -> bool:
+    """Whether the person wants what it costs."""
+    from lorry.cli.outcome import says_yes
+
+    cost = plan.estimate.here.cost if plan.estimate else None
+    told = (
+        f"about {units.money(cost.total.likely)} in {units.duration(cost.elapsed.likely)}, "
+        f"at most {units.money(_most(plan, cost.total.high))}"
+        if cost
+        else "its cost is not known"
     )
+    return says_yes(output.ask(f"{told}; start it?", default="yes"))
 
 
-def _to_go_on_with(loaded: Loaded) -> str | None:
+def _most(plan: Plan, high: float) -> float:
+    """US dollars that it costs at the most: the budget's, where that is less."""
+    cap = plan.subject.recipe.budget.usd
+    return high if cap is None else min(high, cap)
+
+
+def _to_go_on_with(loaded: Loaded, *, asks: bool) -> str | None:
     """The id of an interrupted run of the recipe, if the person wants that one."""
     from lorry import resuming
+    from lorry.cli.outcome import says_yes
 
     row = resuming.interrupted(loaded)
     if row is None:
         return None
     told = f"`{row.id}` is a run of this recipe that was {row.status} at step {row.step or 0} of {row.steps or '?'}"
-    if not output.can_ask():
+    if not asks:
         output.note(f"{told}; `lorry resume {row.id}` goes on with it, this starts a new one")
         return None
     answer = output.ask(f"{told}; go on with it? (yes, or no for a new run)", default="yes")
-    return row.id if answer.strip().lower() in ("y", "yes") else None
+    return row.id if says_yes(answer) else None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.errors import ModelError
 from lorry.plan.checks._base import Check
 from lorry.plan.cost import HOUR, against
 from lorry.plan.findings import Explanation, Finding, warning
+from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
     from lorry.plan.ranges import Range
@@ -34,14 +34,14 @@ class BudgetCheck(Check):
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Compares hours and dollars with the estimate; where there is none, other checks say so."""
-        from lorry.plan.plan import Planner
-
         budget = subject.recipe.budget
         if budget.hours is None and budget.usd is None:
             return
         try:
-            here = Planner(subject).plan([]).here.cost
-        except ModelError:
+            here = subject.planner.estimate().here.cost
+        except UnavailableError as unknown:
+            if unknown.part != "planner":
+                raise
             return
         if here is None:
             return

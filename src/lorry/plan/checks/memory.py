@@ -9,6 +9,7 @@ from lorry import units
 from lorry.errors import ModelError
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, note, refusal, warning
+from lorry.plan.subject import UnavailableError
 
 if TYPE_CHECKING:
     from lorry.plan.fit import Fit
@@ -46,12 +47,12 @@ class MemoryCheck(Check):
 
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Estimates the peak from the model's sizes and the rows' true lengths."""
-        from lorry.plan.plan import Planner
-
         try:
-            found, room = Planner(subject).on_this_computer()
-        except ModelError as unknown:
-            yield note("memory.unknown", unknown.message, place=unknown.place)
+            found, room = subject.planner.on_this_computer()
+        except UnavailableError as unknown:
+            if unknown.part != "planner" or not isinstance(unknown.cause, ModelError):
+                raise
+            yield note("memory.unknown", unknown.cause.message, place=unknown.cause.place)
             return
         yield _told(found, room, subject.recipe.train.micro_batch)
 

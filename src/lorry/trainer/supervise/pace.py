@@ -30,7 +30,7 @@ class Seen:
     samples: Sequence[Sample] = ()
     """Of the GPU, one a minute, the newest last."""
     planned: float | None = None
-    """Tokens per second that the plan expects; None for what the run's own first steps reached."""
+    """Tokens per second that the plan expects at the least; None where it knows none."""
     trainer_cpu: float = 0.0
     """Share of one core that the trainer's busiest thread uses."""
     machine_cpu: float = 0.0
@@ -45,7 +45,8 @@ def slow(seen: Seen) -> tuple[str, str] | None:
     known = [one.utilisation for one in recent if one.utilisation is not None]
     if len(known) == _ENOUGH and max(known) < BUSY:
         return f"the GPU idles: {median(known):.0f} % busy", _cause(seen, recent)
-    expected = seen.planned or (median(seen.speeds[:FIRST]) if len(seen.speeds) >= 2 * FIRST else None)
+    own = median(seen.speeds[:FIRST]) if len(seen.speeds) >= 2 * FIRST else 0.0
+    expected = max(own, seen.planned or 0.0)
     if expected and len(seen.speeds) >= _ENOUGH:
         now = median(seen.speeds[-_ENOUGH:])
         if now < SLOW * expected:

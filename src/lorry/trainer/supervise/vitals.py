@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from lorry.plan.expected import of_run
 from lorry.recipe.schema import Recipe
 from lorry.track import disk
 from lorry.track.events import ENDINGS
@@ -177,13 +178,13 @@ class Vitals:
             self._facts.append("warning", step=self.step, message=told)
 
     def _seen(self) -> pace.Seen:
-        before = _threads(self._pid)
+        expected, before = of_run(self._folder), _threads(self._pid)
         machine = psutil.cpu_percent(interval=_LOOK) / 100
         used = [(seconds - before.get(number, seconds)) / _LOOK for number, seconds in _threads(self._pid).items()]
         return pace.Seen(
             speeds=[*self._first_speeds, *self._last_speeds],
             samples=list(self._samples),
-            planned=_planned_speed(self._folder),
+            planned=expected.slowest if expected else None,
             trainer_cpu=max(used, default=0.0),
             machine_cpu=machine,
             other_cpu=machine - sum(used) / (psutil.cpu_count() or 1),
@@ -220,12 +221,3 @@ def _newest_size(folder: RunFolder) -> int:
     """Bytes of the newest checkpoint; 0 while there is none."""
     newest = max(folder.checkpoints.glob("step-*/"), default=None)
     return sum(file.stat().st_size for file in newest.iterdir()) if newest else 0
-
-
-def _planned_speed(folder: RunFolder) -> float | None:
-    """Tokens per second that the plan expects; None where it says nothing of that."""
-    try:
-        found = json.loads(folder.plan.read_text(encoding="utf-8")).get("tokens_per_second")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return float(found) if isinstance(found, (int, float)) else None

@@ -1,0 +1,98 @@
+"""A run against its plan: after its first steps it says how long all of it will take, and whether that passes the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lorry import units
+from lorry.errors import RefusedError
+from lorry.plan.expected import FIRST, WARMING, Expected, SoFar, outlook
+from lorry.plan.ranges import Range
+from lorry.recipe.schema import BudgetSettings
+from lorry.track.folder import Answers
+from lorry.trainer.channel import Reporter
+from lorry.trainer.order import Order
+from lorry.trainer.saving.state import State
+from lorry.trainer.step import Step
+
+UNSURE = 1.15
+"""How much longer than a forecast a run may turn out to be shorter: below this times the budget nobody is stopped."""
+
+
+class OverrunError(RefusedError):
+    """The run would pass its budget, and nobody is there to say that it shall go on all the same."""
+
+
+@dataclass
+class Forecast:
+    """Looks at the first steps of an attempt, and then says once what the run will take."""
+
+    expected: Expected | None
+    """None where there was no estimate."""
+    budget: BudgetSettings
+    events: Reporter
+    answers: Answers = "none"
+    _seconds: list[float] = field(default_factory=list[float])
+    _tokens: list[int] = field(default_factory=list[int])
+    _evaluations: list[float] = field(default_factory=list[float])
+
+    def saw(self, step: Step, seconds: float) -> None:
+        """A step was made."""
+        if len(self._seconds) < FIRST and step.rows:
+            self._seconds.append(seconds)
+            self._tokens.append(step.row_tokens)
+
+    def evaluated(self, seconds: float) -> None:
+        """An evaluation was made."""
+        self._evaluations.append(seconds)
+
+    def say(self, order: Order, state: State, elapsed: float, evaluations_left: int) -> str | None:
+        """Says what the whole run will take, once, when enough steps were seen; why it must end now, if it must."""
+        if self.expected is None or len(self._seconds) != FIRST or state.step >= order.steps:
+            return None
+        so_far = SoFar(
+            elapsed=elapsed,
+            timed=sum(self._seconds[WARMING:]),
+            timed_tokens=sum(self._tokens[WARMING:]),
+            left_tokens=order.tokens_after(state.step),
+            evaluations=tuple(self._evaluations),
+            evaluations_left=evaluations_left,
+        )
+        self._seconds.append(0.0)  # said: no step is looked at any more
+        total = outlook(self.expected, so_far)
+        told = f"{self._priced(total)}; planned were {_span(self.expected.total)}"
+        self.events.append("forecast", step=state.step, seconds=total, message=f"all of it will take about {told}")
+        return self._overrun(total, state.step)
+
+    def _priced(self, total: float) -> str:
+        price = self.budget.price_per_hour / 3600
+        cost = f" and cost {units.money(price * total)}" if price else ""
+        return f"{units.duration(total)}{cost}"
+
+    def _overrun(self, total: float, step: int) -> str | None:
+        """Says by how much the budget would be passed; why the run must end, where nobody can be asked."""
+        told = passed(self.budget, total)
+        way = self.budget.overrun
+        if told is None or way == "continue" or (way == "ask" and self.answers == "yes"):
+            return None
+        asks = way == "ask" and self.answers == "ask"
+        ends = not asks and passed(self.budget, total / UNSURE) is not None
+        action = "ask" if asks else "stop" if ends else "continue"
+        self.events.append("overrun", step=step, seconds=total, message=told, action=action)
+        return told if ends else None
+
+
+def _span(planned: Range) -> str:
+    return f"{units.duration(planned.likely)} ({units.duration(planned.low)} to {units.duration(planned.high)})"
+
+
+def passed(budget: BudgetSettings, seconds: float) -> str | None:
+    """The limit that a run of so many seconds passes, in words; None where it passes none."""
+    hours = seconds / 3600
+    if budget.hours is not None and hours > budget.hours:
+        return f"it would take {units.duration(seconds)}, over the budget of {budget.hours:g} hours"
+    if budget.usd is not None and hours * budget.price_per_hour > budget.usd:
+        return (
+            f"it would cost {units.money(hours * budget.price_per_hour)}, over the budget of {units.money(budget.usd)}"
+        )
+    return None

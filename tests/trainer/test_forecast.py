@@ -1,0 +1,126 @@
+"""A run against its plan: what it says after its first steps, and when that ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorry.plan.cost import Duration
+from lorry.plan.expected import Expected, SoFar, from_json, of_run, outlook
+from lorry.plan.ranges import Range
+from lorry.recipe.schema import BudgetSettings
+from lorry.track.folder import Answers
+from lorry.track.run import Run
+from lorry.trainer.forecast import passed
+from lorry.trainer.process import work
+from tiny_runs import begin, events_of, recipe
+
+PLANNED = Expected(
+    device="T4",
+    numbers="bfloat16",
+    parameters=10**9,
+    tokens_at_once=1e3,
+    micro_batch=4,
+    tokens=1e6,
+    flops=4e15,
+    duration=Duration(
+        setup=Range.exact(10),
+        training=Range(500, 1000, 2000),
+        evaluation=Range.exact(100),
+        scoring=Range.exact(50),
+    ),
+    memory={"weights": 2 * 10**9},
+)
+
+
+def run_of(folder: Path, budget: dict[str, Any], answers: Answers = "none", scoring: float = 9e6) -> Run:
+    """A run of 24 steps whose plan says how many seconds scoring takes."""
+    values = recipe(folder, train={"steps": 24, "eval_every": 100}, budget=budget)
+    run = begin(values, estimated=True, answers=answers)
+    plan = json.loads(run.folder.plan.read_text(encoding="utf-8"))
+    plan["expected"]["duration"]["scoring"] = {"low": scoring, "likely": scoring, "high": scoring}
+    run.folder.plan.write_text(json.dumps(plan), encoding="utf-8")
+    return run
+
+
+def last_step(run: Run) -> int:
+    return max(event.step or 0 for event in events_of(run, "step"))
+
+
+def test_run_at_the_planned_pace_takes_what_was_planned():
+    so_far = SoFar(elapsed=10 + 100, timed=90, timed_tokens=90_000, left_tokens=900_000)
+    assert outlook(PLANNED, so_far) == pytest.approx(PLANNED.total.likely)
+
+
+def test_slow_steps_make_everything_slow_that_was_not_seen_yet():
+    so_far = SoFar(elapsed=210, timed=180, timed_tokens=90_000, left_tokens=900_000)
+    assert outlook(PLANNED, so_far) == pytest.approx(210 + 1800 + 2 * (100 + 50))
+
+
+def test_evaluations_that_were_seen_count_more_than_those_that_were_planned():
+    so_far = SoFar(110, 90, 90_000, 900_000, evaluations=(30.0, 32.0), evaluations_left=3)
+    assert outlook(PLANNED, so_far) == pytest.approx(110 + 900 + 93 + 50)
+
+
+def test_expectation_is_kept_as_json_and_read_again():
+    assert from_json(json.loads(json.dumps(PLANNED.as_json()))) == PLANNED
+
+
+@pytest.mark.parametrize("found", [None, {}, [], {"device": "T4"}, {**PLANNED.as_json(), "duration": {"training": 3}}])
+def test_what_is_no_expectation_is_none(found):
+    assert from_json(found) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{torn", '{"expected": 1}'])
+def test_plan_that_cannot_be_read_expects_nothing(tmp_path, text):
+    run = begin(recipe(tmp_path))
+    run.folder.plan.write_text(text, encoding="utf-8")
+    assert of_run(run.folder) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ({}, None),
+        ({"hours": 2}, None),
+        ({"hours": 0.5}, "it would take 1 h, over the budget of 0.5 hours"),
+        ({"usd": 3, "price_per_hour": 2}, None),
+        ({"usd": 1.5, "price_per_hour": 2}, "it would cost $2.00, over the budget of $1.50"),
+    ],
+)
+def test_limit_that_an_hour_passes_is_named(budget, told):
+    assert passed(BudgetSettings(**budget), 3600) == told
+
+
+def test_run_says_after_its_first_steps_what_all_of_it_will_take(tmp_path):
+    run = run_of(tmp_path, {}, scoring=5000.0)
+    work(run.folder.path)
+    (said,) = events_of(run, "forecast")
+    assert said.step == 20
+    assert "planned were" in said.data["message"]
+    assert last_step(run) == 24
+    assert not events_of(run, "overrun")
+
+
+def test_run_that_would_pass_its_budget_ends_where_nobody_can_be_asked(tmp_path):
+    run = run_of(tmp_path, {"hours": 1.0})
+    assert work(run.folder.path) == 3
+    (ended,) = events_of(run, "stopped")
+    assert ended.data["cause"] == "budget"
+    assert "over the budget of 1 hours" in ended.data["reason"]
+    assert (run.folder.checkpoints / "step-000020" / "manifest.json").exists()
+    assert not events_of(run, "scored")
+
+
+@pytest.mark.parametrize(
+    ("overrun", "answers", "action"),
+    [("ask", "ask", ["ask"]), ("ask", "yes", []), ("continue", "none", []), ("stop", "yes", ["stop"])],
+)
+def test_who_can_be_asked_is_asked_and_who_has_agreed_is_not(tmp_path, overrun, answers, action):
+    run = run_of(tmp_path, {"hours": 1.0, "overrun": overrun}, answers)
+    work(run.folder.path)
+    assert [event.data["action"] for event in events_of(run, "overrun")] == action
+    assert last_step(run) == (20 if action == ["stop"] else 24)
