@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
+from lorry.plan import speeds
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
@@ -102,9 +103,11 @@ def carry_on(run: Run, watch: Watcher, *, after: int = 0) -> Run:
 
 
 def settle(folder: RunFolder) -> None:
-    """Writes down what the events say: the run's row in the store, and its report. Doing it again changes nothing."""
+    """Writes down what the events say: the run's row in the store, its speed, its report. Doing it again changes nothing."""
     now = state(read(folder.events))
     Store.open().update(folder.id, status=now.status, step=now.step, steps=now.steps, loss=now.loss)
+    if now.status == "finished":
+        speeds.learn(folder)
     report.write(folder)
 
 

@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "metrics": "List the metrics of evaluation",
         "sinks": "List the trackers that a run can be followed in",
         "gpus": "List GPUs: memory, speed, and what an hour costs",
+        "speeds": "List how fast runs have trained, and share it",
         "explain": "Say what the code of a finding means, and what to do",
         "doctor": "Show what is installed here and what is missing",
     },

@@ -39,6 +39,11 @@ class Tokens:
     eval_tokens: int
     """Tokens of the evaluation rows, once."""
 
+    @property
+    def at_once(self) -> float:
+        """Tokens that an average micro-batch computes."""
+        return self.computed / max(self.micro_batches, 1)
+
 
 def order_of(prepared: Prepared, recipe: Recipe) -> Order:
     """The order in which training takes the rows."""

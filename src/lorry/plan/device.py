@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from lorry.plan.gpus import GpuSpec
 from lorry.plan.hardware import Hardware
+from lorry.plan.ranges import Range
 from lorry.plan.speed import ON_CPU, PUBLISHED, Device
+from lorry.plan.speeds import Pace
 
 _SIDE = 1024
 _ROUNDS = 3
@@ -28,6 +31,18 @@ def processor(hardware: Hardware, *, in_bf16: bool) -> Device:
     """The processor at hand; measures for some hundredths of a second what its matrix products reach."""
     gain = _BF16_GAIN if in_bf16 and hardware.cpu_bf16 else 1.0
     return Device(gain * _measured_rate(), _CPU_BANDWIDTH, ON_CPU, is_gpu=False)
+
+
+def as_reached(device: Device, pace: Pace) -> Device:
+    """The device at the speed that runs like the planned one have reached on it."""
+    likely = pace.flops.likely
+    return replace(
+        device,
+        rate=likely,
+        efficiency=Range(pace.flops.low / likely, 1.0, pace.flops.high / likely),
+        is_measured=True,
+        scoring=pace.scoring,
+    )
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lorry.errors import ModelError
-from lorry.plan import batches, device, findings, gpus, offers, speed
+from lorry.plan import batches, device, findings, gpus, offers, speed, speeds
 from lorry.plan.architecture.model_shape import ModelShape, model_shape
 from lorry.plan.batches import Tokens
 from lorry.plan.check import check
@@ -108,6 +108,7 @@ class Planner:
         self._tensors: dict[str, Tensor] = tensors
         self._loads: dict[int, Load] = {}
         self._fits: dict[str, Fit] = {}
+        self._speeds = speeds.known()
 
     def on_this_computer(self) -> tuple[Fit, int]:
         """How the run sits on this computer, and the bytes that it has for it."""
@@ -140,13 +141,9 @@ class Planner:
         load = self._workload(setup)
         return Expected(
             device=_known_as(offer, self._subject.hardware),
-            numbers=setup.quantization
-            if setup.quantization != "none"
-            else "bfloat16"
-            if setup.size == 2
-            else setup.weights,
+            numbers=_numbers(setup),
             parameters=self.shape.active_parameters,
-            tokens_at_once=self.tokens.computed / max(self.tokens.micro_batches, 1),
+            tokens_at_once=self.tokens.at_once,
             micro_batch=fits.rung.micro_batch,
             tokens=self.tokens.rows,
             flops=load.training_flops,
@@ -249,8 +246,12 @@ class Planner:
         if offer.gpu is None and setup.on_gpu:
             return None
         if offer.gpu is None:
-            return device.processor(self._subject.hardware, in_bf16=setup.size == 2)
-        return device.gpu_device(offer.gpu, is_rented=offer.provider != _HERE)
+            made = device.processor(self._subject.hardware, in_bf16=setup.size == 2)
+        else:
+            made = device.gpu_device(offer.gpu, is_rented=offer.provider != _HERE)
+        name = _known_as(offer, self._subject.hardware)
+        pace = speeds.like(self._speeds, name, _numbers(setup), self.shape.active_parameters, self.tokens.at_once)
+        return device.as_reached(made, pace) if pace else made
 
     @cached_property
     def _scoring(self) -> Scoring:
@@ -282,6 +283,13 @@ def _longest_answer(splits: Sequence[ExampleSet], most: int) -> Range:
 
 def _device_name(offer: Offer) -> str:
     return offer.gpu.name if offer.gpu is not None else "here"
+
+
+def _numbers(setup: Setup) -> str:
+    """What products are computed in: a machine's speed is kept for each."""
+    if setup.quantization != "none":
+        return setup.quantization
+    return "bfloat16" if setup.autocast else setup.weights
 
 
 def _checkpointed(setup: Setup, rung: Rung) -> Setup:

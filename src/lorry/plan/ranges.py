@@ -59,6 +59,7 @@ class Range:
 
 
 ZERO = Range(0.0, 0.0, 0.0)
+ONCE = Range(1.0, 1.0, 1.0)
 
 
 def _range(value: Range | float) -> Range:

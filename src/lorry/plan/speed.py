@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lorry.plan.cost import Duration
 from lorry.plan.memory import BYTES, Setup
-from lorry.plan.ranges import ZERO, Range
+from lorry.plan.ranges import ONCE, ZERO, Range
 
 if TYPE_CHECKING:
     from lorry.plan.architecture.model_shape import ModelShape
@@ -49,6 +49,8 @@ class Device:
     is_rented: bool = False
     is_measured: bool = False
     """Whether rate and efficiency are those that runs have reached, NF4's unpacking and the reading of weights with it."""
+    scoring: Range = ONCE
+    """How many times longer scoring takes than its arithmetic says, as runs have shown."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
         loading=_per(size, _READING),
         training=training_seconds(work, device),
         evaluation=_per(forward * work.scoring.evaluations * work.tokens.eval_tokens, reached),
-        scoring=_per(forward * 2 * (work.scoring.loss_tokens + work.scoring.prompt_tokens), reached)
-        + _answering(work, device),
+        scoring=device.scoring
+        * (
+            _per(2 * forward * (work.scoring.loss_tokens + work.scoring.prompt_tokens), reached)
+            + _answering(work, device)
+        ),
         saving=Range(0.05, 0.3, 2.0) * work.scoring.saves,
     )
 
