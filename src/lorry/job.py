@@ -19,6 +19,8 @@ from typing import Any
 
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan import speeds
+from lorry.plan.checks.disk import written
+from lorry.plan.machine import Promised
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
@@ -150,6 +152,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "command": masked(wish.command),
         "smoke": wish.smoke,
         "answers": wish.answers,
+        "promised": asdict(Promised(disk=written(subject))),
     }
     write_json(folder.resolved, facts)
     store = Store.open()
@@ -226,5 +229,6 @@ def _raise_unless_finished(run: Run, ending: Event) -> None:
     if ending.kind == "stopped":
         raise StoppedError(ending.data["reason"], hint=f"`lorry resume {run.id}` goes on from there")
     if ending.kind == "failed":
-        kind = InputError if ending.data["exit_code"] == InputError.exit_code else RunFailedError
+        kinds = {kind.exit_code: kind for kind in (InputError, RefusedError)}
+        kind = kinds.get(ending.data["exit_code"], RunFailedError)
         raise kind(ending.data["error"], hint=ending.data["hint"])

@@ -15,7 +15,7 @@ from lorry.trainer.checkpoint import steps, verify
 from lorry.trainer.loss import token_loss
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
-from tiny_runs import begin, chat_rows, events_of, recipe, train_here, write_rows
+from tiny_runs import begin, chat_rows, cut_back, events_of, recipe, train_here, write_rows
 
 
 def losses(run) -> list[float]:
@@ -36,6 +36,44 @@ def test_run_learns_delivers_and_scores(tmp_path):
     assert (run.adapter / "adapter_model.safetensors").exists()
     assert (run.adapter / "chat_template.jinja").exists()
     assert json.loads((run.folder.evaluation / "scores.json").read_text())["splits"]["eval"]["rows"] == 4
+
+
+def promised(run, **what) -> None:
+    """Puts into a run's folder what the machine was said to be."""
+    facts = json.loads(run.folder.resolved.read_text())
+    run.folder.resolved.write_text(json.dumps({**facts, "promised": what}))
+
+
+def test_machine_is_looked_at_before_anything_is_loaded(tmp_path):
+    run = train_here(recipe(tmp_path))
+    (event,) = events_of(run, "machine")
+    assert [one["code"] for one in event.data["findings"]] == ["machine.ready"]
+    assert event.seq < events_of(run, "loaded")[0].seq
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what it is said to have")
+def test_machine_that_is_not_as_promised_is_refused_before_anything_is_loaded(tmp_path):
+    run = begin(recipe(tmp_path))
+    promised(run, gpus=1, gpu_memory=80 * 10**9)
+    assert work(run.folder.path) == 3
+    (failed,) = events_of(run, "failed")
+    assert "1 GPUs were promised" in failed.data["error"]
+    assert failed.data["hint"]
+    assert not events_of(run, "loaded")
+
+
+def test_disk_that_a_run_would_fill_is_refused(tmp_path):
+    run = begin(recipe(tmp_path))
+    promised(run, disk=10**18)
+    assert work(run.folder.path) == 3
+    assert "are free, and the run needs" in events_of(run, "failed")[0].data["error"]
+
+
+def test_run_that_goes_on_needs_no_room_for_what_it_has_written(tmp_path):
+    run = train_here(recipe(tmp_path, train={"steps": 4, "save_every": 2}))
+    cut_back(run, 2)
+    promised(run, disk=10**18)
+    assert work(run.folder.path) == 0
 
 
 def test_frozen_weights_do_not_change(tmp_path):

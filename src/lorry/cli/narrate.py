@@ -94,6 +94,7 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "created": lambda data: f"run {data['run']}",
     "checked": _checked,
     "data": _data,
+    "machine": lambda data: "; ".join(str(one["message"]) for one in data["findings"]),
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),
     "warning": lambda data: f"warning: {data['message']}",

@@ -17,6 +17,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "created": ("recipe", "run"),  # the folder exists
     "checked": ("findings",),  # plan made; findings as dicts
     "data": ("train_rows", "eval_rows", "test_rows", "train_tokens"),
+    "machine": ("findings",),  # the machine that trains, looked at just before; findings as dicts
     "loaded": ("parameters", "trainable", "precision", "device"),
     "note": ("message",),  # something resolved or switched that the person should know
     "warning": ("message",),

@@ -12,12 +12,13 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import LorryError, RunFailedError, StoppedError
+from lorry.errors import LorryError, RefusedError, RunFailedError, StoppedError
 from lorry.evaluate.score import Evaluation
+from lorry.plan import machine
 from lorry.recipe.schema import Recipe
 from lorry.report import provenance
 from lorry.track.folder import RunFolder, write_json
@@ -75,6 +76,7 @@ def _told(error: Exception, folder: RunFolder, events: Reporter) -> int:
 
 
 def _train_and_score(assignment: Assignment, signals: Watch) -> None:
+    _must_be_fit(assignment)
     hardware.keep_freed_memory()
     assignment.events.beat("loading", 0)
     loaded = load(assignment.recipe, assignment.model_folder)
@@ -91,6 +93,17 @@ def _train_and_score(assignment: Assignment, signals: Watch) -> None:
         _score(assignment, loaded, outcome.rung)
         if assignment.facts.get("smoke"):
             smoke.check(assignment.folder, loaded, outcome.peaks, assignment.events)
+
+
+def _must_be_fit(assignment: Assignment) -> None:
+    """Looks at the machine before anything is loaded. Raises RefusedError where it cannot do what it is there for."""
+    promised = machine.Promised(**assignment.facts.get("promised", {}))
+    if checkpoint.steps(assignment.folder.checkpoints):
+        promised = replace(promised, disk=0)  # some of it is written by now
+    found = machine.judge(machine.collect([assignment.folder.path]), promised)
+    assignment.events.append("machine", findings=[asdict(one) for one in found])
+    for fault in (one for one in found if one.severity == "error"):
+        raise RefusedError(fault.message, hint=fault.remedy, place=fault.place)
 
 
 @contextmanager

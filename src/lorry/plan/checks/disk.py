@@ -29,6 +29,8 @@ class _Need:
     what: str
     folder: Path
     bytes: float
+    is_run: bool = False
+    """Whether it goes into the run's own folder."""
 
 
 class DiskCheck(Check):
@@ -73,6 +75,11 @@ class DiskCheck(Check):
             yield from _compare(needs)
 
 
+def written(subject: Subject) -> int:
+    """Bytes that a run writes into its folder; 0 where the model's tensors are not known."""
+    return round(sum(need.bytes for need in _needs(subject) if need.is_run))
+
+
 def _writable(folder: Path) -> Iterable[Finding]:
     """Whether files can be made in a folder; none is made to find out."""
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -105,8 +112,8 @@ def _needs(subject: Subject) -> Iterable[_Need]:
     lora = subject.recipe.lora
     trained = subject.adapter_parameters if lora else parameters(tensors)
     kept = _kept(subject.recipe.train)
-    yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept)
-    yield _Need("the adapter" if lora else "the trained model", home(), trained * _ADAPTER_BYTES)
+    yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept, is_run=True)
+    yield _Need("the adapter" if lora else "the trained model", home(), trained * _ADAPTER_BYTES, is_run=True)
 
 
 def _kept(train: TrainSettings) -> int:
