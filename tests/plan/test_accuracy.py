@@ -21,6 +21,7 @@ def one(took: float, forecast: float | None = None) -> Estimated:
 def run_of(path, *said, attempt=1) -> RunFolder:
     folder = RunFolder(path)
     write_json(folder.plan, {"expected": EXPECTED.as_json()})
+    write_json(folder.heartbeat, {"seconds": 1250.0})
     log = EventLog(folder.events, attempt=attempt)
     for kind, data in said:
         log.append(kind, **data)
@@ -28,7 +29,7 @@ def run_of(path, *said, attempt=1) -> RunFolder:
 
 
 FORECAST = ("forecast", {"seconds": 1100.0, "message": "m"})
-FINISHED = ("finished", {"seconds": 1250.0})
+FINISHED = ("finished", {"seconds": 1240.0})
 
 
 def test_errors_are_shares_of_what_the_run_took():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lorry.plan.expected import of_run
 from lorry.plan.ranges import Range
 from lorry.track.events import read
+from lorry.trainer.supervise.spent import seconds_spent
 
 if TYPE_CHECKING:
     from lorry.track.folder import RunFolder
@@ -60,18 +61,15 @@ def estimated(folder: RunFolder) -> Estimated | None:
 
     Only runs of one attempt count: what a crash costs is no fault of an estimate.
     """
-    expected, forecast, took, attempts = of_run(folder), None, None, 1
-    for event in read(folder.events):
-        attempts = max(attempts, event.attempt)
-        if event.kind in ("limit", "early_stop"):
-            return None
-        if event.kind == "forecast":
-            forecast = float(event.data["seconds"])
-        elif event.kind == "finished":
-            took = float(event.data["seconds"])
-    if expected is None or not took or attempts > 1:
+    expected = of_run(folder)
+    events = [event for event in read(folder.events) if event.kind not in ("step", "scoring")]
+    kinds = {event.kind for event in events}
+    was_cut = kinds & {"limit", "early_stop"} or any(event.attempt > 1 for event in events)
+    took = seconds_spent(folder, events)
+    if expected is None or "finished" not in kinds or was_cut or not took:
         return None
-    return Estimated(folder.id, expected.device, expected.total, forecast, took)
+    said = [float(event.data["seconds"]) for event in events if event.kind == "forecast"]
+    return Estimated(folder.id, expected.device, expected.total, said[0] if said else None, took)
 
 
 def accuracy(runs: Iterable[Estimated]) -> Accuracy | None:
