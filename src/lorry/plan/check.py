@@ -57,13 +57,14 @@ def check(subject: Subject) -> list[Finding]:
 def _outcome(name: str, subject: Subject) -> tuple[list[Finding], UnavailableError | None]:
     """What one check found, and the part that it lacked, if it did not come to its end."""
     from lorry.plan.checks._base import Check
+    from lorry.plan.remembered import found
 
     made: list[Finding] = []
     try:
         plugin = plugins.make("checks", name)
         if not isinstance(plugin, Check):
             raise TypeError(f"{type(plugin).__name__} is no Check")
-        for finding in plugin.run(subject):
+        for finding in found(plugin, subject):
             made.append(finding)
     except UnavailableError as error:
         return made, error

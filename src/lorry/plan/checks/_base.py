@@ -18,6 +18,9 @@ class Check(Plugin):
 
     explains: ClassVar[Mapping[str, Explanation]] = {}
     """Every code that this check can yield, explained; a code belongs to one check, and never changes its meaning."""
+    of_rows_alone: ClassVar[bool] = False
+    """Whether it looks at `prepared`, `tokenizer`, `fingerprints` and `recipe.data`, and at nothing else: what it finds is
+    then remembered for as long as the rows are the same."""
 
     @abstractmethod
     def run(self, subject: Subject) -> Iterable[Finding]:

@@ -31,6 +31,7 @@ _ENOUGH = 20
 class AnswersCheck(Check):
     """Whether answers are placeholders, repeat what was asked, or are mostly the same."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "answers.placeholder": Explanation(
             "Answers are placeholders, such as `N/A`, `TODO` or `...`.",

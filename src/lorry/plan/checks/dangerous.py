@@ -19,6 +19,7 @@ _SHOWN = 5
 class DangerousCheck(Check):
     """Commands in what is trained on that destroy data, a system or its protection."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "data.dangerous": Explanation(
             "Training rows teach commands that destroy data, a system or its protection.",

@@ -26,6 +26,7 @@ _SHOWN = 5
 class DuplicatesCheck(Check):
     """Whether training rows repeat each other, or answer the same prompt in different ways."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "duplicates.rows": Explanation(
             "Training rows are equal but for blanks and case.",

@@ -23,6 +23,7 @@ _SHOWN = 5
 class LeakageCheck(Check):
     """Whether rows that are scored are also trained on, blanks and upper case aside."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "leakage.rows": Explanation(
             "Evaluation or test rows also are training rows: prompt and answer are equal but for blanks and case.",

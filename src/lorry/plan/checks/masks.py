@@ -25,6 +25,7 @@ _RARELY = 0.9
 class MasksCheck(Check):
     """Whether every row has tokens to learn from, and whole rows end with a trained end token."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "masks.share": Explanation(
             "How many of the tokens are trained on.",

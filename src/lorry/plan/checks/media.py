@@ -21,6 +21,7 @@ _LETTERS = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"))
 class MediaCheck(Check):
     """Whether rows hold pictures or other files as base64 text."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "media.base64": Explanation(
             "The text of rows holds files, such as pictures, encoded in base64.",

@@ -23,6 +23,7 @@ _BEGINNINGS = tuple(beginning for form in FORMS if form.exact for beginning in f
 class SecretsCheck(Check):
     """Keys and tokens in the training rows, by their published forms; they are never shown whole."""
 
+    of_rows_alone = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "data.secrets": Explanation(
             "Training rows hold keys or tokens in the forms that vendors publish.",
