@@ -17,7 +17,7 @@ _PLAIN_EVERY = 15.0
 _WINDOW = 20
 """Recorded steps from which the speed is taken; fewer would make the time left jump, more would make it lag."""
 
-_NOT_SHOWN = frozenset({"failed", "checked", "scored"})
+_NOT_SHOWN = frozenset({"failed", "stopped", "checked", "scored"})
 """Said otherwise: by the error, the plan and the report at the end."""
 
 _SEVERE = frozenset({"oom", "overrun", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"})

@@ -21,6 +21,8 @@ _NOT_LINEAR = re.compile(
 """Embeddings and routers, which are matrices too, and output layers, which PEFT's `all-linear` leaves out."""
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 """An expert that a checkpoint stores by itself. Transformers 5 fuses them: no module of the model is one expert."""
+_TRANSPOSED = frozenset({"gpt2"})
+"""Models whose matrices are `(in, out)`: Transformers' Conv1D."""
 _FUSED = {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"}
 _ON_EXPERTS = {
     "deepseek_v3": _FUSED,
@@ -62,10 +64,11 @@ def targeted(lora: LoraSettings, shapes: Mapping[str, tuple[int, ...]]) -> dict[
     return {name: shapes[name] for name in names}
 
 
-def lora_parameters(lora: LoraSettings, shapes: Mapping[str, tuple[int, ...]]) -> int:
+def lora_parameters(lora: LoraSettings, shapes: Mapping[str, tuple[int, ...]], model_type: str = "") -> int:
     """Parameters of the adapter: `r * (in + out)` for each matrix (arXiv 2106.09685), and `out` more with DoRA."""
     matrices = [shape for shape in targeted(lora, shapes).values() if len(shape) == 2]
-    return sum(lora.rank * (shape[0] + shape[1]) + (shape[0] if lora.dora else 0) for shape in matrices)
+    out = 1 if model_type in _TRANSPOSED else 0
+    return sum(lora.rank * (shape[0] + shape[1]) + (shape[out] if lora.dora else 0) for shape in matrices)
 
 
 def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_type: str) -> int:
@@ -77,7 +80,7 @@ def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_
     shapes = modules(tensors)
     parts = expert_parts(lora, model_type)
     if not parts:
-        return lora_parameters(lora, shapes)
+        return lora_parameters(lora, shapes, model_type)
     rest = [target for target in _targets(lora, linear(shapes)) if _leaf(target) not in _ON_EXPERTS[model_type]]
     return lora_parameters(lora.model_copy(update={"target_modules": rest}), shapes) + sum(
         lora.rank * parts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])

@@ -295,6 +295,13 @@ def test_adapter_on_named_modules_has_the_size_that_peft_makes(kind: str, target
     assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out", "ignore:The following (rank|alpha)_pattern keys")
+@pytest.mark.parametrize("kind", sorted(SUPPORTED - set(ON_EXPERTS)))
+def test_dora_adds_a_magnitude_for_each_output(kind: str):
+    config, lora = first_of(kind), LoraSettings(rank=4, dora=True)
+    assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
+
+
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
 @pytest.mark.parametrize(
     ("kind", "changes"),
