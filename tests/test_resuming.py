@@ -16,6 +16,7 @@ import yaml
 import lorry
 from lorry import resuming
 from lorry.errors import InputError, RefusedError
+from lorry.plan.expected import of_run
 from lorry.recipe.load import load
 from lorry.track.store import Store
 from lorry.trainer.checkpoint import steps
@@ -340,3 +341,18 @@ def test_day_in_a_template_is_what_another_days_rows_are_put_down_to(tmp_path, m
     with pytest.raises(InputError) as error:
         make_ready(run)
     assert "writes the day" in error.value.hint
+
+
+def test_run_made_longer_is_held_against_what_that_takes(tmp_path):
+    run, _ = stopped(tmp_path)
+    make_ready(run, "train.steps=80")
+    longer = of_run(run.folder)
+    make_ready(run, "train.steps=800")
+    assert of_run(run.folder).tokens == pytest.approx(10 * longer.tokens)
+
+
+def test_run_goes_on_though_its_plan_cannot_be_read(tmp_path):
+    run, _ = stopped(tmp_path)
+    run.folder.plan.write_text("{torn", encoding="utf-8")
+    make_ready(run, "train.steps=80")
+    assert of_run(run.folder).tokens

@@ -93,6 +93,8 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
         rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
         lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), "answers": wish.answers})
+    if changes:
+        _expect_anew(folder, facts, recipe)
     log = EventLog(folder.events, attempt=last_attempt(folder.events))
     for line in lines:
         log.append("note", message=line)
@@ -189,6 +191,20 @@ def _must_have_more_to_do(row: RunRow, before: Recipe, recipe: Recipe, wish: Con
         )
         hint = f"for more steps: `lorry resume {row.id} -o {more}`"
         raise InputError(f"`{row.id}` has made all of its {now.steps} steps", hint=hint)
+
+
+def _expect_anew(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> None:
+    """Has the run held against what it takes with the changed recipe; where that cannot be known, against nothing."""
+    subject = Subject(recipe, Path(facts["base"]), prepared=Prepared.open(Path(facts["data_folder"])))
+    try:
+        expected = subject.planner.estimate().expected
+    except UnavailableError:
+        expected = None
+    try:
+        before = dict(json.loads(folder.plan.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    write_json(folder.plan, {**before, "expected": expected.as_json() if expected else None})
 
 
 def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
