@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 import run_folders
+from lorry.plan.cost import Duration
+from lorry.plan.expected import Expected
+from lorry.plan.ranges import Range
+from lorry.report.facts import facts
 from lorry.report.sources import read
 from lorry.report.summary import smoke_verdict, summarise
 from lorry.track.events import Event, EventLog
@@ -126,3 +130,23 @@ def test_smoke_flag_of_the_run_brings_the_verdict_into_its_summary(tmp_path: Pat
     write_json(tmp_path / "run" / "resolved.json", {"recipe": run_folders.RECIPE, "smoke": True})
     verdict = summary(RunFolder(tmp_path / "run"))["verdict"]
     assert [check["passed"] for check in verdict["checks"]] == [True, False, False]
+
+
+def test_plan_stands_beside_what_the_run_took(tmp_path: Path):
+    folder = run_folders.finished(tmp_path / "run")
+    duration = Duration(training=Range(60, 120, 240))
+    expected = Expected("T4", "bfloat16", 1, 1.0, 1, tokens=1.0, flops=1.0, duration=duration, memory={})
+    write_json(folder.plan, {"expected": expected.as_json()})
+    EventLog(folder.events).append("forecast", step=20, seconds=90.0, message="m")
+    made = summarise(read(folder))
+    assert made["planned"] == {"low": 60, "likely": 120, "high": 240, "after_first_steps": 90}
+    assert ("Planned", "2 min (1 min to 4 min); 1 min 30 s after the first steps") in facts(made)
+
+
+@pytest.mark.parametrize("plan", [{}, {"expected": None}, {"expected": {"device": 3}}])
+def test_run_without_an_estimate_says_nothing_of_a_plan(tmp_path: Path, plan: dict[str, Any]):
+    folder = run_folders.finished(tmp_path / "run")
+    write_json(folder.plan, plan)
+    made = summarise(read(folder))
+    assert made["planned"] is None
+    assert "Planned" not in dict(facts(made))

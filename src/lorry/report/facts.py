@@ -36,6 +36,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Evaluation loss", _course(summary["eval_loss"])),
         ("Data", _data(mapping(summary["data"]))),
         ("Time", _time(mapping(summary["seconds"]))),
+        ("Planned", _planned(mapping(summary.get("planned")))),
         ("Training speed", _speed(mapping(summary["tokens"]).get("per_second"))),
         ("Peak memory", _size(summary["peak_memory_bytes"])),
         ("Checkpoints", _saves(mapping(summary.get("saves")))),
@@ -94,6 +95,14 @@ def _time(seconds: Mapping[str, Any]) -> str:
     if total is None:
         return ""
     return units.duration(total) + (f", {units.duration(training)} of it training" if training is not None else "")
+
+
+def _planned(planned: Mapping[str, Any]) -> str:
+    if not planned:
+        return ""
+    low, likely, high = (units.duration(float(planned[name])) for name in ("low", "likely", "high"))
+    said = planned.get("after_first_steps")
+    return f"{likely} ({low} to {high})" + (f"; {units.duration(float(said))} after the first steps" if said else "")
 
 
 def _speed(per_second: float | None) -> str:

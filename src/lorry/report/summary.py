@@ -8,6 +8,7 @@ from statistics import mean, median
 from typing import Any
 
 from lorry import units
+from lorry.plan.expected import from_json
 from lorry.report.incidents import incidents
 from lorry.report.scores import Comparison, comparisons
 from lorry.report.sources import Sources, mapping
@@ -34,6 +35,7 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "attempts": now.attempt,
         "created_at": units.moment(now.created_at) if now.created_at is not None else None,
         "seconds": _seconds(now),
+        "planned": _planned(sources),
         "loss": _course(now.records),
         "eval_loss": _course(now.evaluations),
         "tokens": _tokens(now),
@@ -82,6 +84,16 @@ def _loss_fell(now: RunState) -> dict[str, Any]:
 def _seconds(now: RunState) -> dict[str, float | None]:
     total = None if now.created_at is None or now.updated_at is None else now.updated_at - now.created_at
     return {"total": total, "training": now.latest.get("trained", {}).get("seconds")}
+
+
+def _planned(sources: Sources) -> dict[str, float | None] | None:
+    """Seconds that the plan expected, and what the run said itself after its first steps; None without an estimate."""
+    expected = from_json(sources.plan.get("expected"))
+    if expected is None:
+        return None
+    said = sources.now.latest.get("forecast", {}).get("seconds")
+    total = expected.total
+    return {"low": total.low, "likely": total.likely, "high": total.high, "after_first_steps": said}
 
 
 def _course(records: dict[int, Event]) -> dict[str, Any] | None:
