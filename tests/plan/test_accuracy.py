@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from expectations import expected
 from lorry.plan.accuracy import Estimated, accuracy, estimated
-from lorry.plan.cost import Duration
-from lorry.plan.expected import Expected
 from lorry.plan.ranges import Range
 from lorry.track.events import EventLog
 from lorry.track.folder import RunFolder, write_json
-
-EXPECTED = Expected("T4", "bfloat16", 1, 1.0, 4, 1e6, 4e15, Duration(training=Range(500, 1000, 2000)), {})
 
 
 def one(took: float, forecast: float | None = None) -> Estimated:
@@ -20,7 +17,7 @@ def one(took: float, forecast: float | None = None) -> Estimated:
 
 def run_of(path, *said, attempt=1) -> RunFolder:
     folder = RunFolder(path)
-    write_json(folder.plan, {"expected": EXPECTED.as_json()})
+    write_json(folder.plan, {"expected": expected().as_json()})
     write_json(folder.heartbeat, {"seconds": 1250.0})
     log = EventLog(folder.events, attempt=attempt)
     for kind, data in said:

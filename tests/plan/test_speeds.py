@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from expectations import expected
 from lorry.errors import InputError
 from lorry.job import settle
 from lorry.plan import speeds
-from lorry.plan.cost import Duration
 from lorry.plan.device import as_reached
-from lorry.plan.expected import Expected, of_run
+from lorry.plan.expected import of_run
 from lorry.plan.ranges import Range
 from lorry.plan.speed import Device
 from lorry.plan.speeds import Reached, like, reached
@@ -20,17 +20,7 @@ from lorry.track.events import Event
 from lorry.trainer.process import work
 from tiny_runs import begin, events_of, recipe
 
-EXPECTED = Expected(
-    device="T4",
-    numbers="bfloat16",
-    parameters=10**9,
-    tokens_at_once=1000.0,
-    micro_batch=4,
-    tokens=1e6,
-    flops=4e15,
-    duration=Duration(training=Range(500, 1000, 2000), scoring=Range(20, 40, 80)),
-    memory={},
-)
+EXPECTED = expected({"scoring": Range(20, 40, 80)})
 ONE = Reached("a", "2026-11-30", "T4", "bfloat16", 1e9, 1e3, 4e12, 1.0)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import run_folders
-from lorry.plan.cost import Duration
-from lorry.plan.expected import Expected
+from expectations import expected
 from lorry.plan.ranges import Range
 from lorry.report.facts import facts
 from lorry.report.sources import read
@@ -134,9 +133,7 @@ def test_smoke_flag_of_the_run_brings_the_verdict_into_its_summary(tmp_path: Pat
 
 def test_plan_stands_beside_what_the_run_took(tmp_path: Path):
     folder = run_folders.finished(tmp_path / "run")
-    duration = Duration(training=Range(60, 120, 240))
-    expected = Expected("T4", "bfloat16", 1, 1.0, 1, tokens=1.0, flops=1.0, duration=duration, memory={})
-    write_json(folder.plan, {"expected": expected.as_json()})
+    write_json(folder.plan, {"expected": expected({"training": Range(60, 120, 240)}).as_json()})
     EventLog(folder.events).append("forecast", step=20, seconds=90.0, message="m")
     made = summarise(read(folder))
     assert made["planned"] == {"low": 60, "likely": 120, "high": 240, "after_first_steps": 90}

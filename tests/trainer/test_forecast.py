@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lorry.plan.cost import Duration
-from lorry.plan.expected import Expected, SoFar, from_json, of_run, outlook
+from expectations import expected
+from lorry.plan.expected import SoFar, from_json, of_run, outlook
 from lorry.plan.ranges import Range
 from lorry.recipe.schema import BudgetSettings
 from lorry.track.folder import Answers
@@ -18,22 +18,7 @@ from lorry.trainer.forecast import passed
 from lorry.trainer.process import work
 from tiny_runs import begin, events_of, recipe
 
-PLANNED = Expected(
-    device="T4",
-    numbers="bfloat16",
-    parameters=10**9,
-    tokens_at_once=1e3,
-    micro_batch=4,
-    tokens=1e6,
-    flops=4e15,
-    duration=Duration(
-        setup=Range.exact(10),
-        training=Range(500, 1000, 2000),
-        evaluation=Range.exact(100),
-        scoring=Range.exact(50),
-    ),
-    memory={"weights": 2 * 10**9},
-)
+PLANNED = expected({"setup": Range.exact(10), "evaluation": Range.exact(100), "scoring": Range.exact(50)})
 
 
 def run_of(folder: Path, budget: dict[str, Any], answers: Answers = "none", scoring: float = 9e6) -> Run:

@@ -69,12 +69,7 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
         held_back=HeldBack(loaded, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder),
-        forecast=Forecast(
-            of_run(assignment.folder),
-            assignment.recipe.budget,
-            assignment.events,
-            answers=assignment.facts.get("answers", "none"),
-        ),
+        forecast=_forecast(assignment),
         checkpoints=assignment.folder.checkpoints,
         events=assignment.events,
         origin=Origin(
@@ -90,6 +85,11 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         seconds_before=assignment.seconds_so_far,
         was_warned=was_warned(assignment.history, assignment.recipe.budget),
     )
+
+
+def _forecast(assignment: Assignment) -> Forecast:
+    answers = assignment.facts.get("answers", "none")
+    return Forecast(of_run(assignment.folder), assignment.recipe.budget, assignment.events, answers)
 
 
 def _as_before(before: Rung, asked: Rung, history: Iterable[Event]) -> Rung:

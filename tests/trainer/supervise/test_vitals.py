@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from lorry.plan.cost import Duration
-from lorry.plan.expected import Expected
+from expectations import expected
 from lorry.plan.ranges import Range
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder, write_json
@@ -248,9 +247,7 @@ def test_gpu_of_an_earlier_attempt_says_nothing_of_this_one(tmp_path):
 
 def test_run_that_is_slower_than_planned_is_told(tmp_path):
     found = training(tmp_path)
-    quick = Duration(training=Range(1, 5, 10))
-    expected = Expected("T4", "bfloat16", 1, 1.0, 1, tokens=10_000, flops=1.0, duration=quick, memory={})
-    write_json(found.folder.plan, {"expected": expected.as_json()})
+    write_json(found.folder.plan, {"expected": expected({"training": Range(100, 500, 1000)}).as_json()})
     for number in range(1, 6):
         step(found, number, speed=300.0)
     found.pass_time(GPU_EVERY)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
 
-def _sizes(
-    vocabulary: int, hidden: int, intermediate: int | None, layers: int, heads: int, kv_heads: int | None, **more: Any
-) -> dict[str, Any]:
-    """`intermediate` is None where it is four times the hidden size, `kv_heads` where it is the number of heads."""
-    sizes = {
-        "vocab_size": vocabulary,
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-    }
-    return {**sizes, **more}
+
+def _sizes(*sizes: int | None, **more: Any) -> dict[str, Any]:
+    """The sizes above: the third is None where it is four times the second, the last where it is the one before."""
+    return {**dict(zip(_SIZES, sizes, strict=True)), **more}
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
