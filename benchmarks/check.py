@@ -1,8 +1,8 @@
-"""Seconds and peak memory of `lorry check`: on the demo, and on generated chat rows: `python benchmarks/check.py`.
+"""Seconds and peak memory of `lorry check` and `lorry plan`: on the demo, and on generated chat rows: `python benchmarks/check.py`.
 
 Each recipe is checked in processes of their own that share a home of its own: first as on a new machine, where the
 model is fetched and converted once and rows are rendered; then with other rows held back, so that they are rendered anew;
-then again as it is. The time of the whole command counts, from the interpreter's start to its exit, and its processor
+then again as it is; and then it is planned. The time of the whole command counts, from the interpreter's start to its exit, and its processor
 time, which other work on the machine disturbs less. The rows are those of `benchmarks/data.py`. `--profile` prints the
 seconds of each check by itself instead, one after the other.
 """
@@ -23,6 +23,12 @@ import yaml
 
 from data import peak_megabytes, write
 
+WHEN = [
+    ("for the first time", "check", 1),
+    ("rows rendered anew", "check", 2),
+    ("again", "check", 2),
+    ("once its tokens are counted", "plan", 2),
+]
 DEMO = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 
 
@@ -30,10 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
     parser.add_argument("--profile", action="store_true", help="the seconds of each check")
+    parser.add_argument("--command", default="check", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, metavar=("RECIPE", "SEED"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        (profile if args.profile else measure)(Path(args.child[0]), int(args.child[1]))
+        recipe, seed = Path(args.child[0]), int(args.child[1])
+        profile(recipe, seed) if args.profile else measure(args.command, recipe, seed)
         return
     print(f"{os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as place:
@@ -43,9 +51,11 @@ def main() -> None:
 
 
 def told(recipe: Path, home: Path, name: str, *, profile: bool) -> None:
-    seeds = {"for the first time": 1, "rows rendered anew": 2, "again": 2}
-    for when, seed in list(seeds.items())[: 1 if profile else None]:
-        print(f"{name}, {when}: {checked(recipe, home, seed, profile=profile)}", flush=True)
+    if profile:
+        print(f"{name}: {in_a_child(recipe, home, ['--profile'], 1)}", flush=True)
+        return
+    for when, command, seed in WHEN:
+        print(f"{command} of {name}, {when}: {in_a_child(recipe, home, ['--command', command], seed)}", flush=True)
 
 
 def generated(folder: Path, rows: int) -> Path:
@@ -58,8 +68,8 @@ def generated(folder: Path, rows: int) -> Path:
     return recipe
 
 
-def checked(recipe: Path, home: Path, seed: int, *, profile: bool) -> str:
-    command = [sys.executable, __file__, "--child", str(recipe), str(seed), *(["--profile"] if profile else [])]
+def in_a_child(recipe: Path, home: Path, flags: list[str], seed: int) -> str:
+    command = [sys.executable, __file__, "--child", str(recipe), str(seed), *flags]
     began, used = time.perf_counter(), processor_seconds()
     environment = {**os.environ, "LORRY_HOME": str(home / "home")}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
@@ -75,11 +85,11 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(recipe: Path, seed: int) -> None:
+def measure(command: str, recipe: Path, seed: int) -> None:
     from lorry.cli.main import run
 
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what the command prints is not looked at
-    code = run(["check", str(recipe), "--json", "-o", f"data.split_seed={seed}"])
+    code = run([command, str(recipe), "--json", "-o", f"data.split_seed={seed}"])
     sys.stdout = sys.__stdout__
     print(f"(exit code {code}, peak {peak_megabytes():.0f} MB)")
 
