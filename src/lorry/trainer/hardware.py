@@ -1,16 +1,12 @@
-"""What this machine is, as far as training asks: device, bf16, memory in use; and how freed memory is kept."""
+"""What this machine is, as far as training asks: device, bf16, memory in use."""
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import resource
 import sys
 from pathlib import Path
 
 import torch
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # mallopt(3)
 
 
 def device() -> torch.device:
@@ -43,27 +39,6 @@ def utilisation(on: torch.device) -> int | None:
         return int(torch.cuda.utilization(on))
     except (ModuleNotFoundError, RuntimeError):
         return None
-
-
-def keep_freed_memory() -> None:
-    """Lets glibc keep what is freed: returning activations to the kernel after every step costs a third of a CPU step."""
-    _allocate(trim=2**31 - 1, pad=256 * 2**20, maps=0)
-
-
-def return_freed_memory() -> None:
-    """Lets glibc take no more than is asked for and give back what is freed: slower, and for where memory is scarce."""
-    _allocate(trim=2**17, pad=2**17, maps=2**16)
-
-
-def _allocate(*, trim: int, pad: int, maps: int) -> None:
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL("libc.so.6")
-    libc.mallopt(_M_TRIM_THRESHOLD, trim)
-    libc.mallopt(_M_TOP_PAD, pad)
-    libc.mallopt(_M_MMAP_MAX, maps)
-    if maps:
-        libc.malloc_trim(0)
 
 
 def describe(on: torch.device) -> dict[str, str | int]:

@@ -8,7 +8,7 @@ import re
 
 import torch
 
-from lorry.trainer import hardware
+from lorry.trainer import heap
 
 _SAID = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|std::bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
@@ -33,4 +33,4 @@ def release() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     else:
-        hardware.return_freed_memory()
+        heap.return_freed_memory()

@@ -22,7 +22,7 @@ from lorry.plan import machine
 from lorry.recipe.schema import Recipe
 from lorry.report import provenance
 from lorry.track.folder import RunFolder, write_json
-from lorry.trainer import checkpoint, hardware, memory, smoke
+from lorry.trainer import checkpoint, hardware, heap, memory, smoke
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import AGENT, Reporter, connect
 from lorry.trainer.forecast import OverrunError
@@ -77,7 +77,7 @@ def _told(error: Exception, folder: RunFolder, events: Reporter) -> int:
 
 def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     _must_be_fit(assignment)
-    hardware.keep_freed_memory()
+    heap.keep_freed_memory()
     assignment.events.beat("loading", 0)
     loaded = load(assignment.recipe, assignment.model_folder)
     frozen = loaded.frozen_sha256()

@@ -122,12 +122,14 @@ class Stepper:
     def _try(self, examples: Sequence[Example]) -> None:
         tensors, plain = rng.capture()
         self.beat(0)
-        filler = [torch.zeros_like(parameter) for parameter in self.parameters for _ in range(_STATES)]
         try:
+            # First of all, so that they lie beside the weights and not between activations: the room there stays in one piece.
+            self._make_states()
+            missing = [] if self.optimizer.state else self.parameters
+            filler = [torch.zeros_like(parameter) for parameter in missing for _ in range(_STATES)]
             forest = self._planted(examples)
             self._backward(forest, max(1, forest.trained_tokens))
             del filler
-            self._make_states()
         finally:
             self.forget_gradients()
             rng.restore(tensors, plain)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from lorry.secrets.masking import StreamMask
 from lorry.track.folder import RunFolder
+from lorry.trainer import heap
 from lorry.trainer.channel import AGENT, FD
 
 Message = dict[str, Any]
@@ -36,7 +37,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env={**os.environ, **variables, FD: str(writer), AGENT: str(os.getpid())},
+                env={**os.environ, **heap.environment(), **variables, FD: str(writer), AGENT: str(os.getpid())},
             )
         except OSError:
             os.close(reader)
