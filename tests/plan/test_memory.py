@@ -86,5 +86,25 @@ def test_kept_activations_are_what_autograd_keeps(kind, way):
         setup = replace(setup, lora=LoraSettings(rank=8, target_modules=ATTENTION[kind]))
     shape, tensors = model_shape({"model_type": kind, **SIZES}), blueprint({"model_type": kind, **SIZES})
     load = Load(ROWS * LENGTH, ROWS * LENGTH, ROWS * TRAINED)
-    expected = memory.kept(shape, tensors, setup, load) + 4 * SIZES["vocab_size"] * load.trained
+    # A trained head keeps its logits' softmax, a frozen one the gradient of what it was given.
+    of_loss = 4 * SIZES["vocab_size"] if setup.lora is None else setup.size * SIZES["hidden_size"]
+    expected = memory.kept(shape, tensors, setup, load) + of_loss * load.trained
     assert expected == pytest.approx(really_kept(kind, setup), rel=0.08)
+
+
+@pytest.mark.parametrize(("lora", "least"), [(LoraSettings(rank=8), 0), (None, 4 * 600 * 128)])
+def test_more_trained_tokens_than_are_computed_at_once_take_little_more(lora, least, monkeypatch):
+    monkeypatch.setattr("lorry.trainer.logits._ON_CPU", 600 * 10)
+    monkeypatch.setattr("lorry.trainer.logits._AT_ONCE", 600 * 10)
+    shape = model_shape({"model_type": "llama", "tie_word_embeddings": True, **SIZES})
+    few, many = (memory._logits(shape, Setup("float32", lora, on_gpu=False), Load(1, 1, count)) for count in (10, 1000))
+    assert few > least
+    assert many - few == (4 * 128 * 990 if lora else 0)
+
+
+def test_frozen_head_takes_more_logits_at_once_on_a_gpu():
+    shape = model_shape({"model_type": "llama", **SIZES, "vocab_size": 49_152})
+    here, there = (
+        memory._logits(shape, Setup("bfloat16", LoraSettings(), on_gpu=on), Load(1, 1, 5000)) for on in (False, True)
+    )
+    assert there > 7 * here

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from lorry.data.examples import Example
 from lorry.trainer import attention
@@ -78,12 +79,34 @@ def test_activation_checkpointing_changes_nothing():
     agree(one, loss_and_gradients(plain, forward_of(plain), [plant(examples)]))
 
 
-def test_logits_in_pieces_change_nothing(monkeypatch):
-    examples = rows(8)
-    model = with_lora(tiny_model("llama", attention.NAME))
-    whole = loss_and_gradients(model, forward_of(model), [plant(examples)])
+HEADS = {
+    "frozen": lambda: with_lora(tiny_model("llama", attention.NAME)),
+    "with an adapter": lambda: with_lora(tiny_model("llama", attention.NAME), target_modules=["q_proj", "lm_head"]),
+    "trained": lambda: tiny_model("llama", attention.NAME),
+    "capped": lambda: with_lora(tiny_model("gemma2", attention.NAME)),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_logits_in_pieces_change_nothing(head, monkeypatch):
+    model, batch = HEADS[head](), plant(rows(8))
+    whole = loss_and_gradients(model, forward_of(model), [batch])
     monkeypatch.setattr("lorry.trainer.logits._AT_ONCE", 500)
-    agree(loss_and_gradients(model, forward_of(model), [plant(examples)]), whole)
+    monkeypatch.setattr("lorry.trainer.logits._ON_CPU", 500)
+    agree(loss_and_gradients(model, forward_of(model), [batch]), whole)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_loss_is_the_cross_entropy_of_all_logits(head):
+    model, batch = HEADS[head](), plant(rows(8))
+    forward = forward_of(model)
+    found = loss_and_gradients(model, forward, [batch])
+    model.zero_grad(set_to_none=True)
+    logits = forward.head(forward.hidden(batch)[torch.from_numpy(batch.sources)]).float()
+    loss = cross_entropy(logits, torch.from_numpy(batch.targets), reduction="sum") / batch.trained_tokens
+    loss.backward()
+    gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    agree((float(loss.detach()), gradients), found)
 
 
 @pytest.mark.parametrize("share", [True, False])

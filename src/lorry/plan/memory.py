@@ -25,8 +25,8 @@ CUDA_CONTEXT = 600_000_000
 """Bytes that the driver, cuBLAS and the kernels themselves take on a device before a tensor is there."""
 FRAGMENTATION = 0.04
 """Share of what torch's allocator holds beside what is in use, with segments that grow (`expandable_segments`)."""
-HEAP = 0.5
-"""The same of a processor's heap, which glibc keeps for the next step and which holes make larger than what lives in it."""
+HEAP = 0.08
+"""The same of a processor's heap: blocks of a step lie otherwise than those of the step before (measured: 3 to 9 %, see `benchmarks`)."""
 HOST = 2_500_000_000
 """Bytes of host memory that Python, torch and CUDA's libraries take beside what is trained on a GPU."""
 HOST_CPU = 60_000_000
@@ -243,9 +243,18 @@ def _working(shape: ModelShape, setup: Setup, load: Load) -> float:
 
 
 def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:
-    """Bytes of the loss: probabilities in fp32, their gradient, and that once more in the head's precision."""
-    at_once = min(load.trained, tokens_at_once(shape.vocabulary))
-    return (8 + (setup.size if setup.size < 4 else 0)) * shape.vocabulary * at_once
+    """Bytes of the loss, in fp32 and once more in the head's precision.
+
+    A frozen head has logits and what their softmax becomes, and the gradient of each trained token's hidden state. A trained
+    one has logits' softmax and two gradients of it, and where it is the embedding as well, keeps its own gradient for the end.
+    """
+    is_trained = setup.lora is None or "lm_head" in setup.lora.target_modules
+    step = tokens_at_once(shape.vocabulary, on_gpu=setup.on_gpu, is_trained=is_trained)
+    copies = (12 if is_trained else 8) + (setup.size if setup.size < 4 else 0)
+    blocks = copies * shape.vocabulary * min(load.trained, step)
+    if setup.lora is None and shape.tied:
+        return blocks + 4 * shape.vocabulary * shape.hidden
+    return blocks + (0 if is_trained else setup.size * shape.hidden * load.trained)
 
 
 def _cache(shape: ModelShape, setup: Setup, load: Load) -> int:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 _AT_ONCE = 48 * 1024 * 1024
-"""Numbers, not bytes."""
+_ON_CPU = 6 * 1024 * 1024
+"""Numbers, not bytes. On a processor in fp32 they stay below 32 MB, which is what the heap takes again and again: larger blocks
+come from the kernel, which clears each of their pages. Matrices of some dozen rows keep it busy; a GPU wants more."""
 
 
-def tokens_at_once(vocabulary: int) -> int:
-    """Tokens whose logits are kept; of more they are computed in pieces, and again in the backward pass."""
-    return max(1, _AT_ONCE // max(vocabulary, 1))
+def tokens_at_once(vocabulary: int, *, on_gpu: bool, is_trained: bool) -> int:
+    """Tokens whose logits are kept; of more they are computed in pieces.
+
+    A head that is trained gets large pieces everywhere: the gradient of its whole matrix is added up once for each.
+    """
+    numbers = _AT_ONCE if on_gpu or is_trained else _ON_CPU
+    return max(1, numbers // max(vocabulary, 1))
