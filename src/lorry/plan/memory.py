@@ -26,7 +26,7 @@ CUDA_CONTEXT = 600_000_000
 FRAGMENTATION = 0.04
 """Share of what torch's allocator holds beside what is in use, with segments that grow (`expandable_segments`)."""
 HEAP = 0.08
-"""The same of a processor's heap: blocks of a step lie otherwise than those of the step before (measured: 3 to 9 %, see `benchmarks`)."""
+"""The same of a processor's heap, where a step's blocks lie otherwise than the last one's (measured: 3 to 9 %)."""
 HOST = 2_500_000_000
 """Bytes of host memory that Python, torch and CUDA's libraries take beside what is trained on a GPU."""
 HOST_CPU = 60_000_000
