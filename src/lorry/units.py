@@ -77,6 +77,13 @@ def money(dollars: float) -> str:
     return f"${dollars:,.2f}"
 
 
+def cents(dollars: float) -> str:
+    """US dollars of which parts of a cent tell: `$0.0042`; from ten cents on as `money`, and below nothing as `-$5.00`."""
+    size = abs(dollars)
+    digits = 1 - math.floor(math.log10(size)) if 1e-6 <= size < 0.1 else 2
+    return f"{'-' if dollars < 0 else ''}${size:,.{digits}f}"
+
+
 def moment(at: float) -> str:
     """Seconds since 1970 as UTC: `2026-01-03 14:30:52`."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"

@@ -58,3 +58,78 @@ def test_plan_without_a_model_says_what_is_wrong(recipe, capsys):
 def test_over_budget_offers_stand_last_with_the_reason(recipe, capsys):
     assert run(["plan", str(recipe), "--gpu", "H100 SXM", "--all", "-o", "budget.hours=0.001"]) == 0
     assert "over the budget" in capsys.readouterr().out
+
+
+def test_providers_stand_side_by_side_with_this_computer_first(recipe, capsys):
+    assert run(["plan", str(recipe), "--compare", "runpod,colab,aws", "--budget", "500", "--value", "25"]) == 0
+    told = capsys.readouterr().out
+    table = told[told.index("\nprovider ") :].splitlines()[1:]
+    assert [line.split("  ")[0] for line in table[1:5]] == ["this computer", "runpod", "colab", "aws"]
+    assert "runs for $500 " in table[0]
+    assert "gain" in table[0]
+    assert "By hand   aws: GPU quota" in told
+    assert "Buying    " in told
+    assert "each $1,000.00 of its price" in told
+
+
+def test_comparison_as_json_has_every_figure(recipe, capsys):
+    words = ["--compare", "all", "--budget", "10", "--success-rate", "0.5", "--buy", "1800", "--json"]
+    assert run(["plan", str(recipe), "--gpu", "4090", *words]) == 0
+    found = json.loads(capsys.readouterr().out)["comparison"]
+    rows = {row["provider"]: row for row in found["providers"]}
+    runpod = rows["runpod"]
+    assert list(rows)[:2] == ["this computer", "runpod"]
+    assert runpod["runs"] > 0
+    assert runpod["per_adapter"]["likely"] == pytest.approx(2 * runpod["per_run"]["likely"])
+    assert (rows["colab"]["fits"], rows["colab"]["best"]) == (False, None)
+    assert "no such machine" in rows["colab"]["reason"]
+    assert found["buying"]["gpu"] == "RTX 4090"
+    assert found["buying"]["break_even_hours"] > 0
+
+
+def test_electricity_of_this_computer_is_what_was_said(recipe, capsys):
+    words = ["--json", "--kwh", "0.5", "--watts", "200", "--gpu", "4090", "-o", "budget.price_per_hour=7"]
+    assert run(["plan", str(recipe), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["offers"][0]["usd_per_hour"]["likely"] == pytest.approx(0.1)
+
+
+def test_recipes_cap_says_why_nothing_fits(recipe, capsys):
+    assert run(["plan", str(recipe), "--compare", "lambda", "-o", "budget.hours=0.0001"]) == 0
+    assert "nothing fits: would take" in capsys.readouterr().out
+
+
+def test_comparison_without_an_estimate_says_why_there_is_none(recipe, capsys):
+    assert run(["plan", str(recipe), "--compare", "all", "--json", "-o", "model.id=nothing-here/at-all"]) != 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["comparison"] is None
+    assert found["no_estimate"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *[["--compare", "runpod", "--success-rate", wrong] for wrong in ("0", "2", "nan", "-0.1", "1e-320")],
+        *[["--compare", "runpod", "--budget", wrong] for wrong in ("-1", "nan", "inf", "1e300", "much")],
+        *[["--compare", "runpod", "--value", wrong] for wrong in ("-1", "nan", "inf")],
+        *[["--compare", "runpod", "--buy", wrong] for wrong in ("-1", "nan", "inf")],
+        *[["--compare", wrong] for wrong in ("runpd", "", ",", "runpod,runpod", "\x1b[2J", "a" * 5000)],
+        *[["--kwh", wrong] for wrong in ("-1", "nan", "inf", "1e300")],
+        *[["--watts", wrong] for wrong in ("-1", "nan", "inf")],
+        *[[f"--{flag}", "1"] for flag in ("budget", "success-rate", "value", "buy")],
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_figures_that_cannot_be_are_refused_with_a_hint(recipe, words, capsys):
+    assert run(["plan", str(recipe), *words]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("error: ")
+    assert "hint: " in told.err
+    assert "Traceback" not in told.err
+    assert "\x1b[2J" not in told.err
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("words", [["--budget", "0"], ["--kwh", "0"], ["--buy", "0"], ["--budget", "1e12"]])
+def test_figures_at_the_edge_are_compared(recipe, words, capsys):
+    assert run(["plan", str(recipe), "--compare", "all", *words]) == 0
+    assert "this computer" in capsys.readouterr().out

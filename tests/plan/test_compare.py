@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from lorry.errors import InputError
-from lorry.plan.compare import Yardstick, compare
+from lorry.plan.buying import buying
+from lorry.plan.compare import Yardstick, compare, providers, side_by_side
 from lorry.plan.cost import HOUR, Duration, Terms, Work
 from lorry.plan.gpus import get
-from lorry.plan.offers import Job, Offer, Ranked, rank
+from lorry.plan.offers import Job, Offer, Ranked, rank, this_computer
 from lorry.plan.ranges import Range
 
 GB = 10**9
@@ -65,8 +66,71 @@ def test_worth_less_than_it_costs_is_a_negative_gain():
 
 def test_unknown_provider_is_an_error_with_the_nearest():
     with pytest.raises(InputError, match="no provider") as error:
-        compare(ranked(offer("runpod", 1)), ["runpd"], Yardstick())
+        providers("runpd", ["runpod", "vast"])
     assert error.value.hint == "did you mean `runpod`?"
+
+
+def test_providers_are_named_in_any_case_and_all_of_them_as_all():
+    assert providers(" RunPod, vast,", ["runpod", "vast", "aws"]) == ["runpod", "vast"]
+    assert providers("all", ["runpod", "vast"]) == ["runpod", "vast"]
+
+
+@pytest.mark.parametrize("wrong", ["", " , ", "runpod,runpod", "all,runpod", "\x1b[31m", "this computer"])
+def test_names_that_cannot_be_compared_are_refused(wrong: str):
+    with pytest.raises(InputError) as error:
+        providers(wrong, ["runpod", "vast"])
+    assert error.value.hint
+
+
+def test_provider_without_an_offer_says_so():
+    (found,) = compare(ranked(offer("runpod", 1)), ["azure"], Yardstick())
+    assert (found.best, found.fits) == (None, False)
+    assert "no such machine" in found.reason
+
+
+def test_what_does_not_fit_tells_of_the_largest_machine():
+    offers = [offer("aws", 1, gpu) for gpu in ("A10G", "L40S", "T4")]
+    unfit = rank(Job(memory=lambda _: 200 * GB, work=lambda _: None), offers)
+    (found,) = compare(unfit, ["aws"], Yardstick())
+    assert found.best is not None
+    assert found.best.offer.machine == "L40S"
+    assert found.reason.startswith("needs 200.00 GB")
+
+
+def test_what_only_the_recipes_cap_excludes_tells_of_the_cheapest():
+    work = Work(Duration(training=Range.exact(2 * HOUR)))
+    job = Job(memory=lambda _: GB, work=lambda _: work, usd=1)
+    (found,) = compare(rank(job, [offer("aws", 5), offer("aws", 3), offer("aws", 4)]), ["aws"], Yardstick())
+    assert found.reason == "would cost $6.00, over the budget of $1.00"
+
+
+def test_only_the_named_are_compared_and_bought():
+    offers = ranked(offer("runpod", 0.5), offer("vast", 0.2))
+    here = ranked(this_computer(None, 20 * GB, usd_per_kwh=0.3, watts=100))[0]
+    found = side_by_side(here, offers, ["runpod"], Yardstick(buy=1800))
+    assert [one.provider for one in found.rows] == ["this computer", "runpod"]
+    assert found.buying is not None
+    assert found.buying.rented.provider == "runpod"
+
+
+def test_bought_gpu_has_paid_when_what_it_saves_an_hour_reaches_its_price():
+    (best,) = ranked(offer("runpod", 0.5))
+    found = buying([best], 1800, usd_per_kwh=0.3)
+    assert found is not None
+    assert found.purchase.per_hour == pytest.approx((450 + 150) / 1000 * 0.3)
+    assert found.hours == pytest.approx(1800 / (0.5 - 0.18))
+
+
+def test_bought_gpu_never_pays_where_renting_costs_no_more_than_its_power():
+    found = buying(ranked(offer("vast", 0.1)), 1800, usd_per_kwh=0.3)
+    assert found is not None
+    assert found.hours is None
+
+
+def test_what_is_paid_by_the_month_or_given_is_no_rent_to_beat():
+    free, monthly = offer("colab", 0.0), offer("colab", 0.1, terms=Terms(monthly_fee=10, included=10))
+    assert buying(ranked(free, monthly), 1800) is None
+    assert buying(ranked(offer("runpod", 0.5, "T4"), memory=20 * GB), 1800) is None
 
 
 def test_provider_named_twice_stands_once():
@@ -80,6 +144,9 @@ def test_provider_named_twice_stands_once():
         {"success_rate": -0.1},
         {"success_rate": 1.1},
         {"success_rate": float("nan")},
+        {"success_rate": 1e-320},
+        {"buy": -1.0},
+        {"budget": 1e300},
         {"budget": -1.0},
         {"budget": float("inf")},
         {"budget": float("nan")},

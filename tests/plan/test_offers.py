@@ -9,7 +9,7 @@ import pytest
 
 from lorry.plan.cost import HOUR, Duration, Interruptions, Terms, Work
 from lorry.plan.gpus import get
-from lorry.plan.offers import Job, Offer, best_of, rank, this_computer
+from lorry.plan.offers import Job, Offer, rank, this_computer
 from lorry.plan.ranges import Range
 
 GB = 10**9
@@ -116,7 +116,6 @@ def test_all_reasons_are_told_at_once():
 
 def test_no_offers_rank_to_nothing():
     assert rank(job(), []) == []
-    assert best_of([], "runpod") is None
 
 
 def test_name_tells_provider_tier_and_number_of_cards():

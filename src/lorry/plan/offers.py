@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -136,7 +136,7 @@ def _judged(job: Job, offer: Offer) -> Ranked:
     unfit = list(_hardware(job, offer))
     work = job.work(offer)
     if work is None:
-        return Ranked(offer, None, (*unfit, "nothing is known of its speed"))
+        return Ranked(offer, None, tuple(unfit) or ("nothing is known of its speed",))
     try:
         found = cost(work, offer.usd_per_hour, offer.terms)
     except NeverDoneError as error:
@@ -179,8 +179,3 @@ def _warnings(job: Job, found: Cost) -> Iterator[str]:
 
 def _time(found: Cost) -> str:
     return units.duration(found.elapsed.likely)
-
-
-def best_of(ranked: Sequence[Ranked], provider: str) -> Ranked | None:
-    """A provider's first offer in a ranking; None where it has none."""
-    return next((one for one in ranked if one.offer.provider == provider), None)

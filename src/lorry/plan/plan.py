@@ -18,6 +18,7 @@ from lorry.plan.findings import Finding
 from lorry.plan.fit import Fit, fit
 from lorry.plan.memory import Load, Memory, Setup, estimate, trained_parameters
 from lorry.plan.offers import Job, Offer, Ranked
+from lorry.plan.owning import Power
 from lorry.plan.ranges import Range
 from lorry.plan.speed import Device, Scoring, Workload
 from lorry.plan.subject import Subject, UnavailableError
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from lorry.plan.hardware import Hardware
     from lorry.trainer.sources.tensors import Tensor
 
-USD_PER_KWH = 0.30
-"""What electricity costs where nobody says; about the European Union's average for households (Eurostat, 2025)."""
 _CHECKPOINT_BYTES = 12
 _GB = 1e9
 
@@ -81,12 +80,15 @@ class Plan:
 
 
 def make_plan(
-    subject: Subject, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH
+    subject: Subject, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, power: Power | None = None
 ) -> Plan:
-    """Checks a recipe, and estimates what it takes here and on the offers. Never raises for what a check can find."""
+    """Checks a recipe, and estimates what it takes here and on the offers. Never raises for what a check can find.
+
+    `power` is what this computer takes; without it the recipe's price of an hour counts, or else a usual price of electricity.
+    """
     found = check(subject)
     try:
-        estimate = subject.planner.estimate(candidates, by, usd_per_kwh=usd_per_kwh)
+        estimate = subject.planner.estimate(candidates, by, power=power)
     except UnavailableError as error:
         return Plan(subject, found, None, str(error))
     return Plan(subject, found, estimate)
@@ -116,10 +118,10 @@ class Planner:
         return self._fit(here), here.memory
 
     def estimate(
-        self, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, usd_per_kwh: float = USD_PER_KWH
+        self, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, power: Power | None = None
     ) -> Estimate:
         """What the run takes on these offers, and on this computer."""
-        here = self._here(usd_per_kwh)
+        here = self._here(power)
         ranked = offers.rank(self._job, candidates, by)
         return Estimate(
             model=self._recipe.model.id,
@@ -174,10 +176,10 @@ class Planner:
             hours=budget.hours,
         )
 
-    def _here(self, usd_per_kwh: float = USD_PER_KWH) -> Offer:
-        """The computer at hand, at the price that the recipe says or at that of its electricity."""
-        own = _owned(self._subject.hardware, usd_per_kwh)
-        price = self._recipe.budget.price_per_hour
+    def _here(self, power: Power | None = None) -> Offer:
+        """The computer at hand, at the price of its electricity or, where nobody gave that, at the recipe's."""
+        own = _owned(self._subject.hardware, power or Power())
+        price = None if power else self._recipe.budget.price_per_hour
         return replace(own, usd_per_hour=Range.exact(price), source="budget.price_per_hour") if price else own
 
     def _setup(self, offer: Offer) -> Setup:
@@ -296,12 +298,12 @@ def _checkpointed(setup: Setup, rung: Rung) -> Setup:
     return replace(setup, checkpointing=rung.activation_checkpointing)
 
 
-def _owned(hardware: Hardware, usd_per_kwh: float) -> Offer:
+def _owned(hardware: Hardware, power: Power) -> Offer:
     if not hardware.gpus:
-        return offers.this_computer(None, hardware.memory_free, usd_per_kwh)
+        return offers.this_computer(None, hardware.memory_free, power.usd_per_kwh, power.watts)
     first = hardware.gpus[0]
     spec = gpus.at_hand(first.name, first.memory)
-    return offers.this_computer(spec, first.memory, usd_per_kwh, known_as=first.name)
+    return offers.this_computer(spec, first.memory, power.usd_per_kwh, power.watts, known_as=first.name)
 
 
 def _known_as(offer: Offer, hardware: Hardware) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from lorry.plan.buying import Buying
+from lorry.plan.compare import Comparison, SideBySide
 from lorry.plan.fit import Fit
 from lorry.plan.memory import Memory
 from lorry.plan.offers import Ranked
@@ -35,6 +37,42 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "cost": asdict(here.total) if here else None,
         "expected": estimate.expected.as_json() if estimate.expected else None,
         "offers": [_offer_json(one) for one in [estimate.here, *estimate.offers]],
+    }
+
+
+def comparison_json(found: SideBySide) -> dict[str, Any]:
+    """Providers side by side: money in US dollars, time in seconds, ranges as low, likely and high."""
+    return {
+        "yardstick": asdict(found.by),
+        "providers": [_compared_json(one) for one in found.rows],
+        "buying": _buying_json(found.buying) if found.buying else None,
+    }
+
+
+def _compared_json(one: Comparison) -> dict[str, Any]:
+    figures = {name: getattr(one, name) for name in ("per_run", "alone", "per_adapter", "gain")}
+    offer = one.best.offer if one.best else None
+    return {
+        "provider": one.provider,
+        "fits": one.fits,
+        "reason": one.reason,
+        "best": _offer_json(one.best) if one.best else None,
+        "monthly_fee": offer.terms.monthly_fee if offer else None,
+        "session_hours": offer.terms.session_hours if offer else None,
+        "by_hand": offer.by_hand if offer else "",
+        "runs": one.runs,
+        **{name: asdict(value) if value else None for name, value in figures.items()},
+    }
+
+
+def _buying_json(found: Buying) -> dict[str, Any]:
+    return {
+        "gpu": found.gpu.name,
+        "usd": found.purchase.usd,
+        "usd_per_hour": found.purchase.per_hour,
+        "instead_of": found.rented.name,
+        "rent_per_hour": found.rented.usd_per_hour.likely,
+        "break_even_hours": found.hours,
     }
 
 

@@ -13,7 +13,7 @@ from lorry.plan import gpus
 from lorry.plan.gpus import GpuSpec
 from lorry.plan.offers import Offer
 from lorry.plan.prices import PriceList, prices
-from lorry.plan.ranges import Range
+from lorry.plan.words import hourly
 from lorry.track.folder import home
 
 _GPU_COLUMNS = (
@@ -87,7 +87,7 @@ def _cells(spec: GpuSpec, known: PriceList) -> list[str]:
 
 
 def _best(offer: Offer | None) -> tuple[str, str]:
-    return (_usd(offer), _where(offer)) if offer else ("-", "-")
+    return (hourly(offer), _where(offer)) if offer else ("-", "-")
 
 
 def _where(offer: Offer) -> str:
@@ -102,14 +102,7 @@ def _offer_cells(offer: Offer) -> list[str]:
         f"{offer.terms.session_hours:g} h a session" if offer.terms.session_hours else "",
     ]
     said = ", ".join(filter(None, terms)) or "-"
-    return [_where(offer).partition(" x")[0], offer.machine, str(offer.gpus), _usd(offer), offer.as_of, said]
-
-
-def _usd(offer: Offer) -> str:
-    """`0.34`, or `~0.16-0.31` for an uncertain price that is a range."""
-    price: Range = offer.usd_per_hour
-    told = f"{price.likely:.2f}" if price.is_exact else f"{price.low:.2f}-{price.high:.2f}"
-    return f"~{told}" if offer.uncertain else told
+    return [_where(offer).partition(" x")[0], offer.machine, str(offer.gpus), hourly(offer), offer.as_of, said]
 
 
 def _explain(shown: list[GpuSpec], known: PriceList) -> None:

@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from lorry.cli import findings, output, planned
-from lorry.plan import gpus
+from lorry.cli.options import takes
+from lorry.errors import InputError
+from lorry.plan import compare, gpus
+from lorry.plan.compare import SideBySide, Yardstick
 from lorry.plan.offers import Offer
-from lorry.plan.plan import make_plan
-from lorry.plan.plan_json import plan_json
+from lorry.plan.owning import USD_PER_KWH, Power
+from lorry.plan.plan import Plan, make_plan
+from lorry.plan.plan_json import comparison_json, plan_json
 from lorry.plan.prices import prices
 from lorry.plan.subject import Subject
 from lorry.recipe.load import load
 from lorry.track.folder import home
 
 
-def command(
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML or Python file.")],
+@dataclass(frozen=True)
+class Options:
+    """What `lorry plan` takes."""
+
+    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML or Python file.")]
     override: Annotated[
         list[str] | None, typer.Option("--override", "-o", help="Replace a value: `train.learning_rate=1e-4`.")
-    ] = None,
-    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="Only these GPUs: `--gpu 4090 --gpu H100`.")] = None,
-    by: Annotated[Literal["cost", "time", "both"], typer.Option(help="What ranks the offers.")] = "cost",
-    every: Annotated[bool, typer.Option("--all", help="Show every offer, those that do not fit too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> int:
+    ] = None
+    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="Only these GPUs: `--gpu 4090 --gpu H100`.")] = None
+    by: Annotated[Literal["cost", "time", "both"], typer.Option(help="What ranks the offers.")] = "cost"
+    every: Annotated[bool, typer.Option("--all", help="Show every offer, those that do not fit too.")] = False
+    compare: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Providers side by side: `runpod,vast,aws`, or `all`.")
+    ] = None
+    budget: Annotated[
+        float | None, typer.Option(metavar="USD", help="With --compare: how many runs so many dollars buy.")
+    ] = None
+    success_rate: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="With --compare: the share of runs that give a usable adapter."),
+    ] = None
+    value: Annotated[
+        float | None, typer.Option(metavar="USD", help="With --compare: what a usable adapter is worth.")
+    ] = None
+    buy: Annotated[
+        float | None, typer.Option(metavar="USD", help="With --compare: what the best offer's GPU costs to buy.")
+    ] = None
+    kwh: Annotated[float | None, typer.Option(metavar="USD", help="Price of a kWh of this computer's power.")] = None
+    watts: Annotated[float | None, typer.Option(help="What all of this computer takes while it trains.")] = None
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be compared."""
+
+    names: Sequence[str]
+    by: Yardstick
+
+
+@takes(Options)
+def command(options: Options) -> int:
     """Say what a run will take before it takes it: whether it works, memory, time and cost, here and on rented GPUs.
 
-    Exits as `lorry check` does. Nothing is rented, and nothing runs.
+    With `--compare`, providers stand side by side. Exits as `lorry check` does. Nothing is rented, and nothing runs.
     """
-    loaded = load(recipe, override or [])
+    asked, power = _asked(options), _power(options)
+    loaded = load(options.recipe, options.override or [])
     if output.stderr_is_live():
         output.live("checking the recipe, its model and its rows ...")
-    plan = make_plan(Subject.of(loaded), _wanted(gpu or []), by)
+    plan = make_plan(Subject.of(loaded), _wanted(options.gpu or []), options.by, power=power)
     output.live("")
-    if as_json:
-        output.emit_json(plan_json(plan))
+    compared = _compared(plan, asked, power) if asked else None
+    if options.json:
+        output.emit_json(_as_json(plan, asked, compared))
         return plan.exit_code
-    planned.show(plan, every=every)
+    planned.show(plan, compared, every=options.every)
     tally = findings.tally(plan.findings)
-    output.note(
-        f"{tally or 'nothing is wrong'}; `lorry check {recipe}` tells more, `lorry run {recipe}` starts it here"
-    )
+    more = f"`lorry check {options.recipe}` tells more, `lorry run {options.recipe}` starts it here"
+    output.note(f"{tally or 'nothing is wrong'}; {more}")
     return plan.exit_code
 
 
@@ -57,3 +95,37 @@ def _wanted(names: Sequence[str]) -> list[Offer]:
         for offer in prices(home()).offers
         if (not cards or (offer.gpu is not None and offer.gpu.name in cards)) and offer.gpus == 1
     ]
+
+
+def _asked(options: Options) -> _Asked | None:
+    """The comparison that is asked for. Raises InputError for names and figures that cannot be."""
+    if options.compare is None:
+        for name in ("budget", "success_rate", "value", "buy"):
+            if getattr(options, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                hint = f"say which providers: `--compare all {flag} {getattr(options, name):g}`"
+                raise InputError(f"`{flag}` is a yardstick of a comparison", hint=hint)
+        return None
+    rate = 1.0 if options.success_rate is None else options.success_rate
+    by = Yardstick(options.budget, rate, options.value, options.buy)
+    return _Asked(compare.providers(options.compare, prices(home()).providers), by)
+
+
+def _power(options: Options) -> Power | None:
+    """What the person said of this computer's power; None where that was nothing."""
+    if options.kwh is None and options.watts is None:
+        return None
+    return Power(USD_PER_KWH if options.kwh is None else options.kwh, options.watts)
+
+
+def _compared(plan: Plan, asked: _Asked, power: Power | None) -> SideBySide | None:
+    """None where there is no estimate to compare."""
+    if plan.estimate is None:
+        return None
+    per_kwh = (power or Power()).usd_per_kwh
+    return compare.side_by_side(plan.estimate.here, plan.estimate.offers, asked.names, asked.by, per_kwh)
+
+
+def _as_json(plan: Plan, asked: _Asked | None, compared: SideBySide | None) -> dict[str, object]:
+    said = plan_json(plan)
+    return {**said, "comparison": comparison_json(compared) if compared else None} if asked else said
