@@ -50,7 +50,15 @@ def done(tmp_path_factory: pytest.TempPathFactory):
 def test_run_leaves_everything_that_the_design_names(done):
     run = done[0]
     names = {path.name for path in run.folder.path.iterdir()}
-    assert names >= {"recipe.yaml", "resolved.json", "plan.json", "provenance.json", "events.jsonl", "logs"}
+    assert names >= {
+        "recipe.yaml",
+        "resolved.json",
+        "plan.json",
+        "plan.html",
+        "provenance.json",
+        "events.jsonl",
+        "logs",
+    }
     assert names >= {"checkpoints", "adapter", "eval", "report.md", "report.html", "summary.json"}
     assert (run.adapter / "README.md").read_text(encoding="utf-8").startswith("---\n")
 

@@ -42,7 +42,15 @@ def test_value_has_four_digits_and_names_what_is_no_number(number: float | None,
 
 @pytest.mark.parametrize(
     ("dollars", "text"),
-    [(0.00423, "$0.0042"), (0.01, "$0.010"), (0.0999, "$0.100"), (0.42, "$0.42"), (1e-9, "$0.00"), (-5, "-$5.00")],
+    [
+        (0.00423, "$0.0042"),
+        (0.01, "$0.010"),
+        (0.0999, "$0.10"),
+        (0.00999, "$0.010"),
+        (0.42, "$0.42"),
+        (1e-9, "$0.00"),
+        (-5, "-$5.00"),
+    ],
 )
 def test_cents_show_what_is_less_than_one(dollars: float, text: str):
     assert units.cents(dollars) == text

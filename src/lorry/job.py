@@ -31,6 +31,7 @@ from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
 from lorry.report import write as report
+from lorry.report.plan_page import plan_page
 from lorry.report.provenance import masked
 from lorry.secrets import found as secrets
 from lorry.track.events import Event, EventLog, read
@@ -188,6 +189,7 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
     facts = plan.subject.prepared.facts
     found = [asdict(finding) for finding in plan.findings]
     write_json(run.folder.plan, {**plan_json(plan), "data": facts.as_json()})
+    write_text(run.folder.plan_page, plan_page(plan))
     log = EventLog(run.folder.events)
     log.append("created", recipe=experiment_name(wish.recipe), run=run.id)
     log.append("checked", findings=found)

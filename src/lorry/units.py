@@ -80,7 +80,8 @@ def money(dollars: float) -> str:
 def cents(dollars: float) -> str:
     """US dollars of which parts of a cent tell: `$0.0042`; from ten cents on as `money`, and below nothing as `-$5.00`."""
     size = abs(dollars)
-    digits = 1 - math.floor(math.log10(size)) if 1e-6 <= size < 0.1 else 2
+    near = float(f"{size:.2g}")
+    digits = 1 - math.floor(math.log10(near)) if 1e-6 <= near < 0.1 else 2
     return f"{'-' if dollars < 0 else ''}${size:,.{digits}f}"
 
 

@@ -133,3 +133,35 @@ def test_figures_that_cannot_be_are_refused_with_a_hint(recipe, words, capsys):
 def test_figures_at_the_edge_are_compared(recipe, words, capsys):
     assert run(["plan", str(recipe), "--compare", "all", *words]) == 0
     assert "this computer" in capsys.readouterr().out
+
+
+def test_page_is_written_where_it_is_wanted(recipe, tmp_path, capsys):
+    page = tmp_path / "new folder" / "plan.html"
+    assert run(["plan", str(recipe), "--html", str(page), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["exit_code"] == 0
+    assert str(page) in told.err
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert [path.name for path in page.parent.iterdir()] == ["plan.html"]
+
+
+def test_page_of_a_recipe_with_errors_is_written_too(recipe, tmp_path):
+    page = tmp_path / "plan.html"
+    assert run(["plan", str(recipe), "--html", str(page), "-o", "model.id=nothing-here/at-all"]) != 0
+    assert "cannot start" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("wrong", ["", "recipe.yaml/plan.html", "a" * 300])
+def test_page_that_cannot_be_written_is_an_error_with_a_hint(recipe, tmp_path, wrong, capsys):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert run(["plan", str(recipe), "--html", f"{tmp_path}/{wrong}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: the page cannot be written")
+    assert "hint: " in told
+    assert sorted(path.name for path in tmp_path.iterdir()) in (before, sorted([*before, "lorry-home"]))
+
+
+def test_page_never_takes_the_place_of_a_device(recipe, capsys):
+    assert run(["plan", str(recipe), "--html", "/dev/null"]) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert not Path("/dev/null").is_file()

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from lorry.report.chart import Point, Series, line_chart
 from lorry.report.facts import facts, headline
 from lorry.report.samples import sample, split_name
 from lorry.report.sources import Sources, mapping
 from lorry.report.summary import split_comparisons
+from lorry.report.template import render
 from lorry.track.events import Event
-from lorry.visible import clean
 
 
 def page(sources: Sources, summary: dict[str, Any]) -> str:
     """The whole page. The template engine cleans and escapes every text; only the charts, drawn here, are markup."""
-    return _template().render(
-        css=files("lorry.report").joinpath("page.css").read_text(encoding="utf-8"),
+    return render(
+        "page.html",
         run=sources.run,
         headline=headline(summary),
         summary=summary,
@@ -35,20 +30,6 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
         versions=mapping(sources.provenance.get("versions")),
         provenance=_provenance(sources),
     )
-
-
-@cache
-def _template() -> Template:
-    text = files("lorry.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_harmless, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(text)
-
-
-def _harmless(value: Any) -> Any:
-    """What an expression of the template gives, without control characters; markup of our own stays as it is."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _loss(sources: Sources) -> tuple[str, str]:

@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "plan.json"
 
     @property
+    def plan_page(self) -> Path:
+        """The same as one self-contained page."""
+        return self.path / "plan.html"
+
+    @property
     def provenance(self) -> Path:
         """What made this adapter."""
         return self.path / "provenance.json"

@@ -21,7 +21,7 @@ from lorry.plan.plan_json import comparison_json, plan_json
 from lorry.plan.prices import prices
 from lorry.plan.subject import Subject
 from lorry.recipe.load import load
-from lorry.track.folder import home
+from lorry.track.folder import home, write_text
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Options:
     ] = None
     kwh: Annotated[float | None, typer.Option(metavar="USD", help="Price of a kWh of this computer's power.")] = None
     watts: Annotated[float | None, typer.Option(help="What all of this computer takes while it trains.")] = None
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plan as a page, with charts.")] = None
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
 
@@ -68,7 +69,8 @@ class _Asked:
 def command(options: Options) -> int:
     """Say what a run will take before it takes it: whether it works, memory, time and cost, here and on rented GPUs.
 
-    With `--compare`, providers stand side by side. Exits as `lorry check` does. Nothing is rented, and nothing runs.
+    With `--compare`, providers stand side by side; `--html` writes a page with charts. Exits as `lorry check` does. Nothing is
+    rented, and nothing runs.
     """
     asked, power = _asked(options), _power(options)
     loaded = load(options.recipe, options.override or [])
@@ -77,6 +79,8 @@ def command(options: Options) -> int:
     plan = make_plan(Subject.of(loaded), _wanted(options.gpu or []), options.by, power=power)
     output.live("")
     compared = _compared(plan, asked, power) if asked else None
+    if options.html:
+        _write_page(plan, options.html)
     if options.json:
         output.emit_json(_as_json(plan, asked, compared))
         return plan.exit_code
@@ -124,6 +128,20 @@ def _compared(plan: Plan, asked: _Asked, power: Power | None) -> SideBySide | No
         return None
     per_kwh = (power or Power()).usd_per_kwh
     return compare.side_by_side(plan.estimate.here, plan.estimate.offers, asked.names, asked.by, per_kwh)
+
+
+def _write_page(plan: Plan, file: Path) -> None:
+    """Raises InputError where the page cannot be written there."""
+    from lorry.report.plan_page import plan_page
+
+    hint = "name a file in a folder of your own: `--html plan.html`"
+    try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"the page cannot be written: `{file}` is no file", hint=hint)
+        write_text(file, plan_page(plan))
+    except OSError as error:
+        raise InputError(f"the page cannot be written to `{file}`: {error.strerror}", hint=hint) from error
+    output.note(f"the plan as a page: {file}")
 
 
 def _as_json(plan: Plan, asked: _Asked | None, compared: SideBySide | None) -> dict[str, object]:
