@@ -69,7 +69,7 @@ def test_providers_stand_side_by_side_with_this_computer_first(recipe, capsys):
     assert "gain" in table[0]
     assert "By hand   aws: GPU quota" in told
     assert "Buying    " in told
-    assert "each $1,000.00 of its price" in told
+    assert "each $1,000 of its price" in told
 
 
 def test_comparison_as_json_has_every_figure(recipe, capsys):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lorry.plan.compare import Yardstick, side_by_side
 from lorry.plan.findings import Finding
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.prices import prices
@@ -93,6 +94,16 @@ def test_plan_without_an_estimate_gives_a_page_that_says_why(tmp_path: Path):
     page = Tags(plan_page(Plan(plan.subject, plan.findings, None, "an <unknown> architecture")))
     assert "an <unknown> architecture" in page.text
     assert page.tags.count("svg") == 1
+
+
+def test_providers_stand_side_by_side_where_they_are_compared(tmp_path: Path):
+    plan = planned(tmp_path)
+    assert plan.estimate is not None
+    found = side_by_side(plan.estimate.here, plan.estimate.offers, ["runpod", "aws"], Yardstick(budget=500))
+    told = Tags(plan_page(plan, found)).text
+    for said in ("Providers side by side", "runs for $500", "GPU quota", "earned back"):
+        assert said in told
+    assert "Providers side by side" not in Tags(plan_page(plan)).text
 
 
 def test_plan_without_a_model_has_no_chart(tmp_path: Path):

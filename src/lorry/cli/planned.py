@@ -39,6 +39,8 @@ def show(plan: Plan, comparison: SideBySide | None = None, *, every: bool = Fals
         output.data("")
         if comparison:
             compared.show(comparison)
+        if comparison and every:
+            output.data("")
         if every or not comparison:
             _offers(plan.estimate, every=every)
     output.data("")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lorry import units
 from lorry.data.facts import SplitFacts
 from lorry.data.prepare import Prepared
+from lorry.plan.compare import SideBySide
+from lorry.plan.compare_words import bought, by_hand, cells, titles
 from lorry.plan.findings import SEVERITIES, Finding
 from lorry.plan.fit import Fit
 from lorry.plan.offers import Ranked
@@ -31,8 +34,11 @@ Chart = tuple[str, str, str]
 """Its title, its markup, and the words below it."""
 
 
-def plan_page(plan: Plan) -> str:
-    """The whole page. The template engine cleans and escapes every text; only the charts, drawn here, are markup."""
+def plan_page(plan: Plan, comparison: SideBySide | None = None) -> str:
+    """The whole page, with providers side by side where they are compared.
+
+    The template engine cleans and escapes every text; only the charts, drawn here, are markup.
+    """
     estimate = plan.estimate
     prepared = _prepared(plan)
     told = [one for one in plan.findings if one.severity != "note"]
@@ -47,11 +53,21 @@ def plan_page(plan: Plan) -> str:
         findings=told,
         notes=[one for one in plan.findings if one.severity == "note"],
         charts=charts,
+        compared=_compared(comparison) if comparison else None,
         memory=_memory_table(estimate) if estimate else None,
         offers=[_offer(one, estimate) for one in _shown(estimate)] if estimate else [],
         by_hand=_by_hand(_shown(estimate)) if estimate else {},
         left=len(estimate.offers) + 1 - len(_shown(estimate)) if estimate else 0,
     )
+
+
+def _compared(found: SideBySide) -> dict[str, Any]:
+    return {
+        "titles": [title for title, _ in titles(found.by)],
+        "rows": [cells(one, found.by) for one in found.rows],
+        "by_hand": by_hand(found),
+        "buying": bought(found.buying, found.by) if found.buying else "",
+    }
 
 
 def _prepared(plan: Plan) -> Prepared | None:

@@ -80,7 +80,7 @@ def command(options: Options) -> int:
     output.live("")
     compared = _compared(plan, asked, power) if asked else None
     if options.html:
-        _write_page(plan, options.html)
+        _write_page(options.html, plan, compared)
     if options.json:
         output.emit_json(_as_json(plan, asked, compared))
         return plan.exit_code
@@ -130,7 +130,7 @@ def _compared(plan: Plan, asked: _Asked, power: Power | None) -> SideBySide | No
     return compare.side_by_side(plan.estimate.here, plan.estimate.offers, asked.names, asked.by, per_kwh)
 
 
-def _write_page(plan: Plan, file: Path) -> None:
+def _write_page(file: Path, plan: Plan, compared: SideBySide | None) -> None:
     """Raises InputError where the page cannot be written there."""
     from lorry.report.plan_page import plan_page
 
@@ -138,7 +138,7 @@ def _write_page(plan: Plan, file: Path) -> None:
     try:
         if file.exists() and not file.is_file():
             raise InputError(f"the page cannot be written: `{file}` is no file", hint=hint)
-        write_text(file, plan_page(plan))
+        write_text(file, plan_page(plan, compared))
     except OSError as error:
         raise InputError(f"the page cannot be written to `{file}`: {error.strerror}", hint=hint) from error
     output.note(f"the plan as a page: {file}")
