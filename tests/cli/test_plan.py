@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+import run_folders
+from expectations import expected
 from lorry.cli.main import run
+from lorry.plan.ranges import Range
+from lorry.track.folder import write_json
+from lorry.track.store import Store
 from model_folders import save_model
 from subjects import ROWS, save_rows
 
@@ -165,3 +170,29 @@ def test_page_never_takes_the_place_of_a_device(recipe, capsys):
     assert run(["plan", str(recipe), "--html", "/dev/null"]) == 2
     assert "is no file" in capsys.readouterr().err
     assert not Path("/dev/null").is_file()
+
+
+def test_accuracy_holds_past_plans_against_what_runs_took(tmp_path, lorry_home, capsys):
+    folder = run_folders.finished(lorry_home / "runs" / "tiny-done")
+    write_json(folder.plan, {"expected": expected({"training": Range(30, 50, 80)}).as_json()})
+    write_json(folder.heartbeat, {"seconds": 40.0})
+    Store.open().add(folder.id, name="n", folder=folder.path, model="m", method="sft", created_at=1.0)
+    Store.open().update(folder.id, status="finished")
+    assert run(["plan", "--accuracy"]) == 0
+    told = capsys.readouterr().out
+    assert "tiny-done" in told
+    assert "1 of 1 took what was planned" in told
+    assert "off by 25%" in told
+    assert run(["plan", "--accuracy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["all"]["within"] == 1
+
+
+@pytest.mark.usefixtures("lorry_home")
+def test_accuracy_of_no_runs_says_so(capsys):
+    assert run(["plan", "--accuracy"]) == 0
+    assert "no run that was planned has finished yet" in capsys.readouterr().err
+
+
+def test_plan_of_nothing_is_an_error_with_a_hint(capsys):
+    assert run(["plan"]) == 2
+    assert "no recipe is named" in capsys.readouterr().err

@@ -142,3 +142,12 @@ def test_run_made_longer_twice_still_misses_no_row():
 def test_steps_of_a_number_are_never_short():
     found = order(10, micro_batch=4, steps=7)
     assert [found.short_after(step) for step in range(1, 8)] == [0] * 7
+
+
+@pytest.mark.parametrize("bins", [None, [[0, 1], [2], [3, 4, 5], [6, 7, 8, 9]]])
+@pytest.mark.parametrize("step", [0, 1, 4, 6, 7, 9])
+def test_tokens_after_a_step_are_those_of_the_rows_to_come(step, bins, monkeypatch):
+    monkeypatch.setattr("lorry.trainer.order._STEPS", 2)
+    found = order(10, bins, micro_batch=2, epochs=None, steps=7)
+    to_come = chain.from_iterable(rows_of(found, later) for later in range(step + 1, found.steps + 1))
+    assert found.tokens_after(step) == sum(row + 1 for row in to_come)

@@ -58,8 +58,7 @@ def tokens(prepared: Prepared, recipe: Recipe, *, shares: bool) -> Tokens:
     forests = list(_sample(prepared, order, shares=shares))
     rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
     trained, seen = sum(one.trained_tokens for one in forests), sum(_seen(one) for one in forests)
-    every = float(sum(int(prepared.train.lengths[unit].sum()) for unit in order.units))
-    total = every * order.total_units / max(len(order.units), 1)
+    total = float(order.tokens_after(0))
     return Tokens(
         steps=order.steps,
         micro_batches=-(-order.total_units // order.micro_batch),

@@ -24,6 +24,9 @@ _NAME, _TOLD, _ROW, _THICK = 228, 196, 30, 16
 _LONGEST_NAME = 34
 _LETTER = 7.0
 
+_Box = tuple[float, float, float, float]
+"""Left, top, width, height."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -147,7 +150,7 @@ def _bars(
         (left, top), (right, bottom) = place(first, count), place(first + width, 0)
         tall = max(bottom - top, 1.5)  # what is rare must still be seen
         values = f"{first:,}" if width == 1 else f"{first:,} to {first + width - 1:,}"
-        yield _rect(left + 0.5, bottom - tall, max(right - left - 1, 0.5), tall, "bar", f"{values}: {count:,}")
+        yield _rect((left + 0.5, bottom - tall, max(right - left - 1, 0.5), tall), "bar", f"{values}: {count:,}")
 
 
 def _counts(most: int, y: Callable[[float], float]) -> Iterator[str]:
@@ -180,7 +183,7 @@ def _stack(bar: StackedBar, top: float, scale: float) -> Iterator[str]:
     yield f'<path class="room" d="M{_NAME},{top - 2:.1f}H{right:.1f}{closed}H{_NAME}"/>'
     left = float(_NAME)
     for part in bar.parts:
-        yield _rect(left, top, part.size * scale, _THICK, f"part {part.kind}", f"{bar.name}: {part.name}")
+        yield _rect((left, top, part.size * scale, _THICK), f"part {part.kind}", f"{bar.name}: {part.name}")
         left += part.size * scale
     yield _beside(bar.told, top)
 
@@ -188,7 +191,7 @@ def _stack(bar: StackedBar, top: float, scale: float) -> Iterator[str]:
 def _span(bar: RangeBar, top: float, scale: float) -> Iterator[str]:
     yield _named(bar.name, top)
     left, likely, right = (_NAME + value * scale for value in (bar.low, bar.likely, bar.high))
-    yield _rect(left, top, max(right - left, 1.5), _THICK, "span", f"{bar.name}: {bar.told}")
+    yield _rect((left, top, max(right - left, 1.5), _THICK), "span", f"{bar.name}: {bar.told}")
     yield f'<line class="likely" x1="{likely:.1f}" x2="{likely:.1f}" y1="{top - 2:.1f}" y2="{top + _THICK + 2:.1f}"/>'
     yield _beside(bar.told, top)
 
@@ -206,7 +209,7 @@ def _legend(kinds: dict[str, str], top: float) -> tuple[list[str], float]:
         wide = 34 + _LETTER * len(name)
         if left and left + wide > WIDTH:
             left, top = 0.0, top + 20
-        lines.append(_rect(left, top - 10, 12, 12, f"part {kind}", name))
+        lines.append(_rect((left, top - 10, 12, 12), f"part {kind}", name))
         lines.append(f'<text class="tick start" x="{left + 18:.0f}" y="{top:.0f}">{_safe(name)}</text>')
         left += wide
     return lines, top + 12
@@ -225,7 +228,8 @@ def _label(x: float, y: float, text: str) -> str:
     return f'<text class="label" x="{x:.1f}" y="{y:.1f}">{_safe(text)}</text>'
 
 
-def _rect(x: float, y: float, width: float, height: float, kind: str, title: str) -> str:
+def _rect(place: _Box, kind: str, title: str) -> str:
+    x, y, width, height = place
     places = f'x="{x:.1f}" y="{y:.1f}" width="{width:.2f}" height="{height:.1f}"'
     return f'<rect class="{kind}" {places}><title>{_safe(title)}</title></rect>'
 

@@ -55,15 +55,15 @@ class Order:
 
     def tokens_after(self, step: int) -> int:
         """Tokens of the rows of all steps after this one."""
-        sizes = np.array([int(self.lengths[unit].sum()) for unit in self.units], dtype=np.int64)
-        ends = range(self._end(step), self.total_units, self.per_step * _STEPS)
-        spans = ((first, min(first + self.per_step * _STEPS, self.total_units)) for first in ends)
-        return sum(int(sizes[self._sequence(first, end)].sum()) for first, end in spans)
+        tokens, many = self._tokens_of_units(), self.per_step * _STEPS
+        spans = (
+            (first, min(first + many, self.total_units)) for first in range(self._end(step), self.total_units, many)
+        )
+        return sum(int(tokens[self._sequence(first, end)].sum()) for first, end in spans)
 
     def heaviest(self) -> tuple[int, int]:
         """The step, and within it the micro-batch, with the most tokens of a whole run that is not yet begun."""
-        bounds = np.cumsum([0, *(len(unit) for unit in self.units[:-1])])
-        lengths = np.add.reduceat(self.lengths[np.fromiter(chain.from_iterable(self.units), dtype=np.int64)], bounds)
+        lengths = self._tokens_of_units()
         starts = np.arange(0, self.per_step, self.micro_batch)
         most, place = -1, (1, 0)
         for first in range(0, self.total_units - self.total_units % self.per_step, self.per_step * _STEPS):
@@ -75,6 +75,10 @@ class Order:
                 most, place = int(tokens.max()), (first // self.per_step + int(step) + 1, int(part))
         rest = [int(self.lengths[rows].sum()) for rows in self.micro_batches(self.steps)]
         return (self.steps, int(np.argmax(rest))) if rest and max(rest) > most else place
+
+    def _tokens_of_units(self) -> NDArray[np.int64]:
+        bounds = np.cumsum([0, *(len(unit) for unit in self.units[:-1])])
+        return np.add.reduceat(self.lengths[np.fromiter(chain.from_iterable(self.units), dtype=np.int64)], bounds)
 
     def _end(self, step: int) -> int:
         return min(step * self.per_step - self.short, self.total_units)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lorry.cli import findings, output, planned
+from lorry.cli import accuracy, findings, output, planned
 from lorry.cli.options import takes
 from lorry.errors import InputError
 from lorry.plan import compare, gpus
@@ -28,7 +28,7 @@ from lorry.track.folder import home, write_text
 class Options:
     """What `lorry plan` takes."""
 
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML or Python file.")]
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe: a YAML or Python file.")] = None
     override: Annotated[
         list[str] | None, typer.Option("--override", "-o", help="Replace a value: `train.learning_rate=1e-4`.")
     ] = None
@@ -53,6 +53,9 @@ class Options:
     ] = None
     kwh: Annotated[float | None, typer.Option(metavar="USD", help="Price of a kWh of this computer's power.")] = None
     watts: Annotated[float | None, typer.Option(help="What all of this computer takes while it trains.")] = None
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Of past runs instead: what was planned, and what they took.")
+    ] = False
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plan as a page, with charts.")] = None
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 
@@ -69,9 +72,14 @@ class _Asked:
 def command(options: Options) -> int:
     """Say what a run will take before it takes it: whether it works, memory, time and cost, here and on rented GPUs.
 
-    With `--compare`, providers stand side by side; `--html` writes a page with charts. Exits as `lorry check` does. Nothing is
-    rented, and nothing runs.
+    With `--accuracy` it says how good the plans of past runs were. With `--compare`, providers stand side by side; `--html`
+    writes a page with charts. Exits as `lorry check` does. Nothing is rented, and nothing runs.
     """
+    if options.accuracy:
+        accuracy.show(as_json=options.json)
+        return 0
+    if options.recipe is None:
+        raise InputError("no recipe is named", hint="`lorry plan recipe.yaml`, or `lorry plan --accuracy` of past runs")
     asked, power = _asked(options), _power(options)
     loaded = load(options.recipe, options.override or [])
     if output.stderr_is_live():
