@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,17 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lorry.data.examples import Example
 from lorry.plan import memory
 from lorry.plan.architecture.blueprint import blueprint
+from lorry.plan.architecture.cards import card
 from lorry.plan.architecture.model_shape import model_shape
 from lorry.plan.memory import Load, Setup
-from lorry.recipe.schema import LoraSettings
+from lorry.recipe.schema import LoraSettings, ModelSettings
 from lorry.trainer import attention, lora_linear
 from lorry.trainer.architectures import head_of
 from lorry.trainer.forest import plant
 from lorry.trainer.forward import Forward
 from lorry.trainer.loss import token_loss
+from lorry.trainer.model import _quantization
+from lorry.trainer.precision import Precision
 
 SIZES: dict[str, Any] = {
     "hidden_size": 128,
@@ -108,3 +112,39 @@ def test_frozen_head_takes_more_logits_at_once_on_a_gpu():
         memory._logits(shape, Setup("bfloat16", LoraSettings(), on_gpu=on), Load(1, 1, 5000)) for on in (False, True)
     )
     assert there > 7 * here
+
+
+def really_quantised(folder: Path, quantization: str, *, double: bool) -> int:
+    """Bytes of a model as bitsandbytes holds it: what is packed, its scales, and the rest."""
+    settings = ModelSettings(id="m", quantization=quantization, double_quantization=double)
+    config = _quantization(settings, AutoConfig.from_pretrained(folder), Precision("bfloat16", None, False, ""), [])
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, quantization_config=config)
+    total = sum(parameter.nbytes for parameter in model.parameters())
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            total += state.absmax.nbytes + (state.state2.absmax.nbytes if state.nested else 0)
+        scales = getattr(parameter, "SCB", None)
+        total += scales.nbytes if scales is not None else 0
+    return total
+
+
+@pytest.mark.parametrize(("quantization", "double"), [("nf4", True), ("nf4", False), ("int8", True)])
+def test_quantised_weights_take_what_bitsandbytes_takes(quantization, double, tmp_path):
+    config = AutoConfig.for_model("llama", **{**SIZES, "hidden_size": 256, "intermediate_size": 512, "vocab_size": 500})
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    setup = Setup("bfloat16", LoraSettings(), quantization=quantization, double_quantization=double)
+    counted = memory.weights(blueprint(config.to_dict()) or {}, setup)
+    assert sum(counted.values()) == pytest.approx(really_quantised(tmp_path, quantization, double=double), rel=0.01)
+
+
+def test_vision_part_and_experts_stay_as_they_are_and_that_is_said():
+    setup = Setup("bfloat16", LoraSettings(), quantization="nf4")
+    config = card("Qwen/Qwen2.5-VL-7B-Instruct")["config"]
+    shape, counted = model_shape(config), memory.weights(blueprint(config) or {}, setup)
+    assert "the vision part" in memory.stays_whole(shape)
+    assert counted["16-bit weights"] > 2 * (shape.vision.parameters + shape.embedding_parameters)
+    mixture = card("Qwen/Qwen3-30B-A3B")["config"]
+    shape, counted = model_shape(mixture), memory.weights(blueprint(mixture) or {}, setup)
+    assert "128 experts in each of 48 layers" in memory.stays_whole(shape)
+    assert counted["16-bit weights"] > 2 * shape.expert_parameters

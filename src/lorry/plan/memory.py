@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lorry.plan.adapter_size import adapter_parameters, linear, modules
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.logits import tokens_at_once
+from lorry.trainer.precision import SEEING
 
 if TYPE_CHECKING:
     from lorry.plan.architecture.model_shape import ModelShape
@@ -125,7 +126,7 @@ def weights(tensors: Mapping[str, Tensor], setup: Setup) -> dict[str, int]:
     count = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if setup.quantization == "none":
         return {"weights": count * BYTES[setup.weights]}
-    packed = list(linear(modules(tensors)).values())
+    packed = [shape for name, shape in linear(modules(tensors)).items() if not set(name.split(".")) & set(SEEING)]
     few = sum(math.prod(shape) for shape in packed)
     rest = (count - few) * BYTES[setup.weights]
     if setup.quantization == "int8":
@@ -138,7 +139,8 @@ def weights(tensors: Mapping[str, Tensor], setup: Setup) -> dict[str, int]:
 def stays_whole(shape: ModelShape) -> list[str]:
     """What keeps 16 bits although the recipe says `nf4` or `int8`, in words."""
     experts = [f"{shape.experts} experts in each of {shape.sparse_layers} layers"] if shape.expert_parameters else []
-    return ["embeddings and output layer", "norms", *experts]
+    vision = ["the vision part"] if shape.vision else []
+    return ["embeddings and output layer", "norms", *experts, *vision]
 
 
 def _states(trained: int, setup: Setup) -> dict[str, int]:

@@ -18,7 +18,7 @@ from lorry.trainer import attention, hardware, lora_linear
 from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
 from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
-from lorry.trainer.precision import Precision, decide
+from lorry.trainer.precision import SEEING, Precision, decide
 
 attention.register()
 
@@ -156,11 +156,14 @@ def _quantization(settings: ModelSettings, config: Any, precision: Precision, no
             notes.append(f"the model comes quantised; model.quantization: {settings.quantization} is left aside")
         return None
     compute = getattr(torch, precision.weights)
+    # Where nothing is named, Transformers finds the output layer by itself.
+    whole = ["lm_head", *SEEING] if hasattr(config, "vision_config") else None
     return {
         "none": None,
-        "int8": BitsAndBytesConfig(load_in_8bit=True),
+        "int8": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole),
         "nf4": BitsAndBytesConfig(
             load_in_4bit=True,
+            llm_int8_skip_modules=whole,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=settings.double_quantization,
             bnb_4bit_compute_dtype=compute,

@@ -18,6 +18,8 @@ class Precision:
     why: str
 
 
+SEEING = ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector")
+"""The modules that read images: they keep their 16 bits where the text part is quantised, as few as they are."""
 FORMATS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
