@@ -61,7 +61,9 @@ class _ThroughFrozenHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None].to(gradient.dtype), None, None, None
+        # Multiplied in fp32: in 16 bits one step's 1 / tokens alone would be off by up to 0.4 %.
+        scaled = torch.mul(gradient, grad[:, None], out=torch.empty_like(gradient))
+        return scaled, None, None, None
 
 
 def _losses_and_gradient(
