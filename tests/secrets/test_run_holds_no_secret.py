@@ -87,7 +87,7 @@ def test_fault_with_a_secret_in_its_message_leaves_a_clean_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError(f"GET https://u:{PASSWORD}@hub/?t={TRACKER} said no to {HUB}\n{UNSET}")
 
-    monkeypatch.setattr("lorry.job.carry_out", broken)
+    monkeypatch.setattr("lorry.job.train_as_planned", broken)
     assert lorry(["run", str(write_recipe(tmp_path)), "--debug"]) == 1
     assert list((lorry_home / "logs").iterdir())
     assert written(lorry_home) == {}
