@@ -10,14 +10,19 @@ from lorry.plan.expected import Expected
 from lorry.plan.ranges import Range
 
 _ONE = Expected(
+    id="a",
     device="T4",
+    on_gpu=True,
     numbers="bfloat16",
     parameters=10**9,
     tokens_at_once=1000.0,
     micro_batch=4,
+    activation_checkpointing=False,
     tokens=1e6,
     flops=4e15,
     duration=Duration(training=Range(500, 1000, 2000)),
+    scoring_factor=1.0,
+    evaluations=4,
     memory={"weights": 2 * 10**9},
 )
 

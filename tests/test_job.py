@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 import lorry
+from lorry import job
 from lorry.errors import InputError, RunFailedError
 from lorry.recipe.load import from_dict
 from lorry.track.store import Store
 from lorry.trainer import launch
+from subjects import gpu, machine, subject
 from tiny_runs import begin, recipe
 
 
@@ -196,3 +199,11 @@ def test_run_that_trains_while_the_store_is_rebuilt_is_listed_as_running(tmp_pat
     lorry.run(write_recipe(tmp_path), watch=rebuild_once)
     assert seen[0].step == 4
     assert seen[0].pid is not None
+
+
+def test_gpu_that_the_plan_reckons_with_is_promised(tmp_path: Path):
+    small, large = replace(gpu(), memory=8 * 10**9), gpu()
+    promised = job._promised(subject(tmp_path, hardware=machine(large, small)))
+    assert (promised.gpus, promised.gpu_memory) == (1, 8 * 10**9)
+    assert promised.disk > 0
+    assert job._promised(subject(tmp_path, hardware=machine())).gpus == 0

@@ -66,7 +66,8 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
     """Trains what a recipe describes, on this machine, and returns the run with its tested adapter.
 
     `recipe` is a Recipe or the path of one; `watch` is given every event as it comes. Blocks until the run has ended.
-    Raises InputError or RefusedError before anything runs, RunFailedError or StoppedError after.
+    Raises InputError or RefusedError before anything runs; after, RunFailedError or StoppedError, and RefusedError where the
+    run would pass its budget.
     """
     loaded = _from_object(recipe) if isinstance(recipe, Recipe) else recipes.load(recipe)
     return carry_out(Wish(loaded, smoke, tuple(sys.argv)), watch or (lambda _event: None))
@@ -109,9 +110,9 @@ def settle(folder: RunFolder) -> None:
     """Writes down what the events say: the run's row in the store, its speed, its report. Doing it again changes nothing."""
     now = state(read(folder.events))
     Store.open().update(folder.id, status=now.status, step=now.step, steps=now.steps, loss=now.loss)
+    report.write(folder)
     if now.status == "finished":
         speeds.learn(folder)
-    report.write(folder)
 
 
 def require_training_packages() -> None:
@@ -153,7 +154,8 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "command": masked(wish.command),
         "smoke": wish.smoke,
         "answers": wish.answers,
-        "promised": asdict(Promised(disk=written(subject))),
+        "watcher": [os.getpid(), started(os.getpid())],
+        "promised": asdict(_promised(subject)),
     }
     write_json(folder.resolved, facts)
     store = Store.open()
@@ -169,6 +171,12 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         pid_started=started(os.getpid()),
     )
     return Run(folder)
+
+
+def _promised(subject: Subject) -> Promised:
+    """What the plan reckons with, and what the machine is held to just before it trains."""
+    memories = [gpu.memory for gpu in subject.hardware.gpus]
+    return Promised(min(len(memories), 1), min(memories, default=0), written(subject))
 
 
 def _new_folder(name: str) -> RunFolder:

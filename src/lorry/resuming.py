@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from lorry import job
 from lorry.data.prepare import Prepared, rows_folder, tells_day
 from lorry.errors import DataError, InputError, LorryError, RefusedError
+from lorry.plan.expected import of_run
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe import load as recipes
 from lorry.recipe.changes import deciding, differences
@@ -23,6 +25,7 @@ from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.track.events import EventLog, last_attempt, read
 from lorry.track.folder import Answers, RunFolder, write_json
+from lorry.track.process import started
 from lorry.track.run import Run
 from lorry.track.state import state
 from lorry.track.store import RunRow, Store
@@ -55,7 +58,7 @@ def resume(
     """Goes on with a run that was interrupted, stopped or failed, or that is to make more steps than it was.
 
     Blocks until it has ended. Raises RefusedError where the run is under way, or where what it learns would change;
-    InputError where there is nothing to go on with; RunFailedError or StoppedError as `run` does.
+    InputError where there is nothing to go on with; what `run` raises once training has begun.
     """
     return go_on(Continuation(run, start, overrides), watch or (lambda _event: None))
 
@@ -92,7 +95,8 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     if wish.start is not None:
         rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
         lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
-    write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), "answers": wish.answers})
+    asked = {"answers": wish.answers, "watcher": [os.getpid(), started(os.getpid())]}
+    write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), **asked})
     if changes:
         _expect_anew(folder, facts, recipe)
     log = EventLog(folder.events, attempt=last_attempt(folder.events))
@@ -107,6 +111,16 @@ def price_per_hour(wish: Continuation) -> float:
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
     return _changed(before, wish, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
+
+
+def seconds_left(row: RunRow) -> float | None:
+    """Seconds that a run will take to its end, as it was planned; None where that is not known."""
+    expected = of_run(RunFolder(row.folder))
+    if expected is None or not row.steps:
+        return None
+    left, planned = 1 - min((row.step or 0) / row.steps, 1.0), expected.duration
+    during = (planned.training + planned.evaluation).likely
+    return (planned.start + planned.scoring + planned.saving).likely + left * during
 
 
 def interrupted(loaded: recipes.Loaded) -> RunRow | None:
@@ -201,10 +215,13 @@ def _expect_anew(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> No
     except UnavailableError:
         expected = None
     try:
-        before = dict(json.loads(folder.plan.read_text(encoding="utf-8")))
+        kept = dict(json.loads(folder.plan.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        before = {}
-    write_json(folder.plan, {**before, "expected": expected.as_json() if expected else None})
+        kept = {}
+    before = of_run(folder)
+    if expected and before:
+        expected = replace(expected, id=before.id)
+    write_json(folder.plan, {**kept, "expected": expected.as_json() if expected else None})
 
 
 def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:

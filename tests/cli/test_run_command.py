@@ -78,12 +78,12 @@ def test_run_that_costs_money_is_asked_about(
     assert started == begun
 
 
-def test_price_in_the_question_is_no_more_than_the_budget(
+def test_budget_stands_in_the_question(
     recipe: str, started: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     answering(monkeypatch, "no\n")
     run(["run", recipe, "-o", "budget.price_per_hour=9000", "-o", "budget.usd=0.5"])
-    assert "at most $0.50; start it?" in capsys.readouterr().err
+    assert "training ends in time for $0.50; start it?" in capsys.readouterr().err
 
 
 def test_nobody_is_asked_after_yes_and_about_what_costs_nothing(

@@ -15,7 +15,7 @@ def rows(count: int, *, shared: bool) -> list[dict]:
 
 def counted(tmp_path, *, shares: bool, shared: bool, **train):
     one = subject(tmp_path, rows=rows(40, shared=shared), train=train, data={"eval_split": 8})
-    return one, batches.tokens(one.prepared, one.recipe, shares=shares)
+    return one, batches.tokens(one.prepared, one.recipe, one.recipe.train.micro_batch, shares=shares)
 
 
 def test_tokens_of_all_passes_are_counted(tmp_path):
@@ -51,3 +51,11 @@ def test_keys_of_a_shared_beginning_are_kept_for_each_row(tmp_path):
     shared, alone = (batches.load(one.prepared, one.recipe, 8, shares=shares) for shares in (True, False))
     assert shared.tokens < alone.tokens
     assert shared.keys > shared.tokens
+
+
+def test_smaller_micro_batches_are_more_of_them_and_share_less(tmp_path):
+    one, whole = counted(tmp_path, shares=True, shared=True, micro_batch=8)
+    parts = batches.tokens(one.prepared, one.recipe, 1, shares=True)
+    assert parts.micro_batches > whole.micro_batches
+    assert parts.rows == whole.rows
+    assert parts.computed > whole.computed

@@ -38,6 +38,29 @@ def test_gpus_are_read_from_the_driver(driver: Path):
     assert (new.name, new.capability, new.bf16) == ("NVIDIA H200", 9.0, True)
 
 
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        (None, ["A", "B", "C"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["B"]),
+        ("2,0", ["C", "A"]),
+        ("0,-1,1", ["A"]),
+        ("7", []),
+        ("GPU-8932f937-d72c", ["A", "B", "C"]),
+    ],
+)
+def test_only_gpus_that_cuda_is_let_see_count(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, seen: list[str]
+):
+    answering(driver, 'for name in A B C; do echo "$name, 15360, 7.5, 550.54.15"; done')
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert [gpu.name for gpu in look().gpus] == seen
+
+
 def test_gpu_that_hides_a_number_is_still_listed(driver: Path):
     answering(driver, "echo 'GRID, [N/A], 8.0, 1'")
     assert look().gpus[0].memory == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from lorry.data.examples import Example
 from lorry.plan import memory
@@ -136,6 +136,22 @@ def test_quantised_weights_take_what_bitsandbytes_takes(quantization, double, tm
     setup = Setup("bfloat16", LoraSettings(), quantization=quantization, double_quantization=double)
     counted = memory.weights(blueprint(config.to_dict()) or {}, setup)
     assert sum(counted.values()) == pytest.approx(really_quantised(tmp_path, quantization, double=double), rel=0.01)
+
+
+def test_vision_part_of_a_loaded_model_is_not_quantised(tmp_path):
+    text = {**SIZES, "num_hidden_layers": 2, "vocab_size": 500}
+    vision = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3", text_config=text, vision_config={**vision, "image_size": 28, "patch_size": 14}
+    )
+    AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    wanted = _quantization(
+        ModelSettings(id="m", quantization="nf4"), config, Precision("bfloat16", None, False, ""), []
+    )
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=torch.bfloat16, quantization_config=wanted)
+    packed = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
+    assert packed
+    assert not [name for name in packed if "language_model" not in name]
 
 
 def test_vision_part_and_experts_stay_as_they_are_and_that_is_said():

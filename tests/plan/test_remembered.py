@@ -34,6 +34,29 @@ class Counting(Check):
 @pytest.fixture(autouse=True)
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counting, "looked", 0)
+    monkeypatch.setattr(Counting, "__module__", "lorry.plan.checks.counting")
+
+
+def test_checks_of_other_packages_look_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Counting, "__module__", "somebody.checks")
+    for _ in range(2):
+        list(found(Counting(), subject(tmp_path)))
+    assert Counting.looked == 2
+
+
+def test_what_was_found_before_a_check_failed_is_told_and_not_remembered(
+    tmp_path: Path, lorry_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(_self: Counting, _subject: Subject) -> Iterable[Finding]:
+        yield warning("counting.rows", "one")
+        raise RuntimeError("two")
+
+    monkeypatch.setattr(Counting, "run", failing)
+    told = iter(found(Counting(), subject(tmp_path)))
+    assert next(told).message == "one"
+    with pytest.raises(RuntimeError):
+        next(told)
+    assert not list(lorry_home.glob("cache/findings/*/*.json"))
 
 
 def test_same_rows_are_looked_at_once(tmp_path: Path):

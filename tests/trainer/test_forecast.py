@@ -16,6 +16,7 @@ from lorry.track.folder import Answers
 from lorry.track.run import Run
 from lorry.trainer.forecast import passed
 from lorry.trainer.process import work
+from lorry.trainer.stopping import limit_reached
 from tiny_runs import begin, events_of, recipe
 
 PLANNED = expected({"setup": Range.exact(10), "evaluation": Range.exact(100), "scoring": Range.exact(50)})
@@ -36,12 +37,17 @@ def last_step(run: Run) -> int:
 
 
 def test_run_at_the_planned_pace_takes_what_was_planned():
-    so_far = SoFar(elapsed=10 + 100, timed=90, timed_tokens=90_000, left_tokens=900_000)
+    so_far = SoFar(elapsed=10 + 100, timed=90, timed_tokens=90_000, left_tokens=900_000, evaluations_left=4)
     assert outlook(PLANNED, so_far) == pytest.approx(PLANNED.total.likely)
 
 
+def test_only_evaluations_that_are_left_are_added():
+    so_far = SoFar(elapsed=4000, timed=90, timed_tokens=90_000, left_tokens=100_000, evaluations_left=1)
+    assert outlook(PLANNED, so_far) == pytest.approx(4000 + 100 + 100 / 4 + 50)
+
+
 def test_slow_steps_make_everything_slow_that_was_not_seen_yet():
-    so_far = SoFar(elapsed=210, timed=180, timed_tokens=90_000, left_tokens=900_000)
+    so_far = SoFar(elapsed=210, timed=180, timed_tokens=90_000, left_tokens=900_000, evaluations_left=4)
     assert outlook(PLANNED, so_far) == pytest.approx(210 + 1800 + 2 * (100 + 50))
 
 
@@ -52,6 +58,13 @@ def test_evaluations_that_were_seen_count_more_than_those_that_were_planned():
 
 def test_expectation_is_kept_as_json_and_read_again():
     assert from_json(json.loads(json.dumps(PLANNED.as_json()))) == PLANNED
+
+
+@pytest.mark.parametrize("field", ["tokens", "flops", "parameters", "scoring_factor"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "many", None])
+def test_expectation_of_what_cannot_be_is_none(field, value):
+    assert from_json({**PLANNED.as_json(), field: value}) is None
+    assert from_json({**PLANNED.as_json(), "duration": {}}) is None
 
 
 @pytest.mark.parametrize("found", [None, {}, [], {"device": "T4"}, {**PLANNED.as_json(), "duration": {"training": 3}}])
@@ -98,6 +111,23 @@ def test_run_that_would_pass_its_budget_ends_where_nobody_can_be_asked(tmp_path)
     assert "over the budget of 1 hours" in ended.data["reason"]
     assert (run.folder.checkpoints / "step-000020" / "manifest.json").exists()
     assert not events_of(run, "scored")
+
+
+def test_nobody_is_asked_who_has_gone(tmp_path):
+    run = run_of(tmp_path, {"hours": 1.0}, "ask")
+    facts = json.loads(run.folder.resolved.read_text())
+    run.folder.resolved.write_text(json.dumps({**facts, "watcher": [2**22 + 1, 1.0]}))
+    assert work(run.folder.path) == 3
+
+
+def test_budget_keeps_time_for_scoring():
+    budget = BudgetSettings(hours=1.0)
+    assert limit_reached(budget, 3000) is None
+    assert limit_reached(budget, 3000, scoring=900) == "the limit of 1 hours is reached, with 15 min kept for scoring"
+    assert limit_reached(budget, 1000, scoring=9e9) is None, "half of it is for training in any case"
+    dollars = BudgetSettings(usd=2.0, price_per_hour=2.0)
+    assert limit_reached(dollars, 3000) is None
+    assert "2 US dollars is spent, with" in (limit_reached(dollars, 3000, scoring=900) or "")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from lorry.data.examples import Example
 from lorry.trainer import attention
 from lorry.trainer.forest import plant
-from lorry.trainer.loss import _ThroughFrozenHead
+from lorry.trainer.loss import _ThroughFrozenHead, token_losses
 from tiny_models import compare, forward_of, loss_and_gradients, rows, tiny_model, with_lora, worst_difference
 
 RELATIVE = 1e-5
@@ -147,3 +147,22 @@ def test_gradient_in_16_bits_is_divided_by_the_tokens_of_a_step_to_rounding(tota
     forward = SimpleNamespace(head=head.bfloat16().requires_grad_(False))
     (_ThroughFrozenHead.apply(halved, wanted, forward, 64).sum() / total).backward()
     assert float(halved.grad.float().norm()) == pytest.approx(float(exact.grad.norm()), rel=1.5e-3)
+
+
+def test_scale_of_an_fp16_loss_reaches_its_gradient_before_that_is_rounded():
+    """Rows that are known by heart have gradients below what fp16 can hold; the scale is there for them."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(64, 500, bias=False).requires_grad_(False)
+    hidden = 60 * torch.nn.functional.normalize(head.weight[:200])
+    batch = SimpleNamespace(sources=np.arange(200), targets=np.arange(200))
+
+    def gradient(of: torch.Tensor, weights: torch.nn.Linear, scale: float) -> torch.Tensor:
+        leaf = of.clone().requires_grad_()
+        forward = SimpleNamespace(hidden=lambda _batch: leaf, head=weights, vocabulary=500)
+        (token_losses(forward, batch).sum() * scale).backward()
+        return leaf.grad.float() / scale
+
+    exact = gradient(hidden, head, 1.0)
+    halved = gradient(hidden.half(), copy.deepcopy(head).half(), 2.0**12)
+    assert float(exact.abs().max()) < 1e-5
+    assert float((halved - exact).norm() / exact.norm()) < 0.1

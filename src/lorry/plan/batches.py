@@ -52,9 +52,9 @@ def order_of(prepared: Prepared, recipe: Recipe) -> Order:
     return plan_order(lengths, train, bins)
 
 
-def tokens(prepared: Prepared, recipe: Recipe, *, shares: bool) -> Tokens:
-    """What the run computes; how much rows share is measured on micro-batches spread over it."""
-    order = order_of(prepared, recipe)
+def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Tokens:
+    """What the run computes in such micro-batches; how much rows share is measured on some, spread over it."""
+    order = replace(order_of(prepared, recipe), micro_batch=micro_batch)
     forests = list(_sample(prepared, order, shares=shares))
     rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
     trained, seen = sum(one.trained_tokens for one in forests), sum(_seen(one) for one in forests)

@@ -27,6 +27,11 @@ def gpu_device(spec: GpuSpec, *, is_rented: bool) -> Device:
     return Device(spec.rate * 1e12, spec.bandwidth * 1e9, PUBLISHED, is_rented=is_rented)
 
 
+def processor_name(model: str, cores: int) -> str:
+    """What a processor's speed is kept under."""
+    return f"{model}, {cores} cores"
+
+
 def processor(hardware: Hardware, *, in_bf16: bool) -> Device:
     """The processor at hand; measures for some hundredths of a second what its matrix products reach."""
     gain = _BF16_GAIN if in_bf16 and hardware.cpu_bf16 else 1.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from lorry.plan.cost import Duration
 from lorry.plan.ranges import Range
@@ -18,25 +18,36 @@ WARMING = 2
 """Of these, the first ones, in which caches fill and kernels are chosen: they tell nothing of the rest."""
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class Expected:
     """What a run should take on one machine, and what that was reckoned from."""
 
+    id: str
+    """Of chance; what is kept of the run's speed goes by it."""
     device: str
     """The GPU's name, or the processor's with its cores."""
+    on_gpu: bool
     numbers: str
     """What products are computed in: `bfloat16`, `float32`; `nf4` or `int8` with quantised weights."""
-    parameters: int
+    parameters: Positive
     """Those that a token meets."""
-    tokens_at_once: float
+    tokens_at_once: Positive
     """Tokens that an average micro-batch computes."""
     micro_batch: int
     """Rows at once, on the memory rung that fits."""
-    tokens: float
+    activation_checkpointing: bool
+    tokens: Positive
     """Of all rows, over all passes."""
-    flops: float
+    flops: Positive
     """Of all steps."""
     duration: Duration
+    scoring_factor: Positive
+    """By how much the likely duration of scoring is longer than its arithmetic says, for runs before were."""
+    evaluations: int
+    """While training."""
     memory: dict[str, int]
     """Bytes by part, at the peak."""
 
@@ -48,7 +59,11 @@ class Expected:
     @property
     def slowest(self) -> float:
         """Tokens a second of rows, if all goes as slowly as may be."""
-        return self.tokens / self.duration.training.high if self.duration.training.high else 0.0
+        return self.tokens / self.duration.training.high
+
+    def slower(self, seconds: float, tokens: float) -> float:
+        """How many times longer than likely the steps took in which so many tokens of rows were trained on."""
+        return seconds / tokens * self.tokens / self.duration.training.likely
 
     def as_json(self) -> dict[str, Any]:
         """For `plan.json`."""
@@ -58,9 +73,10 @@ class Expected:
 def from_json(found: Any) -> Expected | None:
     """What `as_json` gave; None for anything else, such as the plan of a run of an older lorry."""
     try:
-        return _ADAPTER.validate_python(found)
-    except ValidationError:
+        read = _ADAPTER.validate_python(found)
+    except (ValidationError, TypeError):
         return None
+    return read if read.duration.training.low > 0 and read.duration.total.low > 0 else None
 
 
 _ADAPTER = TypeAdapter(Expected)
@@ -95,11 +111,11 @@ def outlook(expected: Expected, so_far: SoFar) -> float:
 
     What was not seen takes as much longer than planned, or less, as the steps did.
     """
-    planned = expected.duration
-    pace = so_far.timed / so_far.timed_tokens
-    slower = pace * expected.tokens / planned.training.likely if planned.training.likely else 1.0
+    slower = expected.slower(so_far.timed, so_far.timed_tokens)
     if so_far.evaluations:
-        evaluating = so_far.evaluations_left * sum(so_far.evaluations) / len(so_far.evaluations)
+        evaluation = sum(so_far.evaluations) / len(so_far.evaluations)
     else:
-        evaluating = slower * planned.evaluation.likely
-    return so_far.elapsed + pace * so_far.left_tokens + evaluating + slower * planned.scoring.likely
+        evaluation = slower * expected.duration.evaluation.likely / max(expected.evaluations, 1)
+    training = so_far.timed / so_far.timed_tokens * so_far.left_tokens
+    scoring = slower * expected.duration.scoring.likely
+    return so_far.elapsed + training + so_far.evaluations_left * evaluation + scoring

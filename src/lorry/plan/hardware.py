@@ -56,7 +56,7 @@ def look() -> Hardware:
     memory = psutil.virtual_memory()
     gpus, trouble = _gpus()
     return Hardware(
-        processor=_cpu_field("model name") or platform.processor() or platform.machine(),
+        processor=processor(),
         cores=usable_cores(),
         memory=memory.total,
         memory_free=memory.available,
@@ -64,6 +64,11 @@ def look() -> Hardware:
         gpus=gpus,
         gpu_trouble=trouble,
     )
+
+
+def processor() -> str:
+    """What the processor is called."""
+    return _cpu_field("model name") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
@@ -96,7 +101,17 @@ def _gpus() -> tuple[list[Gpu], str]:
     if done.returncode:
         return [], f"nvidia-smi: {(done.stdout + done.stderr).strip().splitlines()[-1:]}"
     # Warnings (`WARNING: infoROM is corrupted at gpu ...`) come between the lines that were asked for.
-    return [_gpu(line) for line in done.stdout.splitlines() if line.count(",") >= _QUERY.count(",")], ""
+    found = [_gpu(line) for line in done.stdout.splitlines() if line.count(",") >= _QUERY.count(",")]
+    return _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES")), ""
+
+
+def _visible(gpus: list[Gpu], named: str | None) -> list[Gpu]:
+    """Those that CUDA is let see: by number, up to the first that is none; all where they go by other names."""
+    if named is None or any(letter.isalpha() for letter in named):  # GPU-8932f937-...
+        return gpus
+    numbers = [part.strip() for part in named.split(",")]
+    until = next((place for place, part in enumerate(numbers) if not part.isdecimal()), len(numbers))
+    return [gpus[int(part)] for part in numbers[:until] if int(part) < len(gpus)]
 
 
 def _gpu(line: str) -> Gpu:

@@ -98,12 +98,16 @@ def judge(facts: MachineFacts, promised: Promised) -> list[Finding]:
 
 
 def collect(folders: Sequence[Path]) -> MachineFacts:
-    """Looks at the machine. Imports torch, computes a little on each GPU, and writes a file of a few bytes in each folder."""
+    """Looks at the machine: computes a little on the GPU that trains, and writes a file of a few bytes in each folder.
+
+    Imports torch.
+    """
     import torch
 
     available = torch.cuda.is_available()
     return MachineFacts(
-        gpus=[_seen(number) for number in range(torch.cuda.device_count())] if available else [],
+        # The one that trains: looking at others would take some of their memory, and they may be somebody else's.
+        gpus=[_seen(0)] if available and torch.cuda.device_count() else [],
         architectures=torch.cuda.get_arch_list() if available else [],
         room=min((room(folder) for folder in folders), default=0),
         folders={str(folder): _unwritable(folder) for folder in folders},
@@ -136,7 +140,8 @@ def _gpus(facts: MachineFacts, promised: Promised) -> Iterator[Finding]:
         yield refusal(
             "machine.gpu-missing",
             f"{promised.gpus} GPUs were promised, and torch sees {len(facts.gpus)}",
-            remedy="take another machine, or install a torch with CUDA and the driver",
+            remedy="take another machine, or install a torch with CUDA and the driver; "
+            "to train on the processor, set CUDA_VISIBLE_DEVICES to nothing",
         )
     for number, gpu in enumerate(facts.gpus):
         place = f"GPU {number}"

@@ -251,12 +251,13 @@ def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:
     one has logits' softmax and two gradients of it, and where it is the embedding as well, keeps its own gradient for the end.
     """
     is_trained = setup.lora is None or "lm_head" in setup.lora.target_modules
-    step = tokens_at_once(shape.vocabulary, on_gpu=setup.on_gpu, is_trained=is_trained)
-    copies = (12 if is_trained else 8) + (setup.size if setup.size < 4 else 0)
+    is_made_twice = is_trained or setup.weights == "float16"
+    step = tokens_at_once(shape.vocabulary, on_gpu=setup.on_gpu, is_made_twice=is_made_twice)
+    copies = (12 if is_made_twice else 8) + (setup.size if setup.size < 4 else 0)
     blocks = copies * shape.vocabulary * min(load.trained, step)
     if setup.lora is None and shape.tied:
         return blocks + 4 * shape.vocabulary * shape.hidden
-    return blocks + (0 if is_trained else setup.size * shape.hidden * load.trained)
+    return blocks + (0 if is_made_twice else setup.size * shape.hidden * load.trained)
 
 
 def _cache(shape: ModelShape, setup: Setup, load: Load) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lorry.errors import ModelError
 from lorry.plan import batches, device, findings, gpus, offers, speed, speeds
@@ -21,6 +22,7 @@ from lorry.plan.offers import Job, Offer, Ranked
 from lorry.plan.owning import Power
 from lorry.plan.ranges import Range
 from lorry.plan.speed import Device, Scoring, Workload
+from lorry.plan.speeds import Kind, Pace
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.trainer.ladder import Rung
 from lorry.trainer.proven import PROVEN
@@ -110,6 +112,7 @@ class Planner:
         self._tensors: dict[str, Tensor] = tensors
         self._loads: dict[int, Load] = {}
         self._fits: dict[str, Fit] = {}
+        self._counted: dict[int, Tokens] = {}
         self._speeds = speeds.known()
 
     def on_this_computer(self) -> tuple[Fit, int]:
@@ -140,23 +143,36 @@ class Planner:
         if fits.rung is None or work is None:
             return None
         setup = _checkpointed(self._setup(offer), fits.rung)
-        load = self._workload(setup)
+        load, pace = self._workload(setup, fits.rung), self._pace(offer, setup, fits.rung)
         return Expected(
+            id=uuid4().hex,
             device=_known_as(offer, self._subject.hardware),
+            on_gpu=setup.on_gpu,
             numbers=_numbers(setup),
             parameters=self.shape.active_parameters,
-            tokens_at_once=self.tokens.at_once,
+            tokens_at_once=load.tokens.at_once,
             micro_batch=fits.rung.micro_batch,
-            tokens=self.tokens.rows,
+            activation_checkpointing=fits.rung.activation_checkpointing,
+            tokens=load.tokens.rows,
             flops=load.training_flops,
             duration=work.duration,
+            scoring_factor=pace.scoring.likely if pace else 1.0,
+            evaluations=load.scoring.evaluations,
             memory=fits.memory.device,
         )
 
-    @cached_property
+    @property
     def tokens(self) -> Tokens:
-        """What the run computes, on any machine."""
-        return batches.tokens(self._subject.prepared, self._recipe, shares=self._shares)
+        """What the run computes with the recipe's micro-batch."""
+        return self._tokens_of(self._recipe.train.micro_batch)
+
+    def _tokens_of(self, micro_batch: int) -> Tokens:
+        """Smaller micro-batches are more of them, and share fewer beginnings."""
+        if micro_batch not in self._counted:
+            self._counted[micro_batch] = batches.tokens(
+                self._subject.prepared, self._recipe, micro_batch, shares=self._shares
+            )
+        return self._counted[micro_batch]
 
     @property
     def _shares(self) -> bool:
@@ -226,11 +242,11 @@ class Planner:
         if found.rung is None:
             return None
         setup = _checkpointed(self._setup(offer), found.rung)
-        computes = self._device(offer, setup)
+        computes = self._device(offer, setup, found.rung)
         if computes is None:
             return None
-        at_hand = offer.provider == _HERE
-        duration = speed.duration(self._workload(setup), computes, at_hand=at_hand)
+        at_hand = offer.provider == _HERE and self._has_weights
+        duration = speed.duration(self._workload(setup, found.rung), computes, at_hand=at_hand)
         trained = trained_parameters(self.shape, self._tensors, setup)
         weights = self.shape.parameters * 2 / _GB
         return Work(
@@ -240,10 +256,21 @@ class Planner:
             egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
         )
 
-    def _workload(self, setup: Setup) -> Workload:
-        return Workload(self.shape, setup, self.tokens, self._scoring)
+    def _workload(self, setup: Setup, rung: Rung) -> Workload:
+        return Workload(self.shape, setup, self._tokens_of(rung.micro_batch), self._scoring)
 
-    def _device(self, offer: Offer, setup: Setup) -> Device | None:
+    @property
+    def _has_weights(self) -> bool:
+        """Whether they lie on this computer; what is not on the Hub is fetched with the configuration."""
+        source = self._subject.source
+        return source.kind != "hub" or any(source.folder.glob("*.safetensors"))
+
+    def _pace(self, offer: Offer, setup: Setup, rung: Rung) -> Pace | None:
+        """What runs like this one have reached there."""
+        name, at_once = _known_as(offer, self._subject.hardware), self._tokens_of(rung.micro_batch).at_once
+        return speeds.like(self._speeds, Kind(name, _numbers(setup), self.shape.active_parameters, at_once))
+
+    def _device(self, offer: Offer, setup: Setup, rung: Rung) -> Device | None:
         """None for a GPU of which nothing is known."""
         if offer.gpu is None and setup.on_gpu:
             return None
@@ -251,8 +278,7 @@ class Planner:
             made = device.processor(self._subject.hardware, in_bf16=setup.size == 2)
         else:
             made = device.gpu_device(offer.gpu, is_rented=offer.provider != _HERE)
-        name = _known_as(offer, self._subject.hardware)
-        pace = speeds.like(self._speeds, name, _numbers(setup), self.shape.active_parameters, self.tokens.at_once)
+        pace = self._pace(offer, setup, rung)
         return device.as_reached(made, pace) if pace else made
 
     @cached_property
@@ -310,7 +336,7 @@ def _known_as(offer: Offer, hardware: Hardware) -> str:
     """What a machine's speed is kept under."""
     if offer.gpu is not None or hardware.gpus:
         return offer.gpu.name if offer.gpu is not None else offer.machine
-    return f"{hardware.processor}, {hardware.cores} cores"
+    return device.processor_name(hardware.processor, hardware.cores)
 
 
 def _config(subject: Subject) -> dict[str, Any]:

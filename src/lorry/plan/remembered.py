@@ -6,14 +6,13 @@ A plan is made again and again while a recipe takes shape, and reading a hundred
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache as once
 from pathlib import Path
 
-from lorry import __version__
+import lorry
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding
 from lorry.plan.subject import Subject
@@ -27,25 +26,31 @@ def found(check: Check, subject: Subject) -> Iterable[Finding]:
         yield from check.run(subject)
         return
     before = _read(place)
-    if before is None:
-        before = list(check.run(subject))
-        _write(place, before)
-    yield from before
+    if before is not None:
+        yield from before
+        return
+    seen: list[Finding] = []
+    for finding in check.run(subject):
+        seen.append(finding)
+        yield finding
+    _write(place, seen)
 
 
 def _place(check: Check, subject: Subject) -> Path | None:
-    """None for rows that do not lie where a hash of all that they were made of names them."""
-    rows = subject.prepared.folder
-    if rows.parent != cache() / "rows":
+    """None for rows that do not lie where a hash of all that they were made of names them, and for others' checks."""
+    rows, is_own = subject.prepared.folder, type(check).__module__.startswith("lorry.plan.checks.")
+    if not is_own or rows.parent != cache() / "rows":
         return None
-    return cache() / "findings" / rows.name / f"{type(check).name}-{_digest(type(check))}.json"
+    return cache() / "findings" / rows.name / f"{type(check).name}-{_code()}.json"
 
 
 @once
-def _digest(kind: type[Check]) -> str:
-    """Of the check's own code, so that nobody who changes it sees what it found before."""
-    code = Path(inspect.getfile(kind)).read_bytes()
-    return hashlib.sha256(__version__.encode() + code).hexdigest()[:16]
+def _code() -> str:
+    """Tells one state of lorry's code from another: a check's rules lie in many rooms."""
+    package = Path(lorry.__file__).parent
+    states = [(str(file.relative_to(package)), file.stat()) for file in sorted(package.rglob("*.py"))]
+    facts = [f"{name} {now.st_size} {now.st_mtime_ns}" for name, now in states]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def _read(place: Path) -> list[Finding] | None:

@@ -255,7 +255,7 @@ class BudgetSettings(Section):
     usd: float | None = Field(default=None, gt=0)
     """US dollars; needs a price per hour."""
     hours: float | None = Field(default=None, gt=0)
-    """Hours of loading and training, over all attempts."""
+    """Hours over all attempts: training ends in time for the scoring that is planned."""
     price_per_hour: float = Field(default=0.0, ge=0)
     """What this machine costs, in US dollars per hour."""
     overrun: Literal["ask", "stop", "continue"] = "ask"

@@ -119,6 +119,11 @@ def _gravest(alerts: list[Alert]) -> Severity:
     return next(severity for severity in _GRAVEST_FIRST if severity in found)
 
 
+def _overrun(data: Data) -> str:
+    does = {"ask": "it goes on until somebody says no", "stop": "it stops", "continue": "it goes on"}
+    return f"{_line(data, 'message')}; {does.get(str(data.get('action')), '')}"
+
+
 def _failed(data: Data) -> str:
     return f"{_line(data, 'error')}\n{data['hint']}" if data.get("hint") else _line(data, "error")
 
@@ -149,7 +154,7 @@ _TABLE: dict[str, tuple[AlertKind, Severity, str, Callable[[Data], str]]] = {
     "failed": ("failed", "failure", "FAILED", _failed),
     "oom": ("oom", "warning", "out of memory", _says("where", "while {}")),
     "stopped": ("preempted", "warning", "preempted", _says("reason")),
-    "overrun": ("overrun", "warning", "the budget would be passed", _says("message")),
+    "overrun": ("overrun", "warning", "the budget would be passed", _overrun),
     "budget": ("budget", "warning", "most of the budget is used", _says("message")),
     "limit": ("limit", "warning", "the budget is reached", _says("message")),
     "stalled": ("stalled", "warning", "nothing moves", _says("phase", "while {}")),

@@ -39,8 +39,8 @@ _TICK = 0.1
 _SAME = 0.5
 """Seconds within which further signals count as the first."""
 _FAILED = 1
-_SAID = {"finished": 0, "stopped": 130}
-"""What a trainer that has said its end has come to, whatever happens while its process is taken down."""
+_SAID = {"finished": (0,), "stopped": (130, 3)}
+"""What a trainer that has said its end has come to, whatever happens while its process is taken down: the first, or another."""
 _DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
 
 
@@ -149,9 +149,9 @@ class Agent:
         child.tell(signal.SIGKILL)
 
     def _ending(self, code: int, failed: Mapping[str, Any] | None) -> Ending:
-        said = failed or {}
+        said, codes = failed or {}, _SAID.get(self.vitals.said_end, (code,))
         return Ending(
-            code=_SAID.get(self.vitals.said_end, code),
+            code=code if code in codes else codes[0],
             step=self.vitals.step,
             error=str(said.get("error", "")),
             exception=str(said.get("exception", "")),

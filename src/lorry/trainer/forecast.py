@@ -10,6 +10,7 @@ from lorry.plan.expected import FIRST, WARMING, Expected, SoFar, outlook
 from lorry.plan.ranges import Range
 from lorry.recipe.schema import BudgetSettings
 from lorry.track.folder import Answers
+from lorry.track.process import is_alive
 from lorry.trainer.channel import Reporter
 from lorry.trainer.order import Order
 from lorry.trainer.saving.state import State
@@ -32,9 +33,12 @@ class Forecast:
     budget: BudgetSettings
     events: Reporter
     answers: Answers = "none"
+    watcher: tuple[int, float | None] | None = None
+    """Number and start of the process through which a person can be asked; None for none."""
     _seconds: list[float] = field(default_factory=list[float])
     _tokens: list[int] = field(default_factory=list[int])
     _evaluations: list[float] = field(default_factory=list[float])
+    _was_said: bool = False
 
     def saw(self, step: Step, seconds: float) -> None:
         """A step was made."""
@@ -46,9 +50,17 @@ class Forecast:
         """An evaluation was made."""
         self._evaluations.append(seconds)
 
+    def scoring(self) -> float:
+        """Seconds that scoring at the end is likely to take; 0 where nothing is known of it."""
+        if self.expected is None:
+            return 0.0
+        timed, tokens = sum(self._seconds[WARMING:]), sum(self._tokens[WARMING:])
+        slower = self.expected.slower(timed, tokens) if tokens else 1.0
+        return slower * self.expected.duration.scoring.likely
+
     def say(self, order: Order, state: State, elapsed: float, evaluations_left: int) -> str | None:
         """Says what the whole run will take, once, when enough steps were seen; why it must end now, if it must."""
-        if self.expected is None or len(self._seconds) != FIRST or state.step >= order.steps:
+        if self.expected is None or self._was_said or len(self._seconds) < FIRST or state.step >= order.steps:
             return None
         so_far = SoFar(
             elapsed=elapsed,
@@ -58,7 +70,7 @@ class Forecast:
             evaluations=tuple(self._evaluations),
             evaluations_left=evaluations_left,
         )
-        self._seconds.append(0.0)  # said: no step is looked at any more
+        self._was_said = True
         total = outlook(self.expected, so_far)
         told = f"{self._priced(total)}; planned were {_span(self.expected.total)}"
         self.events.append("forecast", step=state.step, seconds=total, message=f"all of it will take about {told}")
@@ -75,7 +87,7 @@ class Forecast:
         way = self.budget.overrun
         if told is None or way == "continue" or (way == "ask" and self.answers == "yes"):
             return None
-        asks = way == "ask" and self.answers == "ask"
+        asks = way == "ask" and self.answers == "ask" and self.watcher is not None and is_alive(*self.watcher)
         ends = not asks and passed(self.budget, total / UNSURE) is not None
         action = "ask" if asks else "stop" if ends else "continue"
         self.events.append("overrun", step=step, seconds=total, message=told, action=action)

@@ -8,10 +8,25 @@ from pathlib import Path
 
 import torch
 
+from lorry.plan.device import processor_name
+from lorry.plan.hardware import processor, usable_cores
+
 
 def device() -> torch.device:
     """The first CUDA device, or the processor."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def name(on: torch.device) -> str:
+    """What the device is called: as CUDA does, or the processor with its cores."""
+    if on.type == "cuda":
+        return torch.cuda.get_device_name(on)
+    return processor_name(processor(), usable_cores())
+
+
+def memory(on: torch.device) -> int:
+    """Bytes that the GPU has in all; 0 for a processor."""
+    return torch.cuda.get_device_properties(on).total_memory if on.type == "cuda" else 0
 
 
 def has_bf16(on: torch.device) -> bool:

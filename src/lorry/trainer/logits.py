@@ -8,10 +8,11 @@ _ON_CPU = 6 * 1024 * 1024
 come from the kernel, which clears each of their pages. Matrices of some dozen rows keep it busy; a GPU wants more."""
 
 
-def tokens_at_once(vocabulary: int, *, on_gpu: bool, is_trained: bool) -> int:
+def tokens_at_once(vocabulary: int, *, on_gpu: bool, is_made_twice: bool) -> int:
     """Tokens whose logits are kept; of more they are computed in pieces.
 
-    A head that is trained gets large pieces everywhere: the gradient of its whole matrix is added up once for each.
+    Logits that are made again for the backward pass come in large pieces everywhere: a trained head adds up the gradient of its
+    whole matrix once for each.
     """
-    numbers = _AT_ONCE if on_gpu or is_trained else _ON_CPU
+    numbers = _AT_ONCE if on_gpu or is_made_twice else _ON_CPU
     return max(1, numbers // max(vocabulary, 1))

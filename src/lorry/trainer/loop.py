@@ -117,6 +117,7 @@ class Loop:
             events=training.events,
             higher_is_better=watched is not None and watched.higher_is_better,
             seconds=lambda: training.seconds_before + training.clock() - self.began,
+            scoring=training.forecast.scoring,
             was_told=training.was_warned,
         )
         training.stepper.beat = self._beat
@@ -263,6 +264,7 @@ class Loop:
         told = training.forecast.say(training.stepper.order, state, self.limits.seconds(), left)
         if told is None:
             return
+        self._must_be_numbers()
         self.saver.save()
         self.saver.drain()
         raise OverrunError(f"stopped after step {state.step}: {told}")

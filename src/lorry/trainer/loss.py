@@ -1,7 +1,7 @@
 """Cross-entropy over trained tokens: the head sees only the positions that predict one, some at a time.
 
-A frozen head's gradient is taken while its logits are there. A token's loss depends on its own hidden state alone, so what
-the backward pass brings is one factor a token, and logits need neither be kept for it nor made again.
+A frozen head's gradient is taken while its logits are there (but in fp16). A token's loss depends on its own hidden state
+alone, so what the backward pass brings is one factor a token, and logits need neither be kept for it nor made again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -28,9 +29,10 @@ def token_losses(forward: Forward, batch: Forest) -> torch.Tensor:
     sources = torch.from_numpy(batch.sources).to(hidden.device)
     targets = torch.from_numpy(batch.targets).to(hidden.device)
     picked = hidden.index_select(0, sources)
-    is_trained = _is_trained(forward, picked)
-    step = tokens_at_once(forward.vocabulary, on_gpu=hidden.device.type != "cpu", is_trained=is_trained)
-    if picked.requires_grad and not is_trained:
+    # In fp16 a gradient must be scaled before it is rounded, and the scale comes with the backward pass.
+    is_made_twice = _is_trained(forward, picked) or picked.dtype is torch.float16
+    step = tokens_at_once(forward.vocabulary, on_gpu=hidden.device.type != "cpu", is_made_twice=is_made_twice)
+    if picked.requires_grad and not is_made_twice:
         return _ThroughFrozenHead.apply(picked, targets, forward, step)  # pyright: ignore
     if len(targets) <= step:
         return _losses(forward, picked, targets)
@@ -59,6 +61,7 @@ class _ThroughFrozenHead(torch.autograd.Function):
         return losses
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
         # Multiplied in fp32: in 16 bits one step's 1 / tokens alone would be off by up to 0.4 %.

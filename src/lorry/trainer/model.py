@@ -156,8 +156,8 @@ def _quantization(settings: ModelSettings, config: Any, precision: Precision, no
             notes.append(f"the model comes quantised; model.quantization: {settings.quantization} is left aside")
         return None
     compute = getattr(torch, precision.weights)
-    # Where nothing is named, Transformers finds the output layer by itself.
-    whole = ["lm_head", *SEEING] if hasattr(config, "vision_config") else None
+    # Transformers takes each for a pattern from a name's beginning; where none is given, it finds the output layer by itself.
+    whole = ["lm_head", *(rf"(?:.*\.)?{name}\." for name in SEEING)] if hasattr(config, "vision_config") else None
     return {
         "none": None,
         "int8": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole),

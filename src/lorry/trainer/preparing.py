@@ -88,8 +88,9 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
 
 
 def _forecast(assignment: Assignment) -> Forecast:
-    answers = assignment.facts.get("answers", "none")
-    return Forecast(of_run(assignment.folder), assignment.recipe.budget, assignment.events, answers)
+    answers, watcher = assignment.facts.get("answers", "none"), assignment.facts.get("watcher")
+    expected = of_run(assignment.folder)
+    return Forecast(expected, assignment.recipe.budget, assignment.events, answers, tuple(watcher) if watcher else None)
 
 
 def _as_before(before: Rung, asked: Rung, history: Iterable[Event]) -> Rung:

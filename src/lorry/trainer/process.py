@@ -124,6 +124,8 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
         trainable=sum(parameter.numel() for parameter in loaded.trained_parameters()),
         precision=loaded.precision.weights,
         device=str(loaded.device),
+        device_name=hardware.name(loaded.device),
+        device_memory=hardware.memory(loaded.device),
         memory_bytes=hardware.peak_memory(loaded.device),
         frozen_sha256=frozen,
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from lorry import units
 from lorry.recipe.schema import BudgetSettings, EarlyStopSettings
 
 WINDOW = 50
@@ -49,14 +50,24 @@ def divergence(loss: float, recent: Sequence[float], multiple: float) -> str | N
     return None
 
 
-def limit_reached(budget: BudgetSettings, seconds: float) -> str | None:
-    """The limit that `seconds` of the run have reached, in words; None while there is none."""
-    hours = seconds / 3600
-    if budget.hours is not None and hours >= budget.hours:
-        return f"the limit of {budget.hours:g} hours is reached"
-    if budget.usd is not None and hours * budget.price_per_hour >= budget.usd:
-        return f"the budget of {budget.usd:g} US dollars is spent"
+def limit_reached(budget: BudgetSettings, seconds: float, scoring: float = 0.0) -> str | None:
+    """The limit that `seconds` of the run have reached, in words; None while there is none.
+
+    Seconds that `scoring` at its end will take are kept back, up to half of the limit: an adapter without scores is worth
+    little, and so are scores of one that was hardly trained.
+    """
+    kept = f", with {units.duration(scoring)} kept for scoring" if scoring else ""
+    if budget.hours is not None and _is_up(seconds, 3600 * budget.hours, scoring):
+        return f"the limit of {budget.hours:g} hours is reached{kept}"
+    if budget.usd is not None and _is_up(
+        budget.price_per_hour * seconds, 3600 * budget.usd, budget.price_per_hour * scoring
+    ):
+        return f"the budget of {budget.usd:g} US dollars is spent{kept}"
     return None
+
+
+def _is_up(used: float, limit: float, scoring: float) -> bool:
+    return used >= limit - min(scoring, limit / 2)
 
 
 def share_used(budget: BudgetSettings, seconds: float) -> float:

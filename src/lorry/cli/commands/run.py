@@ -16,7 +16,6 @@ from lorry.cli.options import takes
 if TYPE_CHECKING:
     from lorry.job import Wish
     from lorry.plan.plan import Plan
-    from lorry.recipe.load import Loaded
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def command(options: Options) -> int:
     answers = "ask" if asks else "yes" if options.yes else "none"
     wish = job.Wish(loaded, options.smoke, tuple(sys.argv), answers)
     price = wish.recipe.budget.price_per_hour
-    earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(loaded, asks=asks)
+    earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(wish, asks=asks)
     if earlier:
         more = resuming.Continuation(earlier, recipe=loaded.recipe, answers=answers)
         follow(lambda watch: resuming.go_on(more, watch), View(price, as_json=options.json))
@@ -89,32 +88,29 @@ def _agrees(plan: Plan) -> bool:
     from lorry.cli.outcome import says_yes
 
     cost = plan.estimate.here.cost if plan.estimate else None
-    told = (
-        f"about {units.money(cost.total.likely)} in {units.duration(cost.elapsed.likely)}, "
-        f"at most {units.money(_most(plan, cost.total.high))}"
-        if cost
-        else "its cost is not known"
-    )
-    return says_yes(output.ask(f"{told}; start it?", default="yes"))
-
-
-def _most(plan: Plan, high: float) -> float:
-    """US dollars that it costs at the most: the budget's, where that is less."""
+    told = "its cost is not known"
+    if cost:
+        span = f"{units.money(cost.total.low)} to {units.money(cost.total.high)}"
+        told = f"about {units.money(cost.total.likely)} ({span}) in {units.duration(cost.elapsed.likely)}"
     cap = plan.subject.recipe.budget.usd
-    return high if cap is None else min(high, cap)
+    limit = "" if cap is None else f"; training ends in time for {units.money(cap)}"
+    return says_yes(output.ask(f"{told}{limit}; start it?", default="yes"))
 
 
-def _to_go_on_with(loaded: Loaded, *, asks: bool) -> str | None:
-    """The id of an interrupted run of the recipe, if the person wants that one."""
+def _to_go_on_with(wish: Wish, *, asks: bool) -> str | None:
+    """The id of an interrupted run of the recipe, if the person wants that one; what it will cost is in the question."""
     from lorry import resuming
     from lorry.cli.outcome import says_yes
 
-    row = resuming.interrupted(loaded)
+    row = resuming.interrupted(wish.loaded)
     if row is None:
         return None
     told = f"`{row.id}` is a run of this recipe that was {row.status} at step {row.step or 0} of {row.steps or '?'}"
     if not asks:
         output.note(f"{told}; `lorry resume {row.id}` goes on with it, this starts a new one")
         return None
+    price, seconds = wish.recipe.budget.price_per_hour, resuming.seconds_left(row)
+    if price and seconds is not None:
+        told += f", and about {units.money(price * seconds / 3600)} from its end"
     answer = output.ask(f"{told}; go on with it? (yes, or no for a new run)", default="yes")
     return row.id if says_yes(answer) else None

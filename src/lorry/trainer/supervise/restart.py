@@ -92,7 +92,7 @@ _CAUSES: tuple[tuple[Cause, Callable[[Ending], bool]], ...] = (
     (Cause.MEMORY, lambda ending: ending.exception == OUT_OF_MEMORY),
     (Cause.MEMORY, lambda ending: ending.code == -signal.SIGKILL and ending.out_of_memory),
     (Cause.KILLED, lambda ending: ending.code == -signal.SIGKILL),
-    (Cause.STOPPED, lambda ending: ending.code in (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)),
+    (Cause.STOPPED, lambda ending: ending.code in (3, 130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)),
     (Cause.CRASHED, lambda ending: -ending.code in _CRASHES),
     (Cause.DEVICE, lambda ending: any(word in ending.error.lower() for word in _DEVICE)),
     (Cause.UNKNOWN, lambda _ending: True),
