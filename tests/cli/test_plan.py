@@ -49,6 +49,26 @@ def test_plan_as_json_has_all_its_parts(recipe, capsys):
     assert {offer["gpu"] for offer in plan["offers"][1:]} == {"A100 80GB SXM"}
 
 
+def test_cap_stands_in_the_plan_where_there_is_one(recipe, capsys):
+    run(["plan", str(recipe), "--gpu", "T4"])
+    assert "Cap  " not in capsys.readouterr().out
+    run(
+        [
+            "plan",
+            str(recipe),
+            "--gpu",
+            "T4",
+            "-o",
+            "budget.hours=1.5",
+            "-o",
+            "budget.usd=3",
+            "-o",
+            "budget.price_per_hour=1",
+        ]
+    )
+    assert "Cap       $3.00 or 1 h 30 min" in capsys.readouterr().out
+
+
 def test_unknown_gpu_is_named_with_the_nearest(recipe, capsys):
     assert run(["plan", str(recipe), "--gpu", "RTX 4091"]) == 2
     assert "no GPU that lorry has figures for" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from lorry.plan.memory import stays_whole
 from lorry.plan.offers import Offer
 from lorry.plan.plan import Estimate
 from lorry.plan.subject import Subject
+from lorry.recipe.schema import BudgetSettings
 
 
 def facts(subject: Subject, plan: Estimate) -> list[tuple[str, str]]:
@@ -27,7 +28,15 @@ def facts(subject: Subject, plan: Estimate) -> list[tuple[str, str]]:
         ("Training", f"{units.count(plan.tokens.steps)} steps, batch {train.micro_batch} x {train.accumulation} = {rows}, "
                      f"learning rate {train.learning_rate:g}"),
         ("Tokens", f"{units.count(plan.tokens.rows)}{sharing}"),
+        *_cap(recipe.budget),
     ]  # fmt: skip
+
+
+def _cap(budget: BudgetSettings) -> list[tuple[str, str]]:
+    """The limits at which training ends; nothing where there are none."""
+    usd = [units.money(budget.usd)] if budget.usd is not None else []
+    hours = [units.duration(3600 * budget.hours)] if budget.hours is not None else []
+    return [("Cap", " or ".join([*usd, *hours]))] if usd or hours else []
 
 
 def sits(found: Fit) -> str:
