@@ -55,7 +55,7 @@ def compare(folder: Path, recipe: dict[str, Any], script: Path) -> tuple[int, in
     Its process is started as the agent starts the trainer's.
     """
     from lorry import job
-    from lorry.plan.plan import Planner
+    from lorry.plan.planner import Planner
     from lorry.plan.subject import Subject
     from lorry.recipe.load import from_dict
     from lorry.track import events

@@ -6,7 +6,7 @@ import pytest
 
 from lorry.plan.checks.budget import BudgetCheck
 from lorry.plan.checks.memory import MemoryCheck
-from lorry.plan.plan import Planner
+from lorry.plan.planner import Planner
 from subjects import gpu, machine, subject
 
 
@@ -41,7 +41,7 @@ def test_model_that_fits_on_no_rung_is_refused_where_the_estimate_leaves_no_doub
 
 
 def test_architecture_without_known_sizes_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("lorry.plan.plan.model_shape", lambda _config: None)
+    monkeypatch.setattr("lorry.plan.planner.model_shape", lambda _config: None)
     (one,) = found(MemoryCheck(), tmp_path)
     assert (one.code, one.severity) == ("memory.unknown", "note")
 

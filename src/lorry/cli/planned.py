@@ -7,7 +7,8 @@ from lorry.cli import compared, findings, output
 from lorry.plan.compare import SideBySide
 from lorry.plan.fit import Fit
 from lorry.plan.offers import Ranked
-from lorry.plan.plan import Estimate, Plan
+from lorry.plan.plan import Plan
+from lorry.plan.planner import Estimate
 from lorry.plan.words import facts, sits
 from lorry.recipe.name import experiment_name
 

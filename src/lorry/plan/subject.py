@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
     from lorry.plan.fingerprints import Fingerprints
-    from lorry.plan.plan import Planner
+    from lorry.plan.planner import Planner
     from lorry.recipe.load import Loaded
     from lorry.trainer.methods._base import Method
     from lorry.trainer.sources.locate import Source
@@ -107,7 +107,7 @@ class Subject:
     @property
     def planner(self) -> Planner:
         """What estimates memory and time. Unavailable for an architecture of which no sizes are known."""
-        from lorry.plan.plan import Planner
+        from lorry.plan.planner import Planner
 
         return cast("Planner", self._part("planner", lambda: Planner(self)))
 

@@ -6,7 +6,7 @@ from lorry import units
 from lorry.plan.fit import Fit
 from lorry.plan.memory import stays_whole
 from lorry.plan.offers import Offer
-from lorry.plan.plan import Estimate
+from lorry.plan.planner import Estimate
 from lorry.plan.subject import Subject
 from lorry.recipe.schema import BudgetSettings
 

@@ -13,7 +13,8 @@ from lorry.plan.compare_words import bought, by_hand, cells, titles
 from lorry.plan.findings import SEVERITIES, Finding
 from lorry.plan.fit import Fit
 from lorry.plan.offers import Ranked
-from lorry.plan.plan import Estimate, Plan
+from lorry.plan.plan import Plan
+from lorry.plan.planner import Estimate
 from lorry.plan.subject import UnavailableError
 from lorry.plan.words import facts, price, sits
 from lorry.recipe.name import experiment_name
