@@ -37,22 +37,22 @@ def last_step(run: Run) -> int:
 
 
 def test_run_at_the_planned_pace_takes_what_was_planned():
-    so_far = SoFar(elapsed=10 + 100, timed=90, timed_tokens=90_000, left_tokens=900_000, evaluations_left=4)
+    so_far = SoFar(elapsed=10 + 100, pace=1e-3, left_tokens=900_000, evaluations_left=4)
     assert outlook(PLANNED, so_far) == pytest.approx(PLANNED.total.likely)
 
 
 def test_only_evaluations_that_are_left_are_added():
-    so_far = SoFar(elapsed=4000, timed=90, timed_tokens=90_000, left_tokens=100_000, evaluations_left=1)
+    so_far = SoFar(elapsed=4000, pace=1e-3, left_tokens=100_000, evaluations_left=1)
     assert outlook(PLANNED, so_far) == pytest.approx(4000 + 100 + 100 / 4 + 50)
 
 
 def test_slow_steps_make_everything_slow_that_was_not_seen_yet():
-    so_far = SoFar(elapsed=210, timed=180, timed_tokens=90_000, left_tokens=900_000, evaluations_left=4)
+    so_far = SoFar(elapsed=210, pace=2e-3, left_tokens=900_000, evaluations_left=4)
     assert outlook(PLANNED, so_far) == pytest.approx(210 + 1800 + 2 * (100 + 50))
 
 
 def test_evaluations_that_were_seen_count_more_than_those_that_were_planned():
-    so_far = SoFar(110, 90, 90_000, 900_000, evaluations=(30.0, 32.0), evaluations_left=3)
+    so_far = SoFar(110, 1e-3, 900_000, evaluations=(30.0, 32.0), evaluations_left=3)
     assert outlook(PLANNED, so_far) == pytest.approx(110 + 900 + 93 + 50)
 
 

@@ -61,9 +61,9 @@ class Expected:
         """Tokens a second of rows, if all goes as slowly as may be."""
         return self.tokens / self.duration.training.high
 
-    def slower(self, seconds: float, tokens: float) -> float:
-        """How many times longer than likely the steps took in which so many tokens of rows were trained on."""
-        return seconds / tokens * self.tokens / self.duration.training.likely
+    def slower(self, pace: float) -> float:
+        """How many times longer than likely steps take that need so many seconds for each token of their rows."""
+        return pace * self.tokens / self.duration.training.likely
 
     def as_json(self) -> dict[str, Any]:
         """For `plan.json`."""
@@ -96,9 +96,8 @@ class SoFar:
 
     elapsed: float
     """Since it began, loading with it."""
-    timed: float
-    """Of the steps that are looked at."""
-    timed_tokens: int
+    pace: float
+    """For each token of a step."""
     left_tokens: int
     """Of the steps to come."""
     evaluations: tuple[float, ...] = ()
@@ -111,11 +110,10 @@ def outlook(expected: Expected, so_far: SoFar) -> float:
 
     What was not seen takes as much longer than planned, or less, as the steps did.
     """
-    slower = expected.slower(so_far.timed, so_far.timed_tokens)
+    slower = expected.slower(so_far.pace)
     if so_far.evaluations:
         evaluation = sum(so_far.evaluations) / len(so_far.evaluations)
     else:
         evaluation = slower * expected.duration.evaluation.likely / max(expected.evaluations, 1)
-    training = so_far.timed / so_far.timed_tokens * so_far.left_tokens
-    scoring = slower * expected.duration.scoring.likely
-    return so_far.elapsed + training + so_far.evaluations_left * evaluation + scoring
+    left = so_far.pace * so_far.left_tokens + so_far.evaluations_left * evaluation
+    return so_far.elapsed + left + slower * expected.duration.scoring.likely

@@ -149,7 +149,7 @@ def reached(expected: Expected, events: Sequence[Event]) -> Reached | None:
                 "parameters": float(f"{expected.parameters:.2g}"),
                 "tokens_at_once": round(expected.tokens_at_once),
                 "flops": expected.flops * tokens / expected.tokens / seconds,
-                "scoring": _scoring(expected, now, events, expected.slower(seconds, tokens)),
+                "scoring": _scoring(expected, now, events, expected.slower(seconds / tokens)),
             }
         )
     except ValidationError:

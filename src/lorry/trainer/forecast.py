@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 
 from lorry import units
 from lorry.errors import RefusedError
@@ -35,16 +36,15 @@ class Forecast:
     answers: Answers = "none"
     watcher: tuple[int, float | None] | None = None
     """Number and start of the process through which a person can be asked; None for none."""
-    _seconds: list[float] = field(default_factory=list[float])
-    _tokens: list[int] = field(default_factory=list[int])
+    _paces: list[float] = field(default_factory=list[float])
+    """Of each step, the seconds for a token."""
     _evaluations: list[float] = field(default_factory=list[float])
     _was_said: bool = False
 
     def saw(self, step: Step, seconds: float) -> None:
         """A step was made."""
-        if len(self._seconds) < FIRST and step.rows:
-            self._seconds.append(seconds)
-            self._tokens.append(step.row_tokens)
+        if len(self._paces) < FIRST and step.rows:
+            self._paces.append(seconds / step.row_tokens)
 
     def evaluated(self, seconds: float) -> None:
         """An evaluation was made."""
@@ -54,18 +54,16 @@ class Forecast:
         """Seconds that scoring at the end is likely to take; 0 where nothing is known of it."""
         if self.expected is None:
             return 0.0
-        timed, tokens = sum(self._seconds[WARMING:]), sum(self._tokens[WARMING:])
-        slower = self.expected.slower(timed, tokens) if tokens else 1.0
+        slower = self.expected.slower(self._pace) if len(self._paces) > WARMING else 1.0
         return slower * self.expected.duration.scoring.likely
 
     def say(self, order: Order, state: State, elapsed: float, evaluations_left: int) -> str | None:
         """Says what the whole run will take, once, when enough steps were seen; why it must end now, if it must."""
-        if self.expected is None or self._was_said or len(self._seconds) < FIRST or state.step >= order.steps:
+        if self.expected is None or self._was_said or len(self._paces) < FIRST or state.step >= order.steps:
             return None
         so_far = SoFar(
             elapsed=elapsed,
-            timed=sum(self._seconds[WARMING:]),
-            timed_tokens=sum(self._tokens[WARMING:]),
+            pace=self._pace,
             left_tokens=order.tokens_after(state.step),
             evaluations=tuple(self._evaluations),
             evaluations_left=evaluations_left,
@@ -75,6 +73,11 @@ class Forecast:
         told = f"{self._priced(total)}; planned were {_span(self.expected.total)}"
         self.events.append("forecast", step=state.step, seconds=total, message=f"all of it will take about {told}")
         return self._overrun(total, state.step)
+
+    @property
+    def _pace(self) -> float:
+        """The median, for other work may disturb some steps."""
+        return median(self._paces[WARMING:])
 
     def _priced(self, total: float) -> str:
         price = self.budget.price_per_hour / 3600
