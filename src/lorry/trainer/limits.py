@@ -23,10 +23,10 @@ class Limits:
     """Of the metric that early stopping watches."""
     seconds: Callable[[], float]
     """What the run has taken so far, earlier attempts and loading with it."""
-    scoring: Callable[[], float] = lambda: 0.0
-    """Seconds that scoring at the end is likely to take."""
     was_told: bool = False
     """Whether it has been said that most of the budget is used."""
+    scoring: Callable[[], float] = lambda: 0.0
+    """Seconds that scoring at the end is likely to take."""
 
     def budget_is_used_up(self, state: State, steps: int) -> bool:
         """Whether the budget ends it now; says so once at 80 %, and at the end with what going on would cost."""
