@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lorry.plan import findings
@@ -11,6 +12,7 @@ from lorry.plan.findings import Finding
 from lorry.plan.offers import By, Offer
 from lorry.plan.owning import Power
 from lorry.plan.planner import Estimate
+from lorry.plan.stand_in import stand_in
 from lorry.plan.subject import Subject, UnavailableError
 
 
@@ -19,6 +21,7 @@ class Plan:
     """What is known of a run before it begins: what is wrong with it, and what it will take."""
 
     subject: Subject
+    """What was estimated."""
     findings: list[Finding]
     """The gravest first."""
     estimate: Estimate | None
@@ -41,11 +44,15 @@ def make_plan(
 ) -> Plan:
     """Checks a recipe, and estimates what it takes here and on the offers. Never raises for what a check can find.
 
-    `power` is what this computer takes; without it the recipe's price of an hour counts, or else a usual price of electricity.
+    Where the model cannot be had, its card stands in for it.
     """
     found = check(subject)
     try:
-        estimate = subject.planner.estimate(candidates, by, power=power)
+        return Plan(subject, found, subject.planner.estimate(candidates, by, power=power))
     except UnavailableError as error:
-        return Plan(subject, found, None, str(error))
-    return Plan(subject, found, estimate)
+        missing = error
+    other = stand_in(subject) if missing.part == "source" else None
+    if other is not None:
+        with suppress(UnavailableError):
+            return Plan(other, found, other.planner.estimate(candidates, by, power=power))
+    return Plan(subject, found, None, str(missing))

@@ -18,7 +18,8 @@ from lorry.recipe.name import experiment_name
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Findings, and, where there is an estimate: tokens, memory, time and cost of this computer, offers, what is expected.
 
-    Memory is in bytes, time in seconds, money in US dollars; ranges are low, likely and high.
+    `about` says what stands in for a model that cannot be had. Memory is in bytes, time in seconds, money in US dollars; ranges
+    are low, likely and high.
     """
     said = {
         "name": experiment_name(plan.subject.recipe),
@@ -31,6 +32,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     here = estimate.here.cost
     return {
         **said,
+        "about": plan.subject.about,
         "tokens": asdict(estimate.tokens),
         "memory": {name: _fit_json(one) for name, one in estimate.fits.items()},
         "time": asdict(here.elapsed) if here else None,

@@ -139,7 +139,7 @@ class Planner:
     def _shares(self) -> bool:
         lora, train = self._recipe.lora, self._recipe.train
         drops = lora is not None and lora.dropout > 0
-        is_proven = self.shape.model_type in PROVEN
+        is_proven = self.shape.model_type in PROVEN and not self._subject.about
         return train.share_prefixes and is_proven and not drops and self._recipe.model.attention == "auto"
 
     @property

@@ -51,6 +51,8 @@ class Subject:
         self.base = base
         self.said: tuple[str, ...] = ()
         """What was said of the recipe when it was read."""
+        self.about = ""
+        """What stands in for what cannot be had, in words; empty where everything is as it will be."""
         self._parts: dict[str, Any] = dict(parts)
         self._failures: dict[str, Exception] = {}
         self._locks = {name: Lock() for name in (*_NAMES, "hardware", "train", "eval", "test")}

@@ -29,6 +29,7 @@ def facts(subject: Subject, plan: Estimate) -> list[tuple[str, str]]:
                      f"learning rate {train.learning_rate:g}"),
         ("Tokens", f"{units.count(plan.tokens.rows)}{sharing}"),
         *_cap(recipe.budget),
+        *([("About", subject.about)] if subject.about else []),
     ]  # fmt: skip
 
 
