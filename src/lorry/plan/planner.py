@@ -91,7 +91,7 @@ class Planner:
             model=self._recipe.model.id,
             shape=self.shape,
             tokens=self.tokens,
-            trained=trained_parameters(self.shape, self._tensors, self._setup(here)),
+            trained=self._trained,
             here=offers.rank(self._job, [here])[0],
             offers=tuple(ranked),
             fits=self._fits,
@@ -208,7 +208,7 @@ class Planner:
             return None
         at_hand = offer.provider == _HERE and self._has_weights
         duration = speed.duration(self._workload(setup, found.rung), computes, at_hand=at_hand)
-        trained = trained_parameters(self.shape, self._tensors, setup)
+        trained = self._trained
         weights = self.shape.parameters * 2 / _GB
         return Work(
             duration,
@@ -216,6 +216,11 @@ class Planner:
             disk_gb=20 + 1.2 * weights + _CHECKPOINT_BYTES * trained * self._recipe.train.keep / _GB,
             egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
         )
+
+    @cached_property
+    def _trained(self) -> int:
+        """Parameters that training changes, on whatever machine."""
+        return trained_parameters(self.shape, self._tensors, self._setup(self._here()))
 
     def _workload(self, setup: Setup, rung: Rung) -> Workload:
         return Workload(self.shape, setup, self._tokens_of(rung.micro_batch), self._scoring)

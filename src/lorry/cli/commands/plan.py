@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lorry.cli import accuracy, findings, output, planned
+from lorry.cli import findings, output, planned
 from lorry.cli.options import takes
 from lorry.errors import InputError
 from lorry.plan import compare, gpus
@@ -76,6 +76,8 @@ def command(options: Options) -> int:
     writes a page with charts. Exits as `lorry check` does. Nothing is rented, and nothing runs.
     """
     if options.accuracy:
+        from lorry.cli import accuracy
+
         accuracy.show(as_json=options.json)
         return 0
     if options.recipe is None:
