@@ -106,3 +106,9 @@ def test_days_between_two_attempts_and_a_clock_set_back_are_no_hours_of_training
     begun, again = (event("started", at=at * HOUR, steps=8, from_step=0) for at in (0, 72))
     assert [alert.kind for alert in alerts(begun, step(1), again, step(73), hours=2)] == ["started"]
     assert [alert.kind for alert in alerts(again, step(1), step(2), hours=2)] == ["started", "progress"]
+
+
+@pytest.mark.parametrize(("action", "then"), [("ask", "it goes on until somebody says no"), ("stop", "it stops")])
+def test_alert_of_an_overrun_says_what_the_run_does(action, then):
+    event = Event(1, 0.0, "overrun", step=20, data={"seconds": 9e3, "message": "it would cost $3.00", "action": action})
+    assert alert_for(event, Seen(), run="r").body.startswith(f"it would cost $3.00; {then}")

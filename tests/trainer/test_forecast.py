@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from expectations import expected
+from havoc import start
 from lorry.plan.expected import SoFar, from_json, of_run, outlook
 from lorry.plan.ranges import Range
 from lorry.recipe.schema import BudgetSettings
@@ -139,3 +140,10 @@ def test_who_can_be_asked_is_asked_and_who_has_agreed_is_not(tmp_path, overrun, 
     work(run.folder.path)
     assert [event.data["action"] for event in events_of(run, "overrun")] == action
     assert last_step(run) == (20 if action == ["stop"] else 24)
+
+
+def test_agent_ends_as_its_trainer_did_and_tries_no_second_time(tmp_path):
+    run = run_of(tmp_path, {"hours": 1.0})
+    assert start(run).wait(timeout=120) == 3
+    assert [event.data["cause"] for event in events_of(run, "stopped")] == ["budget"]
+    assert not events_of(run, "crashed")
