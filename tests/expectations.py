@@ -12,7 +12,6 @@ from lorry.plan.ranges import Range
 _ONE = Expected(
     id="a",
     device="T4",
-    on_gpu=True,
     numbers="bfloat16",
     parameters=10**9,
     tokens_at_once=1000.0,
@@ -23,7 +22,6 @@ _ONE = Expected(
     duration=Duration(training=Range(500, 1000, 2000)),
     scoring_factor=1.0,
     evaluations=4,
-    memory={"weights": 2 * 10**9},
 )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan import speeds
-from lorry.plan.checks.disk import written
+from lorry.plan.disk_needs import written
 from lorry.plan.machine import Promised
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import plan_json

@@ -33,6 +33,14 @@ def test_speeds_go_from_one_machine_to_another_by_a_file(tmp_path, monkeypatch, 
     assert json.loads(told.out[told.out.index("[") :])[0]["flops"] == 4e12
 
 
+def test_home_that_cannot_be_written_is_an_error_with_a_hint(tmp_path, monkeypatch, capsys):
+    (tmp_path / "ours.jsonl").write_text(speeds.lines([ONE]), encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("LORRY_HOME", str(tmp_path / "file" / "home"))
+    assert run(["speeds", "--add", str(tmp_path / "ours.jsonl")]) == 2
+    assert "hint: set LORRY_HOME" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("lorry_home")
 @pytest.mark.parametrize("option", ["--add", "--save"])
 def test_file_that_cannot_be_had_is_an_error_with_a_hint(option, tmp_path, capsys):

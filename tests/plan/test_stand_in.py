@@ -76,3 +76,11 @@ def test_what_stands_in_is_said_on_the_screen(tmp_path: Path, capsys: pytest.Cap
 )
 def test_every_shipped_recipe_can_be_planned_without_a_network(name: str):
     assert make_plan(Subject.of(load(RECIPES / name))).estimate is not None
+
+
+def test_cache_that_cannot_be_written_costs_the_estimate_alone(tmp_path: Path, lorry_home: Path):
+    (lorry_home / "cache").mkdir(parents=True)
+    (lorry_home / "cache" / "stand-ins").write_text("", encoding="utf-8")
+    plan = planned(tmp_path)
+    assert plan.estimate is None
+    assert "the model cannot be had" in plan.no_estimate

@@ -29,7 +29,6 @@ class Expected:
     """Of chance; what is kept of the run's speed goes by it."""
     device: str
     """The GPU's name, or the processor's with its cores."""
-    on_gpu: bool
     numbers: str
     """What products are computed in: `bfloat16`, `float32`; `nf4` or `int8` with quantised weights."""
     parameters: Positive
@@ -48,8 +47,6 @@ class Expected:
     """By how much the likely duration of scoring is longer than its arithmetic says, for runs before were."""
     evaluations: int
     """While training."""
-    memory: dict[str, int]
-    """Bytes by part, at the peak."""
 
     @property
     def total(self) -> Range:

@@ -51,8 +51,9 @@ def make_plan(
         return Plan(subject, found, subject.planner.estimate(candidates, by, power=power))
     except UnavailableError as error:
         missing = error
-    other = stand_in(subject) if missing.part == "source" else None
-    if other is not None:
-        with suppress(UnavailableError):
-            return Plan(other, found, other.planner.estimate(candidates, by, power=power))
+    if missing.part == "source":
+        with suppress(UnavailableError, OSError):  # a cache that cannot be written is another check's matter
+            other = stand_in(subject)
+            if other is not None:
+                return Plan(other, found, other.planner.estimate(candidates, by, power=power))
     return Plan(subject, found, None, str(missing))

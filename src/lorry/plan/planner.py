@@ -108,7 +108,6 @@ class Planner:
         return Expected(
             id=uuid4().hex,
             device=_known_as(offer, self._subject.hardware),
-            on_gpu=setup.on_gpu,
             numbers=_numbers(setup),
             parameters=self.shape.active_parameters,
             tokens_at_once=load.tokens.at_once,
@@ -119,7 +118,6 @@ class Planner:
             duration=work.duration,
             scoring_factor=pace.scoring.likely if pace else 1.0,
             evaluations=load.scoring.evaluations,
-            memory=fits.memory.device,
         )
 
     @property

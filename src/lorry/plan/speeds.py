@@ -70,7 +70,6 @@ class Pace:
 
     flops: Range
     scoring: Range
-    runs: int
 
 
 def place() -> Path:
@@ -170,7 +169,7 @@ def like(runs: Iterable[Reached], planned: Kind) -> Pace | None:
         return None
     scored = [one.scoring for one in newest if one.scoring]
     scoring = _spread(scored) if scored else Range(0.5, 1.0, 2.0)
-    return Pace(_spread([one.flops for one in newest]), scoring, len(newest))
+    return Pace(_spread([one.flops for one in newest]), scoring)
 
 
 def _is_as_planned(expected: Expected, events: Sequence[Event]) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lorry.errors import RefusedError, StoppedError
 from lorry.recipe.schema import Recipe
 from lorry.secrets.masking import mask
 from lorry.track.events import Event, read
@@ -39,7 +40,7 @@ _TICK = 0.1
 _SAME = 0.5
 """Seconds within which further signals count as the first."""
 _FAILED = 1
-_SAID = {"finished": (0,), "stopped": (130, 3)}
+_SAID = {"finished": (0,), "stopped": (StoppedError.exit_code, RefusedError.exit_code)}
 """What a trainer that has said its end has come to, whatever happens while its process is taken down: the first, or another."""
 _DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
 

@@ -18,7 +18,7 @@ from lorry.trainer.saving.state import State
 from lorry.trainer.step import Step
 
 UNSURE = 1.15
-"""How much longer than a forecast a run may turn out to be shorter: below this times the budget nobody is stopped."""
+"""How many times too long a forecast may be: up to this times the budget nobody is stopped for it."""
 
 
 class OverrunError(RefusedError):

@@ -36,7 +36,7 @@ def command(
     Each finished run of 20 steps or more adds a line, which tells sizes and speeds and nothing else of it.
     """
     if add is not None:
-        count = speeds.add(speeds.read_file(add))
+        count = _added(add)
         output.note(f"{count} {'run' if count == 1 else 'runs'} added")
     found = speeds.known()
     if save is not None:
@@ -48,6 +48,15 @@ def command(
         output.table(_COLUMNS, [_cells(one) for one in found])
     elif add is None:
         output.note("no run has been timed yet: each that finishes after 20 steps or more is")
+
+
+def _added(path: Path) -> int:
+    found = speeds.read_file(path)
+    try:
+        return speeds.add(found)
+    except OSError as error:
+        hint = "set LORRY_HOME to a folder that you may write to"
+        raise InputError(f"cannot be written: {error.strerror}", place=str(speeds.place()), hint=hint) from error
 
 
 def _write(path: Path, found: Iterable[Reached]) -> None:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_size import parameters
 from lorry.plan.checks._base import Check
+from lorry.plan.disk_needs import Need, needs
 from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 from lorry.track.disk import room
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
-    from lorry.recipe.schema import TrainSettings
 
-_STATE_BYTES = 12  # a trained parameter in fp32, and AdamW's two moments
-_ADAPTER_BYTES = 4  # a trained parameter as it is delivered, in fp32 at most
 _NEARLY = 0.9
 _ELSEWHERE = "set LORRY_HOME to a folder that you may write to, or mount the volume"
-
-
-@dataclass(frozen=True)
-class _Need:
-    what: str
-    folder: Path
-    bytes: float
-    is_run: bool = False
-    """Whether it goes into the run's own folder."""
 
 
 class DiskCheck(Check):
@@ -68,16 +55,11 @@ class DiskCheck(Check):
 
         for folder in dict.fromkeys(_existing(place) for place in (home(), cache())):
             yield from _writable(folder)
-        by_disk: dict[int, list[_Need]] = {}
-        for need in _needs(subject):
+        by_disk: dict[int, list[Need]] = {}
+        for need in needs(subject):
             by_disk.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
-        for needs in by_disk.values():
-            yield from _compare(needs)
-
-
-def written(subject: Subject) -> int:
-    """Bytes that a run writes into its folder; 0 where the model's tensors are not known."""
-    return round(sum(need.bytes for need in _needs(subject) if need.is_run))
+        for together in by_disk.values():
+            yield from _compare(together)
 
 
 def _writable(folder: Path) -> Iterable[Finding]:
@@ -94,35 +76,7 @@ def _writable(folder: Path) -> Iterable[Finding]:
         )
 
 
-def _needs(subject: Subject) -> Iterable[_Need]:
-    from lorry.track.folder import cache, home
-
-    tensors = subject.tensors
-    if not tensors:
-        return
-    stored = sum(tensor.bytes for tensor in tensors.values())
-    source = subject.source
-    if not any(source.folder.glob("*.safetensors")):
-        if source.kind == "hub" and stored:
-            from huggingface_hub.constants import HF_HUB_CACHE
-
-            yield _Need("the model", Path(HF_HUB_CACHE), stored)
-        else:
-            yield _Need("the converted model", cache(), 2 * parameters(tensors))
-    lora = subject.recipe.lora
-    trained = subject.adapter_parameters if lora else parameters(tensors)
-    kept = _kept(subject.recipe.train)
-    yield _Need(f"{kept} checkpoints", home(), trained * _STATE_BYTES * kept, is_run=True)
-    yield _Need("the adapter" if lora else "the trained model", home(), trained * _ADAPTER_BYTES, is_run=True)
-
-
-def _kept(train: TrainSettings) -> int:
-    """Checkpoints on the disk at once: the first, the last, the best, and the one being written."""
-    kept = train.keep + (1 + train.keep_best if train.keep_best else 1)
-    return min(kept, train.steps or kept) + 1
-
-
-def _compare(needs: list[_Need]) -> Iterable[Finding]:
+def _compare(needs: list[Need]) -> Iterable[Finding]:
     folder = _existing(needs[0].folder)
     need, free = sum(need.bytes for need in needs), room(folder)
     parts = ", ".join(f"{need.what} {units.size(need.bytes)}" for need in needs)
@@ -135,7 +89,7 @@ def _compare(needs: list[_Need]) -> Iterable[Finding]:
         yield note("disk.room", message, evidence=parts)
 
 
-def _remedy(needs: list[_Need]) -> str:
+def _remedy(needs: list[Need]) -> str:
     variable = "HF_HOME" if any(need.what == "the model" for need in needs) else "LORRY_HOME"
     return f"make room, keep fewer checkpoints (train.keep, train.keep_best), or set {variable} to a folder on another disk"
 

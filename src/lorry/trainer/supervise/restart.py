@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from lorry.errors import RefusedError, StoppedError
 from lorry.trainer.ladder import Where
 
 OUT_OF_MEMORY = "OutOfMemoryError"
@@ -82,6 +83,7 @@ _FAULTS = frozenset(
     }
 )
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP)
+_STOPPED = (RefusedError.exit_code, StoppedError.exit_code, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 _DEVICE = ("cuda error", "acceleratorerror", "nccl", "ecc error", "unspecified launch failure", "cublas", "cudnn")
 
 _CAUSES: tuple[tuple[Cause, Callable[[Ending], bool]], ...] = (
@@ -92,7 +94,7 @@ _CAUSES: tuple[tuple[Cause, Callable[[Ending], bool]], ...] = (
     (Cause.MEMORY, lambda ending: ending.exception == OUT_OF_MEMORY),
     (Cause.MEMORY, lambda ending: ending.code == -signal.SIGKILL and ending.out_of_memory),
     (Cause.KILLED, lambda ending: ending.code == -signal.SIGKILL),
-    (Cause.STOPPED, lambda ending: ending.code in (3, 130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)),
+    (Cause.STOPPED, lambda ending: ending.code in _STOPPED),
     (Cause.CRASHED, lambda ending: -ending.code in _CRASHES),
     (Cause.DEVICE, lambda ending: any(word in ending.error.lower() for word in _DEVICE)),
     (Cause.UNKNOWN, lambda _ending: True),
