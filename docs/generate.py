@@ -43,6 +43,7 @@ CHOSEN_IN = {
     "methods": "`method`",
     "metrics": "`evaluate.metrics`",
     "sinks": "`track.sinks`",
+    "providers": "`compute.on`",
 }
 
 

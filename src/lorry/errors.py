@@ -8,6 +8,7 @@
     ├── MissingExtraError (2)  a part of lorry that is not installed (`pip install 'lorry[train]'`)
     ├── RefusedError      (3)  a check, a gate or the budget says no
     ├── RunFailedError    (1)  a run started and did not end well
+    ├── MayBillError      (4)  a machine may still cost money; says which, what it costs and how to end it by hand
     └── StoppedError    (130)  the person interrupted
 
 The command line prints `error: <message>`, an empty line and `hint: <hint>`, and leaves with `exit_code`.
@@ -66,6 +67,12 @@ class RunFailedError(LorryError):
     """A run started and did not end well; what it had is in its folder."""
 
     exit_code = 1
+
+
+class MayBillError(LorryError):
+    """A machine may still cost money: nobody has confirmed that it has ended."""
+
+    exit_code = 4
 
 
 class StoppedError(LorryError):

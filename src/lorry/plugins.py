@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "methods": "lorry.trainer.methods",
     "metrics": "lorry.evaluate.metrics",
     "sinks": "lorry.track.sinks",
+    "providers": "lorry.compute.providers",
 }
 
 

@@ -9,7 +9,7 @@ from lorry.recipe.changes import decided_otherwise, deciding, differences
 from lorry.recipe.schema import Recipe, TrainSettings
 
 FIXED = {"model", "data", "method", "lora"}
-FREE = {"name", "evaluate", "budget", "track"}
+FREE = {"name", "evaluate", "compute", "budget", "track"}
 FREE_IN_TRAIN = {
     *("steps", "epochs", "log_every", "eval_every", "save_every", "save_minutes"),
     *("keep", "keep_best", "deliver", "early_stop", "diverge_at", "stall_minutes"),
@@ -51,6 +51,7 @@ SECTIONS: dict[str, Any] = {
     "method": {"name": "cpt"},
     "lora": {"rank": 8},
     "evaluate": {"rows": 3, "metrics": ["exact_match"]},
+    "compute": {"interruptible": "prefer"},
     "budget": {"hours": 2, "price_per_hour": 1.5},
     "track": {"sinks": ["tensorboard"]},
 }

@@ -15,7 +15,7 @@ def part(name: str) -> dict[str, Any]:
 def test_every_setting_has_help():
     parts = recipe_schema()["$defs"]
     sections = [text for name, text in parts.items() if name.endswith("Settings")]
-    assert len(sections) == 9
+    assert len(sections) == 10
     missing = [
         key for section in sections for key, value in section["properties"].items() if not value.get("description")
     ]

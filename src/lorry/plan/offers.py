@@ -41,6 +41,12 @@ class Offer:
     source: str = ""
     uncertain: bool = False
     """Whether the price is second-hand, old, or one of a market that moves by the hour."""
+    key: str = ""
+    """What the provider rents it by: a GPU type's id, an ask's number; empty for offers of the price list."""
+    place: str = ""
+    """Data centre or region; empty where the provider chooses."""
+    on_demand: float | None = None
+    """USD per hour of the same machine where nobody may take it back; None where it is that one, or not known."""
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from lorry.recipe.schema import Recipe, TrainSettings
 
 _FREE = frozenset(
     {
-        *("name", "evaluate", "budget", "track"),
+        *("name", "evaluate", "compute", "budget", "track"),
         *(f"train.{name}" for name in ("steps", "epochs", "log_every", "eval_every", "save_every", "save_minutes")),
         *(f"train.{name}" for name in ("keep", "keep_best", "deliver", "early_stop", "diverge_at", "stall_minutes")),
     }

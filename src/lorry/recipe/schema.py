@@ -249,6 +249,60 @@ class EvaluateSettings(Section):
     """Answers shown side by side in the report."""
 
 
+def _as_providers(value: Any) -> Any:
+    """`runpod`, `ssh:user@host`, `{name: runpod, cloud: community}`, or a list of such."""
+    given: list[Any] = value if isinstance(value, list) else [value]
+    return [_as_provider(one) for one in given]
+
+
+def _as_provider(value: Any) -> Any:
+    if not isinstance(value, str) or ":" not in value:
+        return {"name": value} if isinstance(value, str) else value
+    name, _, hosts = value.partition(":")
+    if name != "ssh":
+        raise ValueError(f"`{value}`: only `ssh:user@host` takes something after a colon")
+    return {"name": "ssh", "hosts": [host for host in hosts.split(",") if host]}
+
+
+class ComputeSettings(Section):
+    """Where it trains: on this machine, or on one that is rented for it and given back."""
+
+    on: Annotated[list[dict[str, Any]], BeforeValidator(_as_providers), Field(min_length=1)] = Field(
+        default_factory=lambda: [{"name": "local"}]
+    )
+    """`local`, or who rents (`lorry provider list`): `runpod`, `ssh:user@host`, `{name: runpod, cloud: community}`; of
+    several the best offer is taken."""
+    gpu: list[Name] = Field(default_factory=list[str])
+    """Names as people say them (`RTX 4090`, `A100-80GB`); empty for any on which the run fits."""
+    interruptible: Literal["never", "prefer", "only"] = "never"
+    """Machines that cost less and may be taken back: the run goes on elsewhere from its last checkpoint."""
+    preemptions: int = Field(default=3, ge=0)
+    """After so many, the rest is trained on machines that nobody takes back; with `only`, the run ends."""
+    bid: float | None = Field(default=None, gt=0)
+    """USD an hour where machines are bid for; null for a fifth above what they go for, at most the price on demand."""
+    wait_hours: float = Field(default=0.0, ge=0)
+    """Hours to wait for a machine where there is none; what is spent then is nothing."""
+    image: str | None = None
+    """A container image with Python; null for the provider's PyTorch image."""
+    template: str | None = None
+    """A provider's template by name or id, in place of an image."""
+    disk_gb: int | None = Field(default=None, ge=10, le=10_000)
+    """Disk of the machine; null for what the run needs."""
+    volume: str | None = None
+    """A network volume by name or id: models and checkpoints are kept on it between machines."""
+    code: str | None = None
+    """`GIT_URL@COMMIT`: cloned on the machine, and the recipe's own files are taken from there."""
+    copies: str = "home"
+    """Where checkpoints are copied as they are made: `home`, `volume`, or a URL that fsspec knows (`s3://bucket/path`)."""
+    grace_minutes: float = Field(default=60.0, gt=0, le=1440)
+    """Minutes that a machine waits, after training, for this computer to fetch the adapter, before it ends itself."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it trains on this machine."""
+        return [one.get("name") for one in self.on] == ["local"]
+
+
 class BudgetSettings(Section):
     """What the run may take. Reaching a limit saves, delivers and says so."""
 
@@ -323,5 +377,6 @@ class Recipe(Section):
     """The adapter; null trains all weights."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    compute: ComputeSettings = Field(default_factory=ComputeSettings)
     budget: BudgetSettings = Field(default_factory=BudgetSettings)
     track: TrackSettings = Field(default_factory=TrackSettings)

@@ -117,7 +117,7 @@ class Store:
         path = path or home() / "lorry.db"
         path.parent.mkdir(parents=True, exist_ok=True)
         store = cls(path)
-        with store._connection() as connection:
+        with store.connection() as connection:
             version = _version(connection)
             if version == 0:
                 _make_tables(connection)
@@ -138,7 +138,7 @@ class Store:
             if part.exists():
                 part.replace(part.with_name(f"{part.name}.damaged-{time.time_ns()}"))
         store = cls.open(path)
-        with store._connection() as connection:
+        with store.connection() as connection:
             for row in rows(path.parent / "runs"):
                 connection.execute(_runs.insert().prefix_with("OR REPLACE").values(**row))
         return store
@@ -151,7 +151,7 @@ class Store:
         """Adds a run with the status `created`. Raises InputError when the id is taken."""
         values = {**facts, "folder": str(facts["folder"]), "updated_at": facts["created_at"]}
         try:
-            with self._connection() as connection:
+            with self.connection() as connection:
                 connection.execute(_runs.insert().values(id=run_id, status="created", **values))
         except exc.IntegrityError as error:
             raise InputError(
@@ -164,7 +164,7 @@ class Store:
         if status is not None and status not in STATUSES:
             raise ValueError(f"no status is called {status!r}")
         statement = _runs.update().where(_runs.c.id == run_id).values(**changes, updated_at=time.time())
-        with self._connection() as connection:
+        with self.connection() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise InputError(f"no run has the id `{run_id}`", hint="`lorry ps` lists the runs")
 
@@ -198,7 +198,7 @@ class Store:
 
     def count(self) -> int:
         """How many runs there are."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             return connection.execute(sql.select(sql.func.count()).select_from(_runs)).scalar_one()
 
     def _last(self) -> RunRow:
@@ -208,18 +208,18 @@ class Store:
         return newest[0]
 
     def _near(self, text: str) -> str:
-        with self._connection() as connection:
+        with self.connection() as connection:
             ids = [str(found) for found in connection.execute(sql.select(_runs.c.id)).scalars()]
         near = get_close_matches(text, ids, n=1, cutoff=0.5)
         return f"did you mean `{near[0]}`?" if near else "`lorry ps` lists the runs"
 
     def _select(self, query: Any) -> list[RunRow]:
-        with self._connection() as connection:
+        with self.connection() as connection:
             return [_row(found) for found in connection.execute(query)]
 
     @contextmanager
-    def _connection(self) -> Generator[sql.Connection]:
-        """A connection whose errors are lorry's."""
+    def connection(self) -> Generator[sql.Connection]:
+        """A connection whose errors are lorry's: for other tables of the same database too."""
         try:
             with self._engine.connect() as connection:
                 yield connection
