@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "logs": "Print a run's events as readable lines, or follow them",
         "report": "Print a run's report",
         "track": "Tell a run's trackers what they have not been told yet",
+        "costs": "Show what rented machines have cost, and cap what they may",
     },
     "Use": {
         "evaluate": "Score an adapter against its base model",

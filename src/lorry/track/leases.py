@@ -5,6 +5,7 @@ Also the network volumes that lorry made: they cost money as long as they are th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,28 @@ State = Literal["asked", "rented", "ending", "ended"]
 `ended`: it has confirmed that there is none (any more)."""
 OPEN: tuple[State, ...] = ("asked", "rented", "ending")
 """States in which a machine may bill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which a machine cost the same and served the same run."""
+
+    start: float
+    end: float
+    run_id: str
+    usd_per_hour: float
+    """Of the machine; 0 while it was stopped."""
+    storage_usd_per_hour: float
+
+    @property
+    def hours(self) -> float:
+        """How long it was."""
+        return (self.end - self.start) / 3600
+
+    @property
+    def usd(self) -> float:
+        """What it cost."""
+        return self.hours * (self.usd_per_hour + self.storage_usd_per_hour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,7 @@ class LeaseRow:
     """What was rented, in words: `runpod community, RTX 4090`."""
     gpu: str = ""
     usd_per_hour: float = 0.0
+    """As rented; what it came to cost later stands in `prices`."""
     storage_usd_per_hour: float = 0.0
     """Of disks that bill beside the machine, volumes left out."""
     on_demand_usd_per_hour: float | None = None
@@ -63,6 +87,10 @@ class LeaseRow:
     """How it ended: the name of an `Outcome`."""
     why: str = ""
     """The same in words, as the provider or the machine said it."""
+    prices: list[list[float]] = field(default_factory=list[list[float]])
+    """Prices that hold later on, each `[since, usd_per_hour, storage_usd_per_hour]`, the first 0 while it is stopped."""
+    runs: list[list[Any]] = field(default_factory=list[list[Any]])
+    """Runs that it served after the first, each `[since, run_id]`."""
 
     @property
     def is_open(self) -> bool:
@@ -77,7 +105,30 @@ class LeaseRow:
 
     def usd(self, now: float) -> float:
         """What it has cost up to now, or to its end, its own disks included."""
-        return self.seconds(now) * (self.usd_per_hour + self.storage_usd_per_hour) / 3600
+        return math.fsum(span.usd for span in self.spans(now))
+
+    def spans(self, now: float) -> list[Span]:
+        """What was billed up to now, or to its end: a span for each price and each run, in order of time."""
+        if self.rented_at is None:
+            return []
+        end = self.rented_at + self.seconds(now)
+        cuts = sorted({float(one[0]) for one in (*self.prices, *self.runs) if self.rented_at < one[0] < end})
+        starts = [self.rented_at, *cuts]
+        return [self._span(start, until) for start, until in zip(starts, [*cuts, end], strict=True)]
+
+    def price_at(self, at: float) -> tuple[float, float]:
+        """USD an hour of the machine and of its disks at a time."""
+        held = [one for one in self.prices if one[0] <= at]
+        newest = max(held, key=lambda one: one[0], default=[0.0, self.usd_per_hour, self.storage_usd_per_hour])
+        return newest[1], newest[2]
+
+    def run_at(self, at: float) -> str:
+        """The run that it served at a time."""
+        held = [one for one in self.runs if one[0] <= at]
+        return str(max(held, key=lambda one: one[0])[1]) if held else self.run_id
+
+    def _span(self, start: float, end: float) -> Span:
+        return Span(start, end, self.run_at(start), *self.price_at(start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +146,13 @@ class VolumeRow:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-_KINDS: dict[str, Any] = {"float": sql.Float, "int": sql.Integer, "bool": sql.Boolean, "dict": sql.JSON}
+_KINDS: dict[str, Any] = {
+    "float": sql.Float,
+    "int": sql.Integer,
+    "bool": sql.Boolean,
+    "dict": sql.JSON,
+    "list": sql.JSON,
+}
 
 
 def _table(name: str, row: type, key: Sequence[str], metadata: sql.MetaData) -> sql.Table:
@@ -136,6 +193,17 @@ class Leases:
             if connection.execute(_leases.update().where(_leases.c.name == name).values(**changes)).rowcount == 0:
                 raise InputError(f"there is no lease `{name}`", hint="`lorry costs` lists them")
         return self.get(name)
+
+    def priced(self, name: str, at: float, usd_per_hour: float, storage_usd_per_hour: float) -> LeaseRow:
+        """Writes what it costs from a time on, if that is new: a stopped machine bills its disks only, bids move."""
+        row = self.get(name)
+        if row.price_at(at) == (usd_per_hour, storage_usd_per_hour):
+            return row
+        return self.change(name, prices=[*row.prices, [at, usd_per_hour, storage_usd_per_hour]])
+
+    def handed(self, name: str, at: float, run_id: str) -> LeaseRow:
+        """Writes which run it serves from a time on, without being rented again."""
+        return self.change(name, runs=[*self.get(name).runs, [at, run_id]])
 
     def get(self, name: str) -> LeaseRow:
         """The lease of this name. Raises InputError where there is none."""
