@@ -34,6 +34,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "report": "Print a run's report",
         "track": "Tell a run's trackers what they have not been told yet",
         "costs": "Show what rented machines have cost, and cap what they may",
+        "reap": "End rented machines that nobody works on",
     },
     "Use": {
         "evaluate": "Score an adapter against its base model",
