@@ -10,7 +10,7 @@ import pytest
 from lorry.track.caps import Cap, Caps
 from lorry.track.leases import LeaseRow
 from lorry.track.ledger import month_start, next_month
-from lorry.track.room import Asking, room, seconds_left
+from lorry.track.room import Asking, room, seconds_left, tightest
 from renting import HOUR, NOON, lease, open_lease, volume
 
 DAY = 24 * HOUR
@@ -88,6 +88,14 @@ def test_budget_counts_the_runs_own_attempts():
 def test_hours_that_are_used_up_leave_no_money_either():
     found = room(Caps(day=Cap(100, hours=1)), [lease()], [], NOON + 2 * HOUR)
     assert (found.usd, found.why, seconds_left(found, 1.0)) == (0.0, "the cap of 1 hours a day is used up", 0.0)
+
+
+def test_cap_that_ends_it_first_is_named():
+    caps = Caps(day=Cap(24, hours=6), month=Cap(300))
+    found = room(caps, [], [], NOON, Asking(run_id="run-1", budget=Cap(usd=3)))
+    assert tightest(found, 1.0) == "the run's budget of $3.00"
+    assert tightest(found, 0.1) == "the cap of 6 hours a day"
+    assert tightest(room(Caps(day=Cap(24)), [], [], NOON), 0.5) == ""
 
 
 def test_cap_of_nothing_allows_nothing():

@@ -70,11 +70,12 @@ def configured(rows: Iterable[LeaseRow], volumes: Iterable[VolumeRow] = ()) -> t
     Also what is to be said of those that cannot be loaded. Providers that cost nothing are left out.
     """
     there = [volume for volume in volumes if volume.deleted_at is None]
-    specs = [{**one.settings, "name": one.provider} for one in (*(row for row in rows if row.is_open), *there)]
+    every = [{**one.settings, "name": one.provider} for one in (*(row for row in rows if row.is_open), *there)]
+    specs = [spec for number, spec in enumerate(every) if spec not in every[:number]]
     found: list[Provider] = []
     trouble: list[Found] = []
     for spec in [*specs, *({"name": name} for name in plugins.names("providers"))]:
-        is_named = "provider" if spec in specs else ""
+        is_named = spec in specs
         try:
             kind = cast("type[Provider]", plugins.find("providers", str(spec["name"])))
             if not kind.capabilities.bills or not (is_named or (kind.key and secret(kind.key))):

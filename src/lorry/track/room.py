@@ -137,8 +137,18 @@ def seconds_left(room: Room, usd_per_hour: float) -> float:
 
     A cap of a day or month is looked at for each day or month that it would run in. Infinite where no cap is ever reached.
     """
-    left = [limit.lasts(usd_per_hour, room.now) for limit in room.money]
-    return max(0.0, min([*left, *(limit.lasts(1.0, room.now) for limit in room.time)], default=math.inf))
+    return min((seconds for seconds, _ in _each(room, usd_per_hour)), default=math.inf)
+
+
+def tightest(room: Room, usd_per_hour: float) -> str:
+    """The cap that ends a machine of this price first, in words: `the cap of $20.00 a day`; empty where none ever does."""
+    seconds, what = min(_each(room, usd_per_hour), default=(math.inf, ""))
+    return what if math.isfinite(seconds) else ""
+
+
+def _each(room: Room, usd_per_hour: float) -> list[tuple[float, str]]:
+    money = [(limit.lasts(usd_per_hour, room.now), limit.what) for limit in room.money]
+    return [*money, *((limit.lasts(1.0, room.now), limit.what) for limit in room.time)]
 
 
 def _money(

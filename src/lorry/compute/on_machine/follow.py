@@ -87,22 +87,22 @@ class Events:
         """Sends the whole lines that are new."""
         try:
             now = os.stat(self.path)  # noqa: PTH116
+            if (now.st_ino, now.st_size, now.st_mtime_ns) == self.seen:
+                return
+            if now.st_ino != self.seen[0] or now.st_size < self.place:
+                self.open()
         except OSError:
             return
-        if (now.st_ino, now.st_size, now.st_mtime_ns) == self.seen:
-            return
-        if now.st_ino != self.seen[0] or now.st_size < self.place:
-            self.open()
         self.seen = (now.st_ino, now.st_size, now.st_mtime_ns)
         while self.piece(line):
             pass
 
     def open(self) -> None:
         """Begins anew: the file is another one, or was cut; what was told is passed over."""
+        file = os.open(self.path, os.O_RDONLY)
         if self.file >= 0:
             os.close(self.file)
-        self.file = os.open(self.path, os.O_RDONLY)
-        self.place = 0
+        self.file, self.place = file, 0
 
     def piece(self, line: Line) -> bool:
         """Sends the lines of one piece of the file; whether there was a whole one."""
