@@ -92,11 +92,17 @@ class Link:
         self._connection = connection
         self._warden = warden
         self._turns = asyncio.Semaphore(CHANNELS)
+        self._spare = CHANNELS
 
     @property
     def is_open(self) -> bool:
         """Whether the connection stands; a silent loss is noticed after a minute."""
         return not self._warden.is_lost
+
+    @property
+    def spare(self) -> int:
+        """Commands that could be started now without waiting for others."""
+        return self._spare
 
     async def run(self, command: str, *, stdin: bytes = b"", seconds: float = 60.0, most: int = 1 << 20) -> Done:
         """Runs a shell command to its end and gives what it printed, at most `most` bytes each of stdout and stderr.
@@ -129,10 +135,11 @@ class Link:
 
     async def _open(self, command: str, kept: int, *, is_tail: bool) -> Channel:
         await self._turns.acquire()
+        self._spare -= 1
         try:
             process = await self._start(f"exec sh -c {shlex.quote(_ANNOUNCE)} {shlex.quote(command)}")
         except BaseException:
-            self._turns.release()
+            self.give_back()
             raise
         return Channel(self, process, kept, is_tail=is_tail)
 
@@ -160,6 +167,7 @@ class Link:
     def give_back(self) -> None:
         """Lets the next command have its turn."""
         self._turns.release()
+        self._spare += 1
 
 
 class Channel:
