@@ -15,7 +15,7 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo test test-slow test-gpu chaos lint types docs bench clean
+.PHONY: help demo test test-slow test-gpu chaos lint types docs lock bench clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ types: .venv/ready-dev ## Check types
 
 docs: .venv/ready ## Write docs/reference again
 	@$(PYTHON) docs/generate.py
+
+lock: .venv/ready ## Write the lock for rented machines again, after a change of dependencies
+	@$(PYTHON) .ci/lock.py
 
 bench: .venv/ready-dev ## Measure speed, as benchmarks/README.md tells
 	@$(PYTHON) benchmarks/against_trl.py $(BENCH_ROWS)
