@@ -18,6 +18,9 @@ SelfEnding = Literal["scoped_key", "ttl", "none"]
 """How a machine can end itself when nobody is left to end it: with a key that can do just that, by a time limit that the
 provider keeps, or not at all."""
 
+Texts = list[str]
+"""For settings that are lists: in a provider's class body `list` is the method."""
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -42,6 +45,8 @@ class Wanted:
 
     gpus: tuple[GpuSpec, ...] = ()
     """Any of these; empty for every GPU."""
+    cpu: bool = False
+    """A machine without a GPU: for small models, rehearsals and demonstrations."""
     count: int = 1
     memory: int = 0
     """Bytes that one GPU must have."""
@@ -134,6 +139,10 @@ class Provider(Plugin, ABC):
     @abstractmethod
     async def offers(self, wanted: Wanted) -> list[Offer]:
         """What could be rented now, the cheapest first, each with `key` set to what `create` needs; may be empty."""
+
+    async def places(self, wanted: Wanted) -> Sequence[str]:
+        """Where such machines are to be had now: data centres or regions, sorted; none where the provider does not tell."""
+        return sorted({offer.place for offer in await self.offers(wanted) if offer.place})
 
     @abstractmethod
     async def create(self, order: Order) -> Machine:
