@@ -15,7 +15,7 @@ from lorry import plugins
 from lorry.cli import output
 from lorry.cli.main import run
 from lorry.compute import reap
-from lorry.compute.providers._base import Machine
+from lorry.compute.providers._base import Capabilities, Machine
 from lorry.track import process
 from lorry.track.leases import LeaseRow, Leases
 from lorry.track.store import Store
@@ -154,6 +154,17 @@ def test_orphan_whose_lease_was_closed_bills_up_to_its_end(shed, lorry_home):
     (found,) = asyncio.run(reap.survey([shed], leases.since(), lambda _: False, NOW))
     at, _ = asyncio.run(reap.end(found, leases, QUICK))
     assert leases.get("lorry-aaaaaaaa-run").ended_at == at
+
+
+def test_machine_that_is_gone_bills_up_to_now_or_its_own_end(shed, lorry_home, monkeypatch):
+    leases, late = Leases.open(), NOON + 100 * HOUR
+    for name, ends_itself in (("lorry-1", "none"), ("lorry-2", "ttl")):
+        leases.add(open_lease(name, **of(shed)))
+        monkeypatch.setattr(type(shed), "capabilities", Capabilities(self_ending=ends_itself))
+        found = asyncio.run(reap.survey([shed], [leases.get(name)], lambda _: False, late))
+        assert [row.name for row in reap.settle(found, leases, late)] == [name]
+    assert [row.usd(late) for row in leases.since()] == [100.0, 2 + 1 / 60]
+    assert [row.ended_at for row in leases.since()] == [late, late]
 
 
 def test_clean_survey_leaves_with_zero(shed, lorry_home, capsys: Capture):

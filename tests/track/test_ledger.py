@@ -33,6 +33,12 @@ def test_price_that_changes_counts_from_then_on():
     assert total([row], [], NOON + 3 * HOUR).usd_per_hour == 2.0
 
 
+def test_hours_that_bill_nothing_are_not_counted_but_for_free_machines():
+    over = lease(prices=[[NOON + HOUR / 2, 0.0, 0.0]])
+    assert (total([over], [], NOW).hours, over.usd(NOW)) == (0.5, 0.5)
+    assert total([lease(usd_per_hour=0.0)], [], NOW).hours == 1.0
+
+
 def test_machine_that_served_two_runs_is_divided_between_them():
     row = lease(runs=[[NOON + HOUR / 4, "run-2"]])
     found = {line.what: line for line in costs([row], [], "run", NOW)}

@@ -25,6 +25,8 @@ PREFIX = "lorry-"
 """What the name of every machine that lorry rents begins with."""
 SETTLES = 600.0
 """Seconds after which a machine that was asked for, and never answered about, would stand in the provider's list."""
+LATE = 60.0
+"""Seconds after its deadline within which a machine that can end itself has done so."""
 _ASK = 60.0
 """Seconds that a provider may take to answer."""
 
@@ -142,12 +144,11 @@ async def survey(
 
 
 def settle(found: Iterable[Found], leases: Leases, now: float) -> list[LeaseRow]:
-    """Closes the leases whose machines are gone, as their providers have confirmed; the rows."""
-    return [
-        leases.change(one.lease.name, state="ended", ended_at=now, outcome=Outcome.VANISHED.name, why=one.why)
-        for one in found
-        if one.kind == "gone" and one.lease is not None
-    ]
+    """Closes the leases whose machines are gone, as their providers have confirmed; the rows.
+
+    When one went is not known: it counts as billed up to now, or up to its deadline where it could end itself then.
+    """
+    return [_closed(one, one.lease, leases, now) for one in found if one.kind == "gone" and one.lease is not None]
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,13 @@ async def _ended(provider: Provider, machine_id: str, patience: Patience) -> tup
             return None, why
         await asyncio.sleep(wait)
         pause = min(2 * pause, patience.longest)
+
+
+def _closed(found: Found, row: LeaseRow, leases: Leases, now: float) -> LeaseRow:
+    could_end_itself = found.via is not None and found.via.capabilities.self_ending != "none"
+    if could_end_itself and row.deadline is not None and row.deadline + LATE < now:
+        leases.priced(row.name, row.deadline + LATE, 0.0, 0.0)
+    return leases.change(row.name, state="ended", ended_at=now, outcome=Outcome.VANISHED.name, why=found.why)
 
 
 async def _listed(provider: Provider) -> Sequence[Machine] | str:

@@ -7,19 +7,22 @@ accounts: {runpod: 100}        # in all, as long as the store remembers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from lorry.errors import InputError
+from lorry.errors import InputError, LorryError
 from lorry.track.folder import write_exact
 
 FILE = "caps.yaml"
 _MOST_BYTES = 100_000
+_WAIT = 60.0
+"""Seconds to wait for another process that rents."""
 _HINT = "mend it, or write it anew: `lorry costs cap --help`"
 _MESSAGES = {
     "extra_forbidden": "unknown key",
@@ -77,13 +80,24 @@ def write(home: Path, given: Caps) -> None:
     write_exact(home / FILE, yaml.safe_dump(kept, sort_keys=False) if kept else "{}\n")
 
 
-def renting(home: Path) -> FileLock:
-    """A lock to hold from looking at the room until the lease is written down.
+@contextmanager
+def renting(home: Path) -> Generator[None]:
+    """Keeps other processes from renting, from looking at the room until the lease is written down.
 
-    Else two processes could both be given the last dollar. Raises filelock.Timeout after a minute.
+    Else two could both be given the last dollar. Nothing is to be awaited meanwhile: others wait in their thread, for at most
+    a minute; then LorryError.
     """
     home.mkdir(parents=True, exist_ok=True)
-    return FileLock(home / "renting.lock", timeout=60)
+    lock = FileLock(home / "renting.lock")
+    try:
+        lock.acquire(timeout=_WAIT)
+    except Timeout as error:
+        hint = "look for a lorry that hangs, and end it"
+        raise LorryError(f"another lorry has been about to rent for {_WAIT:.0f} s", hint=hint) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _plain(cap: Cap) -> dict[str, float]:
@@ -123,7 +137,6 @@ def _read(file: Path) -> dict[Any, Any]:
         text = file.read_text("utf-8-sig")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_twice(root, file)
-        # A file with nothing in it would be no caps at all: most likely a write that went wrong.
         found = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the caps cannot be read: {error}", place=str(file), hint=_HINT) from error
@@ -133,7 +146,7 @@ def _read(file: Path) -> dict[Any, Any]:
         raise InputError(
             f"no valid YAML: {getattr(error, 'problem', None) or error}", place=place, hint=_HINT
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(found, dict):  # an empty file too: most likely a write that went wrong, and not "no caps"
         raise InputError("the caps must be a mapping: `day: 20`", place=str(file), hint=_HINT)
     return cast("dict[Any, Any]", found)
 

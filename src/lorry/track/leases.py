@@ -88,7 +88,8 @@ class LeaseRow:
     why: str = ""
     """The same in words, as the provider or the machine said it."""
     prices: list[list[float]] = field(default_factory=list[list[float]])
-    """Prices that hold later on, each `[since, usd_per_hour, storage_usd_per_hour]`, the first 0 while it is stopped."""
+    """Prices that hold later on, each `[since, usd_per_hour, storage_usd_per_hour]`: the first 0 while it is stopped, both where
+    it bills nothing any more."""
     runs: list[list[Any]] = field(default_factory=list[list[Any]])
     """Runs that it served after the first, each `[since, run_id]`."""
 
@@ -108,24 +109,28 @@ class LeaseRow:
         return math.fsum(span.usd for span in self.spans(now))
 
     def spans(self, now: float) -> list[Span]:
-        """What was billed up to now, or to its end: a span for each price and each run, in order of time."""
+        """What was billed up to now, or to its end: a span for each price and each run, in order of time.
+
+        Times in which it came to cost nothing are left out; of a machine that never costs anything all are there.
+        """
         if self.rented_at is None:
             return []
         end = self.rented_at + self.seconds(now)
         cuts = sorted({float(one[0]) for one in (*self.prices, *self.runs) if self.rented_at < one[0] < end})
         starts = [self.rented_at, *cuts]
-        return [self._span(start, until) for start, until in zip(starts, [*cuts, end], strict=True)]
+        found = [self._span(start, until) for start, until in zip(starts, [*cuts, end], strict=True)]
+        is_free = not self.usd_per_hour and not self.storage_usd_per_hour
+        return [span for span in found if is_free or span.usd_per_hour or span.storage_usd_per_hour]
 
     def price_at(self, at: float) -> tuple[float, float]:
         """USD an hour of the machine and of its disks at a time."""
-        held = [one for one in self.prices if one[0] <= at]
-        newest = max(held, key=lambda one: one[0], default=[0.0, self.usd_per_hour, self.storage_usd_per_hour])
-        return newest[1], newest[2]
+        held = [one for one in sorted(self.prices, key=lambda one: one[0]) if one[0] <= at]
+        return (held[-1][1], held[-1][2]) if held else (self.usd_per_hour, self.storage_usd_per_hour)
 
     def run_at(self, at: float) -> str:
         """The run that it served at a time."""
-        held = [one for one in self.runs if one[0] <= at]
-        return str(max(held, key=lambda one: one[0])[1]) if held else self.run_id
+        held = [one for one in sorted(self.runs, key=lambda one: one[0]) if one[0] <= at]
+        return str(held[-1][1]) if held else self.run_id
 
     def _span(self, start: float, end: float) -> Span:
         return Span(start, end, self.run_at(start), *self.price_at(start))
