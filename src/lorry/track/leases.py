@@ -88,8 +88,8 @@ class LeaseRow:
     why: str = ""
     """The same in words, as the provider or the machine said it."""
     prices: list[list[float]] = field(default_factory=list[list[float]])
-    """Prices that hold later on, each `[since, usd_per_hour, storage_usd_per_hour]`: the first 0 while it is stopped, both where
-    it bills nothing any more."""
+    """Prices that hold later on, each `[since, usd_per_hour, storage_usd_per_hour]`: the first is 0 while it is stopped, both
+    where it bills nothing any more."""
     runs: list[list[Any]] = field(default_factory=list[list[Any]])
     """Runs that it served after the first, each `[since, run_id]`."""
 
