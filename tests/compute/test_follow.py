@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import aclosing
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,25 @@ def test_backlog_of_many_megabytes_is_told_whole(link, folder):
     found = asyncio.run(until(link, folder, Ended, after=10))
     assert numbers(found) == list(range(11, 30_001))
     assert isinstance(found[-1], Ended)
+
+
+def test_other_side_holds_itself_to_a_pace_and_ends_when_it_has_said_all_that_it_may(link, folder):
+    (folder / "events.jsonl").write_text("".join(f'{{"seq": {number}}}\n' for number in range(1, 10_000)))
+    source = files("lorry.compute.on_machine").joinpath("follow.py").read_text().replace("MINUTE = 61", "MINUTE = 1.0")
+    wanted = {"folder": str(folder), "after": 0, "silence": 60, "pulse": 60, "a_minute": 100_000, "in_all": 150_000}
+    program = f"import sys; exec(sys.stdin.buffer.read({len(source)}))"
+    given = (source + json.dumps(wanted) + "\n").encode()
+    words = [sys.executable, "-u", "-c", program]
+    begin = time.monotonic()
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"HOME": str(link.home)}
+    ) as process:
+        process.stdin.write(given)
+        process.stdin.flush()
+        said = process.stdout.read()
+    assert time.monotonic() - begin >= 1.0
+    assert 100_000 < len(said) < 150_000
+    assert said.endswith(b"}\n")
 
 
 def test_heartbeat_and_checkpoints_are_told(link, folder):

@@ -87,6 +87,15 @@ def test_lease_without_machine_is_gone_and_a_young_one_uncertain(shed):
     assert kinds(shed, [asked], now=NOW + reap.SETTLES) == [("gone", asked.name)]
 
 
+def test_other_account_does_not_confirm_that_a_machine_is_gone(shed, monkeypatch):
+    row = open_lease(**of(shed, account=reap.account(shed)))
+    assert kinds(shed, [row]) == [("gone", row.name)]
+    monkeypatch.setenv("SHED_API_KEY", "of-somebody-else-entirely")
+    assert kinds(shed, [row]) == [("silent", row.name)]
+    shed.put(machine())  # a new key of the same account
+    assert kinds(shed, [row]) == [("unattended", "m-bbbb-run")]
+
+
 def test_machine_that_ended_counts_as_gone(shed):
     shed.put(machine(state="ended"))
     assert kinds(shed, [open_lease(**of(shed))]) == [("gone", "lorry-bbbbbbbb-run")]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import run_folders
+from lorry.cli import narrate
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.told import _TYPES, AgentGone, Beat, Checkpoints, Ended, Judge
 from lorry.track.events import KINDS, Event, read
+from lorry.track.state import state
 
 BEAT = {"at": 5.0, "agent": 7, "trainer": 8, "attempt": 1, "step": 3, "phase": "training", "seconds": 9.5}
 
@@ -113,6 +116,39 @@ def test_control_characters_reach_nobody():
 )
 def test_unsound_event_is_refused_in_a_sentence(changes, what):
     assert what in refused(event(**changes))
+
+
+def test_whatever_is_believed_can_be_shown():
+    draw = random.Random(3)
+    values = [
+        None,
+        True,
+        -1,
+        0,
+        7,
+        2**63 - 1,
+        1.5,
+        float("nan"),
+        float("inf"),
+        "",
+        "a\nb",
+        [],
+        ["r"],
+        {},
+        [{"message": "m"}],
+    ]
+    believed = 0
+    for _ in range(60_000):
+        kind = draw.choice(sorted(KINDS))
+        data = {name: draw.choice(values) for name in KINDS[kind]}
+        try:
+            (found,) = told(event(kind=kind, step=draw.choice([None, 0, 5]), data=data))
+        except OutcomeError:
+            continue
+        believed += 1
+        assert isinstance(narrate.line(found), str)
+        state([found])
+    assert believed > 1000
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Protocol
 
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.told import LONGEST, AgentGone, Beat, Checkpoints, Ended, Judge, Told
+from lorry.compute.told import A_MINUTE, IN_ALL, LONGEST, AgentGone, Beat, Checkpoints, Ended, Judge, Told
 
 __all__ = ["AgentGone", "Beat", "Checkpoints", "Ended", "Patience", "Told", "follow"]
 
@@ -74,7 +74,8 @@ async def follow(
     """
     patience = patience or Patience()
     source = files("lorry.compute.on_machine").joinpath("follow.py").read_bytes()
-    wanted = json.dumps({"folder": folder, "after": after, "silence": patience.unheard, "pulse": patience.pulse})
+    pace = {"silence": patience.unheard, "pulse": patience.pulse, "a_minute": A_MINUTE // 2, "in_all": IN_ALL // 2}
+    wanted = json.dumps({"folder": folder, "after": after, **pace})
     program = f"import sys; exec(sys.stdin.buffer.read({len(source)}))"
     channel = await link.open(f"{shlex.quote(python)} -u -c {shlex.quote(program)}")
     try:

@@ -6,6 +6,7 @@ Only machines whose names begin as those of lorry's leases do are ever touched.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,12 @@ def configured(rows: Iterable[LeaseRow], volumes: Iterable[VolumeRow] = ()) -> t
         if provider not in found:
             found.append(provider)
     return found, trouble
+
+
+def account(provider: Provider) -> str:
+    """What tells one account of a provider from another: a few digits of its key's hash; empty where there is no key."""
+    key = secret(provider.key) if provider.key else None
+    return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
 
 
 def belongs(row: LeaseRow | VolumeRow, provider: Provider) -> bool:
@@ -253,6 +260,9 @@ def _judged(
     if row.state == "asked" and now - row.asked_at < SETTLES:
         why = f"was asked for {now - row.asked_at:.0f} s ago, and may yet appear"
         return Found("uncertain", provider.name, why, lease=row, via=provider)
+    if row.account and row.account != account(provider):
+        why = f"{provider.key} is another key than that with which the machine was rented"
+        return Found("silent", provider.name, why, lease=row, via=provider)
     was = "was made" if row.state == "asked" else "is there any more"
     return Found("gone", provider.name, f"{provider.name} says that no machine {was}", lease=row, via=provider)
 

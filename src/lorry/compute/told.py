@@ -20,9 +20,9 @@ from lorry.visible import clean
 LONGEST = 1 << 20
 """Bytes of a line."""
 A_MINUTE = 64 << 20
-"""Bytes that may come in a minute: a run of a hundred thousand steps tells half as much in all."""
+"""Bytes that may come in a minute; an honest machine holds itself to half of it, however much it has to tell."""
 IN_ALL = 1 << 30
-"""Bytes that may come over one connection."""
+"""Bytes that may come over one connection; an honest machine ends it half-way, and goes on over the next."""
 _MOST_CHECKPOINTS = 10_000
 _MOST_INT = 2**63 - 1
 """The store keeps no larger one."""
@@ -164,9 +164,14 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return (isinstance(value, float) or _is_int(value)) and math.isfinite(value)
 
 
+def _is_figure(value: Any) -> bool:
+    """A number, also one that came out as none."""
+    return isinstance(value, float) or _is_int(value)
+
+
 def _is_measure(value: Any) -> bool:
-    """A number, also nan; None where there was nothing to measure."""
-    return value is None or isinstance(value, float) or _is_int(value)
+    """The same, or None where nothing could be measured."""
+    return value is None or _is_figure(value)
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
@@ -195,11 +200,12 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
         ),
         _is_text,
     ),
-    **dict.fromkeys(
-        ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes", "share", "pause"), _is_measure
-    ),
+    **dict.fromkeys(("loss", "learning_rate", "tokens_per_second", "share", "pause"), _is_figure),
+    "grad_norm": _is_measure,
     **dict.fromkeys(("seconds",), _is_number),
-    **dict.fromkeys(("train_rows", "train_tokens", "eval_rows", "test_rows", "return_to"), _is_count_or_none),
+    **dict.fromkeys(
+        ("train_rows", "train_tokens", "eval_rows", "test_rows", "return_to", "memory_bytes"), _is_count_or_none
+    ),
     **dict.fromkeys(
         (
             *("parameters", "trainable", "micro_batch", "accumulation", "eval_batch", "generation_batch", "from_step"),

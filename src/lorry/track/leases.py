@@ -58,6 +58,8 @@ class LeaseRow:
     provider: str
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """Of the provider's plugin: the same account and address is asked later. No keys."""
+    account: str = ""
+    """`reap.account` of the provider when it was rented: another account's list says nothing of it. Empty where not known."""
     state: State = "asked"
     machine_id: str = ""
     """What the provider calls it; empty until it has answered."""

@@ -1,8 +1,8 @@
 """Tells the controller, line by line, what happens in a run's folder on this machine.
 
 Sent as source and run as `python3 -u -c "import sys; exec(sys.stdin.buffer.read(N))"`; the line after the source holds what is
-wanted, as JSON: `folder`, `after` (the number of the last event that is known), `silence` and `pulse` (seconds). Needs Python
-3.8 and nothing else. Each line that it writes begins with a letter:
+wanted, as JSON: `folder`, `after` (the number of the last event that is known), `silence` and `pulse` (seconds), `a_minute` and
+`in_all` (the most bytes to be sent). Needs Python 3.8 and nothing else. Each line that it writes begins with a letter:
 
     o 1                    it has begun, with this version of what follows
     e {...}                a line of events.jsonl, as it is
@@ -12,7 +12,8 @@ wanted, as JSON: `folder`, `after` (the number of the last event that is known),
     x 0                    training has ended, with what stands in ~/.lorry/ended; all events were told before
     ! ...                  what keeps it from going on; the last line
 
-It ends when its stdin closes, or when nothing came there for `silence` seconds: then nobody listens any more.
+It ends when its stdin closes, when nothing came there for `silence` seconds (then nobody listens any more), and when it has
+sent all that may be sent over one connection.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 LONGEST = 1 << 20
 PIECE = 1 << 16
 PAUSE = 0.5
+MINUTE = 61
 SAFE = 4096  # a pipe that takes anything takes so many bytes at once
 
 
@@ -36,10 +38,12 @@ class Gone(Exception):  # noqa: N818 - no error: whoever listened has left
 class Line:
     """The connection to the controller."""
 
-    def __init__(self, silence: float, contact: str) -> None:
-        self.silence = silence
+    def __init__(self, wanted: dict[str, float], contact: str) -> None:
+        self.silence = wanted["silence"]
+        self.a_minute = self.left = wanted["a_minute"]
+        self.in_all = wanted["in_all"]
         self.contact = contact
-        self.heard = time.monotonic()
+        self.heard = self.minute = time.monotonic()
 
     def listen(self, seconds: float, *, to_write: bool = False) -> bool:
         """Waits for so long, or until something can be written; whether it can. Raises Gone."""
@@ -54,7 +58,17 @@ class Line:
         return bool(writable)
 
     def say(self, data: bytes) -> None:
-        """Writes bytes, for as long as somebody listens, and touches `contact`."""
+        """Writes bytes at the pace that is allowed, for as long as somebody listens, and touches `contact`."""
+        self.left -= len(data)
+        self.in_all -= len(data)
+        if self.in_all < 0:
+            raise Gone
+        while self.left < 0 and time.monotonic() - self.minute < MINUTE:
+            self.listen(1.0)
+            if self.listen(0.0, to_write=True):
+                os.write(1, b"h null\n")  # else it would seem to have fallen silent
+        if time.monotonic() - self.minute >= MINUTE:
+            self.left, self.minute = self.a_minute - len(data), time.monotonic()
         while data:
             if self.listen(1.0, to_write=True):
                 data = data[os.write(1, data[:SAFE]) :]
@@ -259,7 +273,7 @@ def main() -> None:
     wanted = json.loads(sys.stdin.buffer.readline())
     home = os.path.expanduser("~/.lorry")  # noqa: PTH111
     folder = os.path.expandvars(os.path.expanduser(wanted["folder"]))  # noqa: PTH111
-    line = Line(wanted["silence"], home + "/contact")
+    line = Line(wanted, home + "/contact")
     events = Events(folder + "/events.jsonl", wanted["after"])
     watch = Watch(folder, home, wanted["pulse"])
     try:
