@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import PrivateAttr
+
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Capabilities, Machine, Order, Provider, Volume, Wanted
 from lorry.plan.offers import Offer
@@ -21,6 +23,7 @@ class Shed(Provider):
     key: ClassVar[str] = "SHED_API_KEY"
     file: str = "/nowhere"
     """Where they stand; a file that is not there is an API that does not answer."""
+    _asked: int = PrivateAttr(default=0)
 
     def put(self, *machines: Machine, **more: Any) -> None:
         """Makes these all that there is. `stubborn=2` fails the next two endings, `lazy=2` ends at the second look."""
@@ -29,6 +32,7 @@ class Shed(Provider):
 
     def read(self) -> dict[str, Any]:
         """What the file says."""
+        self._asked += 1
         if not secret(self.key):
             raise OutcomeError(Outcome.KEY_REFUSED, "SHED_API_KEY is not set", hint="set it")
         try:

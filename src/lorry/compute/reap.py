@@ -102,9 +102,11 @@ def account(provider: Provider) -> str:
 def belongs(row: LeaseRow | VolumeRow, provider: Provider) -> bool:
     """Whether a lease or a volume was made with a provider's settings, and so with its account."""
     try:
-        return plugins.make("providers", {**row.settings, "name": row.provider}) == provider
+        made = plugins.make("providers", {**row.settings, "name": row.provider})
     except LorryError:
         return False
+    # Not `==`, which compares open connections as well.
+    return type(made) is type(provider) and made.model_dump() == provider.model_dump()
 
 
 def worked_on(store: Store) -> Callable[[str], bool]:

@@ -93,9 +93,12 @@ async def _reap(leases: Leases, *, yes: bool, orphans: bool, as_json: bool) -> i
 
 async def _look(leases: Leases, providers: Sequence[Provider], trouble: Sequence[Found]) -> _Seen:
     now = time.time()
+    if output.stderr_is_live():
+        output.live(f"asking {', '.join(dict.fromkeys(one.name for one in providers))} ..." if providers else "")
     found = await reap.survey(providers, leases.since(), reap.worked_on(Store.open()), now)
     closed = reap.settle(found, leases, now)
     volumes = await asyncio.gather(*(_volumes(leases, provider, now) for provider in providers))
+    output.live("")
     return _Seen([*found, *trouble], closed, [one for some in volumes for one in some])
 
 
