@@ -34,6 +34,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
 MaxStartups 1000:30:2000
+SetEnv HOME={folder}/home XDG_CACHE_HOME={folder}/home/.cache
 """
 
 
@@ -82,6 +83,7 @@ def start(folder: Path, public_key: str, *, port: int = 0, extra: str = "", host
         (folder / "host_key").write_bytes(key.export_private_key())
         (folder / "host_key.pub").write_bytes(key.export_public_key())
         (folder / "host_key").chmod(0o600)
+    (folder / "home").mkdir(exist_ok=True)
     (folder / "authorized_keys").write_text(public_key + "\n")
     port = port or free_port()
     (folder / "config").write_text(_CONFIG.format(port=port, folder=folder) + extra)

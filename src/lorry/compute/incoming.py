@@ -8,8 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorry.compute.on_machine.files import part_of, status_of
-from lorry.compute.on_machine.hashing import CHUNK, Digest, Syncing, mark
+from lorry.compute.on_machine.files import part_of, status_of, write_all
+from lorry.compute.on_machine.hashing import CHUNK, Digest, Syncing, add_next, hash_of, mark
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.untrusted import RemoteFile, refused, shown
 from lorry.errors import LorryError
@@ -50,13 +50,15 @@ class Incoming:
             self._file.seek(self.offset)
             self._file.truncate(self.offset)
 
-    def write(self, data: bytes) -> None:
-        """Takes the next bytes."""
+    def room(self) -> memoryview:
+        """Where the next bytes are to be put."""
+        return self._digest.room()
+
+    def write(self, data: memoryview) -> None:
+        """Takes the next bytes, which lie in `room`."""
         self._digest.add(data)
         with refusals_told(self.path):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._handle, view) :]
+            write_all(self._handle, data)
         self._syncing.wrote(len(data))
 
     def finish(self, sha256: object) -> None:
@@ -84,8 +86,8 @@ class Incoming:
     def _take_up(self) -> None:
         size = os.fstat(self._handle).st_size
         if 0 < size <= self.file.size:
-            while data := self._file.read(CHUNK):
-                self._digest.add(data)
+            while add_next(self._file, self._digest, CHUNK):
+                pass
             self.offset, self.sha256 = size, self._digest.hex()
 
 
@@ -107,13 +109,11 @@ def hash_here(path: Path) -> str:
     known = _hashes.get(path)
     if known is not None and known[0] == before:
         return known[1]
-    digest = Digest()
     with path.open("rb", buffering=0) as file:
-        while data := file.read(CHUNK):
-            digest.add(data)
+        sha256 = hash_of(file, before[0])
     if len(_hashes) >= _MOST_HASHES:
         _hashes.clear()
-    _hashes[path] = (before, digest.hex())
+    _hashes[path] = (before, sha256)
     return _hashes[path][1]
 
 

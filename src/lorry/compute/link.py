@@ -16,6 +16,7 @@ import asyncssh
 
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
+from lorry.compute.stream import Stream
 
 CHANNELS = 8
 """Commands at once on one connection. OpenSSH allows ten by default; one is kept for ending what overstays."""
@@ -137,15 +138,17 @@ class Link:
         await self._turns.acquire()
         self._spare -= 1
         try:
-            process = await self._start(f"exec sh -c {shlex.quote(_ANNOUNCE)} {shlex.quote(command)}")
+            channel = Channel(self, kept, is_tail=is_tail)
+            await channel.start(f"exec sh -c {shlex.quote(_ANNOUNCE)} {shlex.quote(command)}")
         except BaseException:
             self.give_back()
             raise
-        return Channel(self, process, kept, is_tail=is_tail)
+        return channel
 
-    async def _start(self, words: str) -> asyncssh.SSHClientProcess[bytes]:
+    async def start(self, words: str, stream: Stream) -> asyncssh.SSHClientChannel[bytes]:
+        """Starts a command whose bytes a stream takes. Raises OutcomeError SSH_DOWN."""
         try:
-            return await self._connection.create_process(words, encoding=None)
+            return (await self._connection.create_session(lambda: stream, words, encoding=None))[0]
         except (asyncssh.Error, OSError) as error:
             raise self.down(error) from error
 
@@ -153,11 +156,11 @@ class Link:
         """Kills a command's whole process group, as far as the connection still carries that."""
         with suppress(TimeoutError, OutcomeError):
             async with asyncio.timeout(_END_SECONDS):
-                process = await self._start(f"kill -KILL -- -{pid} || kill -KILL {pid}")
+                channel = await self.start(f"kill -KILL -- -{pid} || kill -KILL {pid}", Stream())
                 try:
-                    await process.wait_closed()
+                    await channel.wait_closed()
                 finally:
-                    process.close()
+                    channel.close()
 
     def down(self, error: Exception | None = None) -> OutcomeError:
         """The error of a lost connection."""
@@ -173,17 +176,23 @@ class Link:
 class Channel:
     """A command on a machine and the bytes to and from it. What it says on stderr is kept apart, the last 8 KiB of it."""
 
-    def __init__(self, link: Link, process: asyncssh.SSHClientProcess[bytes], kept: int, *, is_tail: bool) -> None:
+    _channel: asyncssh.SSHClientChannel[bytes]
+
+    def __init__(self, link: Link, kept: int, *, is_tail: bool) -> None:
         self.is_crowded = False
         """Whether it was cut off because of what it said on stderr."""
         self._link = link
-        self._process = process
+        self._stream = Stream()
+        self._stream.hear = self._hear
         self._kept, self._is_tail = kept, is_tail
         self._err = bytearray()
         self._pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._rest = bytearray()
         self._is_closed = False
-        self._listening = asyncio.create_task(self._listen())
+
+    async def start(self, words: str) -> None:
+        """Starts the command, once."""
+        self._channel = await self._link.start(words, self._stream)
 
     @property
     def said(self) -> bytes:
@@ -196,12 +205,9 @@ class Channel:
             taken = bytes(self._rest[:most])
             del self._rest[:most]
             return taken
-        try:
-            found = await self._process.stdout.read(most)
-        except (asyncssh.Error, OSError) as error:
-            raise self._link.down(error) from error
+        found = await self._stream.read(most)
         if not found and not self._link.is_open:
-            raise self._link.down()
+            raise self._link.down(self._stream.lost)
         return found
 
     async def readline(self, most: int) -> bytes:
@@ -226,34 +232,35 @@ class Channel:
     def write(self, data: bytes) -> None:
         """Sends bytes; `drain` after it. Those to a command that has ended are lost, and `drain` says so."""
         with suppress(OSError):
-            self._process.stdin.write(data)
+            self._channel.write(data)
 
     async def drain(self) -> None:
         """Waits until the machine takes more. Raises BrokenPipeError where the command has ended, OutcomeError SSH_DOWN."""
         try:
-            await self._process.stdin.drain()
-        except (asyncssh.Error, OSError) as error:
+            await self._stream.drain()
+        except BrokenPipeError as error:
             if self._link.is_open:
-                raise BrokenPipeError("the command has ended") from error
-            raise self._link.down(error) from error
+                raise
+            raise self._link.down(self._stream.lost) from error
 
     def eof(self) -> None:
         """Ends the command's stdin."""
         with suppress(OSError):
-            self._process.stdin.write_eof()
+            self._channel.write_eof()
 
     async def wait(self) -> int:
         """The command's exit code, negative where a signal ended it. Raises OutcomeError SSH_DOWN.
 
         What it prints must be read meanwhile, else it may never end.
         """
-        await self._process.wait_closed()
-        await self._listening
-        if self._process.exit_signal is not None:
-            return _number(self._process.exit_signal[0])
-        if self._process.exit_status is None:
-            raise self._link.down()
-        return self._process.exit_status
+        await self._channel.wait_closed()
+        ended = self._channel.get_exit_signal()
+        if ended is not None:
+            return _number(ended[0])
+        code = self._channel.get_exit_status()
+        if code is None:
+            raise self._link.down(self._stream.lost)
+        return code
 
     async def close(self) -> None:
         """Ends the command and all of its process group, if it has not ended."""
@@ -261,22 +268,16 @@ class Channel:
             return
         self._is_closed = True
         try:
-            if self._process.returncode is None and self._link.is_open:
+            if self._channel.get_returncode() is None and self._link.is_open:
                 await self._end()
         finally:
-            self._process.close()
-            self._listening.cancel()
+            self._channel.close()
             self._link.give_back()
 
     async def _end(self) -> None:
         """Where the command never said its number, there is nothing to end it by; the closed channel is all it sees."""
         with suppress(TimeoutError):
             await self._link.end(await asyncio.wait_for(asyncio.shield(self._pid), _END_SECONDS))
-
-    async def _listen(self) -> None:
-        with suppress(asyncssh.Error, OSError):  # told where stdout is read
-            while found := await self._process.stderr.read(_PIECE):
-                self._hear(found)
 
     def _hear(self, found: bytes) -> None:
         self._err += found
@@ -287,7 +288,7 @@ class Channel:
             del self._err[: -self._kept]
         elif len(self._err) > self._kept:
             self.is_crowded = True
-            self._process.channel.abort()
+            self._stream.abort()
 
 
 async def _done(channel: Channel, stdin: bytes, most: int) -> Done:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorry.compute.on_machine.hashing import CHUNK, Digest
+from lorry.compute.on_machine.hashing import Digest, add_next
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.peer import Peer
 from lorry.compute.progress import Meter
@@ -74,10 +74,9 @@ def _give_one(peer: Peer, file: Outgoing, root: str, meter: Meter) -> None:
             left = file.size - (_go_on(peer, file, source, digest) if file.has_part else 0)
             meter.add(file.size - left, file.name, moved=False)
             while left:
-                data = source.read(min(CHUNK, left))
+                data = add_next(source, digest, left)
                 if not data:
                     raise _changed(file)
-                digest.add(data)
                 peer.put(data)
                 meter.add(len(data), file.name)
                 left -= len(data)
@@ -97,8 +96,7 @@ def _go_on(peer: Peer, file: Outgoing, source: Any, digest: Digest) -> int:
     if type(part) is not int or not 0 <= part <= file.size:
         raise refused("a part that cannot be")
     left = part
-    while left and (data := source.read(min(CHUNK, left))):
-        digest.add(data)
+    while left and (data := add_next(source, digest, left)):
         left -= len(data)
     is_same = left == 0 and told.get("sha256") == digest.hex()
     peer.tell(go=part if is_same else 0)

@@ -76,9 +76,10 @@ class Peer:
         self.tell(ask="end")
         self.hear()
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: memoryview) -> None:
         """Sends bytes of a file, at most CHUNK."""
-        self._write(HEADER.pack(b"D", len(data)) + data)
+        self._write(HEADER.pack(b"D", len(data)))
+        self._write(data)
 
     def hear(self, reads: int = 0) -> dict[str, Any]:
         """The next message; signs of life are passed over, as many as `reads` bytes that have to be hashed there allow."""
@@ -89,8 +90,8 @@ class Peer:
                 return message
         raise refused("signs of life without end")
 
-    def data(self, left: int) -> bytes | None:
-        """The next bytes of a file of which `left` are missing; None where the file has changed meanwhile."""
+    def data(self, left: int, room: memoryview) -> memoryview | None:
+        """The next bytes of a file of which `left` are missing, in `room`; None where the file has changed meanwhile."""
         kind, length = self._header()
         if kind == b"J":
             if self._message(kind, length).get("changed"):
@@ -98,7 +99,9 @@ class Peer:
             raise refused("a file with an end in its middle")
         if kind != b"D" or length != min(CHUNK, left):
             raise refused("more than it announced" if kind == b"D" and length > left else "something else than a file")
-        return self._read(length)
+        if self.pipe.read_into(room[:length]) < length:
+            raise self._gone()
+        return room[:length]
 
     def _header(self) -> tuple[bytes, int]:
         return HEADER.unpack(self._read(HEADER.size))
@@ -124,7 +127,7 @@ class Peer:
             raise self._gone()
         return found
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if not self.pipe.write(data):
             # Why it has ended may be among what it has already said.
             for _ in range(1000):

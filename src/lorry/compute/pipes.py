@@ -16,8 +16,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from lorry.compute.link import Channel, KeyPair, Link
 from lorry.compute.providers._base import Address
@@ -37,13 +38,18 @@ class Pipe(ABC):
 
     def read(self, count: int) -> bytes:
         """So many bytes; fewer at the end of all. Blocks."""
+        room = memoryview(bytearray(count))
+        return bytes(room[: self.read_into(room)])
+
+    def read_into(self, room: memoryview) -> int:
+        """Fills all of it; fewer bytes at the end of all. Blocks."""
         self.waiting_since = time.monotonic()
         try:
-            return self._read(count)
+            return self._read_into(room)
         finally:
             self.waiting_since = None
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | memoryview) -> bool:
         """Sends bytes, and tells whether somebody is there to take them. Blocks."""
         self.waiting_since = time.monotonic()
         try:
@@ -70,10 +76,10 @@ class Pipe(ABC):
         return False
 
     @abstractmethod
-    def _read(self, count: int) -> bytes: ...
+    def _read_into(self, room: memoryview) -> int: ...
 
     @abstractmethod
-    def _write(self, data: bytes) -> bool: ...
+    def _write(self, data: bytes | memoryview) -> bool: ...
 
 
 class SystemPipe(Pipe):
@@ -116,11 +122,11 @@ class SystemPipe(Pipe):
                 with suppress(OSError):
                     end.close()
 
-    def _read(self, count: int) -> bytes:
+    def _read_into(self, room: memoryview) -> int:
         assert self._process.stdout is not None  # noqa: S101
-        return self._process.stdout.read(count)
+        return cast("BufferedReader", self._process.stdout).readinto(room)
 
-    def _write(self, data: bytes) -> bool:
+    def _write(self, data: bytes | memoryview) -> bool:
         assert self._process.stdin is not None  # noqa: S101
         try:
             self._process.stdin.write(data)
@@ -143,7 +149,6 @@ class LinkPipe(Pipe):
         super().__init__()
         self._channel = channel
         self._loop = loop
-        self._rest = bytearray()
 
     @property
     def said(self) -> bytes:
@@ -155,27 +160,23 @@ class LinkPipe(Pipe):
         await self._channel.close()
 
     def release(self) -> None:
-        """Forgets what nobody has read."""
-        self._rest.clear()
+        """Nothing is left."""
 
-    def _read(self, count: int) -> bytes:
-        if len(self._rest) < count:
-            self._rest += self._there(self._until(count - len(self._rest)))
-        found = bytes(self._rest[:count])
-        del self._rest[:count]
-        return found
+    def _read_into(self, room: memoryview) -> int:
+        return self._there(self._fill(room))
 
-    def _write(self, data: bytes) -> bool:
+    def _write(self, data: bytes | memoryview) -> bool:
         return self._there(self._sent(data))
 
-    async def _until(self, count: int) -> bytes:
-        found = bytearray()
-        while len(found) < count and (more := await self._channel.read(1 << 20)):
-            found += more
-        return bytes(found)
+    async def _fill(self, room: memoryview) -> int:
+        done = 0
+        while done < len(room) and (found := await self._channel.read(len(room) - done)):
+            room[done : done + len(found)] = found
+            done += len(found)
+        return done
 
-    async def _sent(self, data: bytes) -> bool:
-        self._channel.write(data)
+    async def _sent(self, data: bytes | memoryview) -> bool:
+        self._channel.write(bytes(data))
         try:
             await self._channel.drain()
         except BrokenPipeError:
@@ -195,7 +196,10 @@ def known_hosts(host_key: str) -> Path:
 
 
 def ssh_words(program: str, address: Address, key: KeyPair, known: Path) -> list[str]:
-    """The words that start the system's `ssh` with nothing of the person's; the command, if any, comes after them."""
+    """The words that start the system's `ssh` with nothing of the person's; the command, if any, comes after them.
+
+    Of OpenSSH's default ciphers AES-GCM is tried first: it takes half the processor time of the first of them.
+    """
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -211,6 +215,7 @@ def ssh_words(program: str, address: Address, key: KeyPair, known: Path) -> list
         "GlobalKnownHostsFile": "none",
         "ControlMaster": "no",
         "ControlPath": "none",
+        "Ciphers": "^aes128-gcm@openssh.com,aes256-gcm@openssh.com",
         "Compression": "no",
         "ConnectTimeout": "20",
         "ServerAliveInterval": "15",

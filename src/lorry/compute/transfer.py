@@ -217,7 +217,7 @@ def _take_one(peer: Peer, incoming: Incoming, meter: Meter) -> bool:
     meter.add(offset, file.name, moved=False)
     left = file.size - offset
     while left:
-        data = peer.data(left)
+        data = peer.data(left, incoming.room())
         if data is None:
             return False
         incoming.write(data)

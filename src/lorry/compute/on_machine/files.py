@@ -21,10 +21,21 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from lorry.compute.on_machine.hashing import BEAT, CHUNK, ChangedError, Digest, Hashes, Syncing, is_settled, mark
+from lorry.compute.on_machine.hashing import (
+    BEAT,
+    CHUNK,
+    ChangedError,
+    Digest,
+    Hashes,
+    Syncing,
+    add_next,
+    is_settled,
+    mark,
+)
 
 MAGIC = b"\nlorry-files-1\n"
 HEADER = struct.Struct(">cI")
@@ -42,7 +53,7 @@ def part_of(path: Path) -> Path:
 class Server:
     """Answers what is asked on one stream until it ends."""
 
-    def __init__(self, source: BinaryIO, sink: int) -> None:
+    def __init__(self, source: BufferedReader, sink: int) -> None:
         self._source = source
         self._sink = sink
         self._hashes = Hashes()
@@ -143,13 +154,14 @@ class Server:
 
     def _take(self, file: BinaryIO, digest: Digest, syncing: Syncing, left: int) -> None:
         while left:
-            kind, data = self._frame()
-            if kind != b"D" or not data or len(data) > left:
+            kind, length = self._head()
+            room = digest.room()[:length]
+            if kind != b"D" or not 0 < length <= left or self._source.readinto(room) < length:
                 sys.exit()  # the sender has given up, or is gone: the part stays
-            digest.add(data)
-            write_all(file.fileno(), data)
-            syncing.wrote(len(data))
-            left -= len(data)
+            digest.add(room)
+            write_all(file.fileno(), room)
+            syncing.wrote(length)
+            left -= length
 
     def _get(self, message: dict[str, Any]) -> None:
         path, size, offset = folder_of(message) / message["name"], message["size"], message["offset"]
@@ -175,21 +187,20 @@ class Server:
 
     def _give(self, file: BinaryIO, digest: Digest, left: int) -> None:
         while left:
-            data = file.read(min(CHUNK, left))
+            data = add_next(file, digest, left)
             if len(data) < min(CHUNK, left):
                 raise ChangedError
-            digest.add(data)
-            self._write(HEADER.pack(b"D", len(data)) + data)
+            self._write(HEADER.pack(b"D", len(data)))
+            write_all(self._sink, data)
             left -= len(data)
 
     def _add(self, file: BinaryIO, digest: Digest, left: int) -> None:
         """Adds the next bytes of a file to a hash, with signs of life."""
         told = left
         while left:
-            data = file.read(min(CHUNK, left))
+            data = add_next(file, digest, left)
             if not data:
                 raise ChangedError
-            digest.add(data)
             left -= len(data)
             if told - left >= BEAT:
                 told = left
@@ -203,18 +214,15 @@ class Server:
         self._write(HEADER.pack(b"J", len(data)) + data)
 
     def _next(self) -> dict[str, Any] | None:
-        kind, data = self._frame()
-        return json.loads(data) if kind == b"J" else None
+        kind, length = self._head()
+        data = self._source.read(length)
+        return json.loads(data) if kind == b"J" and len(data) == length else None
 
-    def _frame(self) -> tuple[bytes, bytes]:
+    def _head(self) -> tuple[bytes, int]:
         if hasattr(signal, "alarm"):
             signal.alarm(IDLE)
         head = self._source.read(HEADER.size)
-        if len(head) < HEADER.size:
-            return b"", b""
-        kind, length = HEADER.unpack(head)
-        data = self._source.read(length)
-        return (kind, data) if len(data) == length else (b"", b"")
+        return HEADER.unpack(head) if len(head) == HEADER.size else (b"", 0)
 
     def _write(self, data: bytes) -> None:
         if hasattr(signal, "alarm"):
@@ -288,11 +296,11 @@ def status_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def write_all(handle: int, data: bytes) -> None:
+def write_all(handle: int, data: bytes | memoryview) -> None:
     """Writes all bytes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def sync_folder(path: Path) -> None:
@@ -305,4 +313,4 @@ def sync_folder(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    Server(sys.stdin.buffer, sys.stdout.fileno()).run()
+    Server(cast("BufferedReader", sys.stdin.buffer), sys.stdout.fileno()).run()

@@ -21,6 +21,7 @@ CHUNK = 1 << 18
 BEAT = 1 << 28
 """Bytes that are hashed between two signs of life."""
 _THREADED = 8 * CHUNK
+_BUFFERS = 8
 _CACHED = 20_000
 _FRESH = 2_000_000_000
 """Nanoseconds: what was changed so lately may be changed again within one tick of the file system's clock, unseen."""
@@ -32,21 +33,33 @@ class ChangedError(Exception):
 
 
 class Digest:
-    """SHA-256 of bytes in the order in which they are added; of long files in a thread beside."""
+    """SHA-256 of bytes in the order in which they are added; of long files in a thread beside.
+
+    It lends the room for these bytes too, the same few buffers again and again: fresh memory each time would take longer.
+    """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._todo: queue.Queue[bytes | None] = queue.Queue(8)
+        self._todo: queue.Queue[memoryview | None] = queue.Queue()
+        self._free: queue.Queue[memoryview] = queue.Queue()
+        self._made = 0
         self._thread: threading.Thread | None = None
         self._seen = 0
 
-    def add(self, data: bytes) -> None:
-        """Adds bytes, which must not change any more."""
+    def room(self) -> memoryview:
+        """CHUNK bytes to be filled and added. Whatever else is done with them must be over when room is asked for again."""
+        if self._free.empty() and self._made < _BUFFERS:
+            self._made += 1
+            return memoryview(bytearray(CHUNK))
+        return self._free.get()
+
+    def add(self, data: memoryview) -> None:
+        """Adds the beginning of what `room` gave."""
         self._seen += len(data)
         if self._thread is not None:
             self._todo.put(data)
         else:
-            self._hash.update(data)
+            self._update(data)
             if self._seen >= _THREADED:
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
@@ -73,7 +86,11 @@ class Digest:
             data = self._todo.get()
             if data is None:
                 return
-            self._hash.update(data)
+            self._update(data)
+
+    def _update(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self._free.put(memoryview(data.obj))
 
 
 class Syncing:
@@ -123,7 +140,7 @@ class Hashes:
 
     def of(self, path: Path, beat: Callable[[], None] | None = None) -> str:
         """The hash of a file, read only where it is not known; `beat()` is called now and then meanwhile."""
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             found = self.known(path, status) or hash_of(file, status.st_size, beat)
             if is_settled(status):
@@ -158,17 +175,24 @@ class Hashes:
 
 def hash_of(file: BinaryIO, count: int, beat: Callable[[], None] | None = None) -> str:
     """SHA-256 of the next `count` bytes. Raises ChangedError where there are fewer."""
-    digest, done, told = hashlib.sha256(), 0, 0
+    digest, done, told = Digest(), 0, 0
     while done < count:
-        data = file.read(min(4 * CHUNK, count - done))
-        if not data:
+        read = add_next(file, digest, count - done)
+        if not read:
             raise ChangedError
-        digest.update(data)
-        done += len(data)
+        done += len(read)
         if beat is not None and done - told >= BEAT:
             told = done
             beat()
-    return digest.hexdigest()
+    return digest.hex()
+
+
+def add_next(file: BinaryIO, digest: Digest, left: int) -> memoryview:
+    """The next bytes of an unbuffered file, at most `left`, added to a hash; none at its end."""
+    room = digest.room()
+    read = file.readinto(room[:left]) or 0  # type: ignore[attr-defined]
+    digest.add(room[:read])
+    return room[:read]
 
 
 def mark(status: os.stat_result) -> list[int]:
