@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from lorry.compute.providers._base import Address
+from lorry.compute.ssh import KeyPair, installation_key
 
 PROGRAM = shutil.which("sshd") or "/usr/sbin/sshd"
 _CONFIG = """
@@ -45,7 +46,11 @@ class Sshd:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
-    extra: str = field(default="", repr=False)
+
+    @property
+    def home(self) -> Path:
+        """The home of whoever logs in."""
+        return self.folder / "home"
 
     @property
     def address(self) -> Address:
@@ -103,6 +108,14 @@ def running(folder: Path, public_key: str, **options: str) -> Generator[Sshd]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def machine(folder: Path, **options: str) -> Generator[tuple[Sshd, KeyPair]]:
+    """A server, and the key that it lets in."""
+    key = installation_key(folder / "controller")
+    with running(folder / "machine", key.public, **options) as server:
+        yield server, key
 
 
 def needed() -> pytest.MarkDecorator:

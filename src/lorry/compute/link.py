@@ -24,6 +24,9 @@ _TAIL = 8192
 """Bytes kept of what a channel's command says on stderr."""
 _PIECE = 1 << 16
 _END_SECONDS = 5.0
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, None)
+"""Seconds before a command is started again where the machine has no room for one more: it counts those that have just ended for
+a moment longer."""
 _KILLED = -9
 _ANNOUNCED = re.compile(rb"lorry-pid (\d{1,10})\r?\n")
 _ANNOUNCE = 'echo "lorry-pid $$" >&2; exec sh -c "$0"'
@@ -147,10 +150,16 @@ class Link:
 
     async def start(self, words: str, stream: Stream) -> asyncssh.SSHClientChannel[bytes]:
         """Starts a command whose bytes a stream takes. Raises OutcomeError SSH_DOWN."""
-        try:
-            return (await self._connection.create_session(lambda: stream, words, encoding=None))[0]
-        except (asyncssh.Error, OSError) as error:
-            raise self.down(error) from error
+        for pause in _PAUSES:
+            try:
+                return (await self._connection.create_session(lambda: stream, words, encoding=None))[0]
+            except asyncssh.ChannelOpenError as error:
+                if not self.is_open or pause is None:
+                    raise self.down(error) from error
+                await asyncio.sleep(pause)
+            except (asyncssh.Error, OSError) as error:
+                raise self.down(error) from error
+        raise AssertionError
 
     async def end(self, pid: int) -> None:
         """Kills a command's whole process group, as far as the connection still carries that."""

@@ -87,7 +87,7 @@ async def connect(address: Address, key: KeyPair, host_key: str | None, *, secon
     try:
         async with asyncio.timeout(seconds):
             connection, _ = await asyncssh.create_connection(
-                lambda: warden, address.host, address.port, options=_options(address, key)
+                lambda: warden, address.host, address.port, config=None, options=_options(address, key)
             )
     except TimeoutError as error:
         raise OutcomeError(Outcome.SSH_DOWN, f"{where} did not answer within {seconds:g} s") from error
@@ -186,7 +186,10 @@ def _warden(host_key: str | None) -> Warden:
 
 
 def _options(address: Address, key: KeyPair) -> asyncssh.SSHClientConnectionOptions:
-    """Everything that would be read from the person's own files is given here."""
+    """Everything that would be read from the person's own files is given here.
+
+    asyncssh reads their configuration all the same unless it is told a second time, where it connects.
+    """
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         username=address.user,
