@@ -35,7 +35,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
 MaxStartups 1000:30:2000
-SetEnv HOME={folder}/home XDG_CACHE_HOME={folder}/home/.cache
+SetEnv HOME={folder}/home XDG_CACHE_HOME={folder}/home/.cache {environment}
 """
 
 
@@ -78,8 +78,12 @@ class Sshd:
             _kill(child)
 
 
-def start(folder: Path, public_key: str, *, port: int = 0, extra: str = "", host_key: str = "ssh-ed25519") -> Sshd:
-    """Starts a server that lets this key in; no sftp, scp or rsync unless `extra` brings them."""
+def start(
+    folder: Path, public_key: str, *, extra: str = "", environment: str = "", host_key: str = "ssh-ed25519"
+) -> Sshd:
+    """Starts a server that lets this key in. `extra` are lines of its configuration (without one there is no sftp), and
+    `environment` is what its commands see beside the usual: `NAME=value ...`.
+    """
     folder.mkdir(exist_ok=True)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -90,8 +94,8 @@ def start(folder: Path, public_key: str, *, port: int = 0, extra: str = "", host
         (folder / "host_key").chmod(0o600)
     (folder / "home").mkdir(exist_ok=True)
     (folder / "authorized_keys").write_text(public_key + "\n")
-    port = port or free_port()
-    (folder / "config").write_text(_CONFIG.format(port=port, folder=folder) + extra)
+    port = free_port()
+    (folder / "config").write_text(_CONFIG.format(port=port, folder=folder, environment=environment) + extra)
     words = [PROGRAM, "-D", "-e", "-f", str(folder / "config")]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -47,6 +47,7 @@ class Crew:
         finally:
             await self._close(self._peers)
             self._pool.shutdown()
+            self._release(self._peers)
 
     async def control(self) -> Peer:
         """A peer on the link itself, which is there at once."""
@@ -108,6 +109,7 @@ class Crew:
             await self.all({peer: peer.begin for peer in peers})
         except OutcomeError:
             await self._close(peers)
+            self._release(peers)
             self._peers = [peer for peer in self._peers if peer not in peers]
             raise
         return peers
@@ -124,3 +126,7 @@ class Crew:
     async def _close(self, peers: Iterable[Peer]) -> None:
         for peer in peers:
             await peer.pipe.close()
+
+    def _release(self, peers: Iterable[Peer]) -> None:
+        for peer in peers:
+            peer.pipe.release()
