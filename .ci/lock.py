@@ -1,8 +1,8 @@
 """Writes lorry's release lock again, for machines that are rented: `make lock`, after a change of dependencies.
 
 The versions are those of constraints.txt, which were tested together; what torch brings along on a machine with a GPU is
-not in it and is resolved here. Two lists come out: `torch.txt` is what only torch needs, and is left out where the image
-has a torch, `packages.txt` the rest.
+not in it and is resolved here. Three lists come out: `torch.txt` is what only torch needs, and is left out where the image
+has a torch, `packages.txt` the rest, `uv.txt` what installs them.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def main() -> None:
     ):
         text = "".join(f"{lines[key]}\n" for key in sorted(lines))
         (LOCK / f"{name}.txt").write_text(_HEAD + text, encoding="utf-8")
+    tested = (TOP / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    (LOCK / "uv.txt").write_text(next(f"{line}\n" for line in tested if line.startswith("uv==")), encoding="utf-8")
 
 
 if __name__ == "__main__":

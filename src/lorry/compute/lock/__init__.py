@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,10 +27,9 @@ def pins(environment: Mapping[str, str]) -> Pins:
     return Pins(_for("packages.txt", environment), _for("torch.txt", environment))
 
 
-def digest() -> str:
-    """Tells one release's lock from another's: 12 hex digits."""
-    text = "\n".join(_text(name) for name in ("packages.txt", "torch.txt"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def installer() -> str:
+    """The requirement of the `uv` that installs them."""
+    return _text("uv.txt").strip()
 
 
 def _for(name: str, environment: Mapping[str, str]) -> dict[str, str]:
