@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,28 +28,27 @@ class LocalLink:
     variables: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
 
-    async def run(self, command: str, *, stdin: bytes = b"", seconds: float = 60, most: int = 1 << 20) -> Done:
+    async def run(self, command: str, *, stdin: bytes = b"", seconds: float = 60, **_: object) -> Done:
         self.home.mkdir(parents=True, exist_ok=True)
         self.commands.append(command)
         variables = {"HOME": str(self.home), "PATH": self.path, "LANG": "C.UTF-8", **self.variables}
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env=variables,
-            cwd=self.home,
-            start_new_session=True,
-        )
+        return await asyncio.to_thread(_run, command, stdin, seconds, variables, self.home)
+
+
+def _run(command: str, stdin: bytes, seconds: float, variables: dict[str, str], folder: Path) -> Done:
+    pipe = subprocess.PIPE
+    words = ["/bin/sh", "-c", command]
+    with subprocess.Popen(
+        words, stdin=pipe, stdout=pipe, stderr=pipe, env=variables, cwd=folder, start_new_session=True
+    ) as process:
         try:
-            out, err = await asyncio.wait_for(process.communicate(stdin), seconds)
+            out, err = process.communicate(stdin, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        return Done(process.returncode or 0, out[:most], err[:most])
+    return Done(process.returncode, out, err)
 
 
 @dataclass

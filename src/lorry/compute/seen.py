@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lorry.compute import lock
@@ -71,7 +71,7 @@ class Look(BaseModel):
         """Whether its torch is one that lorry trains with."""
         try:
             return bool(self.torch) and Version(self.torch).base_version in torch_range()
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or a number of thousands of digits
             return False
 
 

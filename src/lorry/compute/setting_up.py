@@ -33,6 +33,7 @@ _STEP_SECONDS = 300.0
 _CLEAR_SECONDS = 30.0
 _GPU_TRIES = 3
 _GPU_PAUSE = 10.0
+"""Seconds, more each time: a GPU may need a moment after its machine has started (CUDA error 802)."""
 _MARK = b"lorry: "
 _LOOK = """\
 source=$(cat); unset PYTHONPATH PYTHONHOME; seen=:
@@ -142,7 +143,7 @@ class _Machine:
         """Takes one of `on_machine/prepare.py`'s steps; its answer. `python` is a command, maybe with variables before it."""
         command = f"{python} -c {shlex.quote(_source())} {shlex.quote(json.dumps(arguments))}"
         answers = _answers(await self.run(what, command, stdin=stdin))
-        if len(answers) != 1:
+        if len(answers) != 1 or not isinstance(answers[0], dict):
             raise OutcomeError(Outcome.SETUP_FAILED, f"{what}: the machine gave no answer")
         return answers[0]
 
@@ -224,9 +225,10 @@ async def _install(machine: _Machine, plan: Way) -> None:
         failed = "what lorry needs could not be installed"
         await machine.run(failed, command, stdin=pins.encode(), seconds=_INSTALL_SECONDS)
         arguments = {"do": "finish", "part": part, "folder": f"{machine.place}/{plan.site}", "packages": plan.packages}
-        lacking = (await machine.prepare("what was installed could not be put in place", python, arguments))["lacking"]
-        if lacking:
-            raise OutcomeError(Outcome.SETUP_FAILED, f"uv did not install {clean(', '.join(map(str, lacking)))[:300]}")
+        answer = await machine.prepare("what was installed could not be put in place", python, arguments)
+        if answer.get("lacking") != []:
+            told = f"uv did not install {clean(str(answer.get('lacking')))[:300]}"
+            raise OutcomeError(Outcome.SETUP_FAILED, told)
     except BaseException as error:
         if not isinstance(error, OutcomeError) or error.outcome is not Outcome.SSH_DOWN:
             with suppress(OutcomeError, TimeoutError):
@@ -246,10 +248,8 @@ async def _uv(machine: _Machine, look: Look) -> str:
             return own
     program = _own_uv(look)
     if program is None:
-        hint = "name an image with uv or pip in `compute.image`"
-        raise OutcomeError(
-            Outcome.SETUP_FAILED, "the machine has no `uv`, and none could be fetched with pip", hint=hint
-        )
+        told, hint = "the machine has no `uv`, and pip fetches none", "name an image with uv in `compute.image`"
+        raise OutcomeError(Outcome.SETUP_FAILED, told, hint=hint)
     put = f'mkdir -p "$HOME/.lorry/uv/bin" && cat >{own}.part && chmod 755 {own}.part && mv {own}.part {own}'
     await machine.run("uv could not be sent", put, stdin=program.read_bytes(), seconds=_INSTALL_SECONDS)
     return own
@@ -264,13 +264,12 @@ def _own_uv(look: Look) -> Path | None:
         return None
 
 
-async def _send_lorry(machine: _Machine, python: str, own: str, built: Path) -> None:
+async def _send_lorry(machine: _Machine, python: str, lorry: str, built: Path) -> None:
     """Puts lorry's wheel, which is nothing but files, into a folder of its version."""
-    arguments = {"do": "unpack", "folder": f"{machine.place}/{own}"}
     made = f"mkdir -p {shlex.quote(machine.place)} && {shlex.quote(python)}"
-    await machine.prepare(
-        "lorry could not be put on the machine", made, arguments, stdin=zlib.compress(built.read_bytes())
-    )
+    content = zlib.compress(built.read_bytes())
+    arguments = {"do": "unpack", "folder": lorry}
+    await machine.prepare("lorry could not be put on the machine", made, arguments, stdin=content)
 
 
 async def _try_gpu(machine: _Machine, plan: Way, environment: Mapping[str, str]) -> None:
@@ -279,17 +278,14 @@ async def _try_gpu(machine: _Machine, plan: Way, environment: Mapping[str, str])
     python = f"env {words} {shlex.quote(plan.look.python)}"
     error = ""
     for number in range(_GPU_TRIES):
-        await asyncio.sleep(
-            number * _GPU_PAUSE
-        )  # a GPU may need a moment after its machine has started (CUDA error 802)
+        await asyncio.sleep(number * _GPU_PAUSE)
         answer = await machine.prepare("torch cannot be imported", python, {"do": "try", "remember": plan.trial})
         error = clean(mask(str(answer.get("error", ""))))[:500]
         if not error:
             return
         if any(sign in error for sign in _UNFIT):
-            told = (
-                f"torch {clean(plan.torch)} does not run on {clean(', '.join(plan.look.gpus))}: {error.splitlines()[0]}"
-            )
+            gpus = clean(", ".join(plan.look.gpus))
+            told = f"torch {plan.torch} does not run on {gpus}: {error.splitlines()[0]}"
             hint = "name an image in `compute.image` whose torch is built for this GPU and driver"
             raise OutcomeError(Outcome.TORCH_UNFIT, told, hint=hint)
     raise OutcomeError(Outcome.NOT_AS_SOLD, f"the machine's GPU does not work: {error.splitlines()[0]}")

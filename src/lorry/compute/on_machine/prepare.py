@@ -156,9 +156,12 @@ def unpack(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Puts lorry's wheel, compressed on stdin, into its folder."""
     folder = Path(arguments["folder"])
     part = aside(folder)
-    with zipfile.ZipFile(io.BytesIO(zlib.decompress(sys.stdin.buffer.read()))) as wheel:
-        wheel.extractall(part)
-    settle(part, folder, Path.is_dir)
+    try:
+        with zipfile.ZipFile(io.BytesIO(zlib.decompress(sys.stdin.buffer.read()))) as wheel:
+            wheel.extractall(part)
+        settle(part, folder, Path.is_dir)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return {}
 
 
