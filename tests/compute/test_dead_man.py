@@ -434,3 +434,9 @@ def test_volume_that_hangs_holds_nothing_up(plain):
     assert plain.stays()
     plain.passes(51)
     until(plain.has_ended)
+
+
+def test_limits_may_be_infinite(plain):
+    plain.start(deadline=float("inf"), idle=float("inf"), silence=float("inf"), grace=50)
+    plain.passes(10_000_000)
+    assert plain.stays()

@@ -388,12 +388,30 @@ def test_what_runs_on_the_machine_is_python_3_8():
     ast.parse(PREPARE.read_text(), feature_version=(3, 8))
 
 
+def python_here(version: str) -> str:
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python"))
+    found = next(iter(map(str, beside)), shutil.which(f"python{version}"))
+    if found is None:
+        pytest.skip(f"there is no Python {version} here")
+    return found
+
+
+def test_image_whose_python_is_too_old_gets_one_that_uv_finds(tmp_path):
+    image, old, new = Image(tmp_path / "image", torch=""), python_here("3.9"), python_here("3.12")
+    for name, version in {**PINS.packages, **PINS.torch}.items():
+        tiny_wheel(image.wheels, name, version)
+    link = image.link(tmp_path / "home", LORRY_PYTHON=old)
+    link.path = f"{link.path.split(':')[0]}:{Path(new).parent}:/usr/bin:/bin"
+    found = ready(link, tmp_path / "place")
+    assert (
+        run_in(found, "import sys, torch; print(sys.version_info[:2], torch.VERSION)")
+        == f"(3, 12) {PINS.torch['torch']}"
+    )
+
+
 @pytest.mark.parametrize("version", ["3.8", "3.9", "3.13"])
 def test_old_and_new_pythons_tell_of_themselves(tmp_path, version):
-    beside = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python"))
-    python = next(iter(beside), shutil.which(f"python{version}"))
-    if not python:
-        pytest.skip(f"there is no Python {version} here")
+    python = python_here(version)
     arguments = {"do": "look", "place": str(tmp_path), "pythons": lock.PYTHONS, "torch": "2.8"}
     done = subprocess.run(
         [python, "-c", PREPARE.read_text(), json.dumps(arguments)], capture_output=True, text=True, check=False

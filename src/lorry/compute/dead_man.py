@@ -16,6 +16,9 @@ _UNPACKED = (
 )
 """Ways to the script, the likeliest first: images differ in what they have. Providers take some 4,000 characters."""
 
+_FOR_EVER = 1e11
+"""Seconds; what is infinite has to be a number to a shell."""
+
 
 @dataclass(frozen=True)
 class Switch:
@@ -54,7 +57,8 @@ def start_command(switch: Switch, ends_itself: str) -> str:
     the machine at most for the time between the order and the (last) start of the container. Only a clock that is ahead
     from the start and stays so ends a machine early, by as much.
     """
-    limits = {name: int(getattr(switch, name)) for name in ("deadline", "made", "idle", "silence", "grace")}
+    names = ("deadline", "made", "idle", "silence", "grace")
+    limits = {name: int(max(0.0, min(getattr(switch, name), _FOR_EVER))) for name in names}
     head = " ".join(f"{name}={value}" for name, value in limits.items())
     script = f"{head}\nends_itself={shlex.quote(ends_itself)}\n{_without_comments(_script())}"
     packed = base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -16,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lorry.compute import lock
+from lorry.compute import lock, wheel
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.visible import clean
 
@@ -109,8 +108,13 @@ class Way:
 @cache
 def torch_range() -> SpecifierSet:
     """The versions of torch that lorry trains with."""
-    lines = map(Requirement, metadata.requires("lorry") or [])
+    lines = map(Requirement, wheel.installed().requires or [])
     return next(line.specifier for line in lines if line.name == "torch")
+
+
+def oldest_torch() -> str:
+    """The first version of torch in that range."""
+    return next(one.version for one in torch_range() if one.operator == ">=")
 
 
 def looks(answers: Sequence[Any]) -> list[Look]:

@@ -16,12 +16,12 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from lorry.compute import lock, wheel
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.seen import Look, Way, looks, torch_range, way
+from lorry.compute.seen import Look, Way, looks, oldest_torch, way
 from lorry.secrets.masking import mask
 from lorry.units import size
 from lorry.visible import clean
@@ -182,7 +182,7 @@ async def set_up(link: Link, place: str, *, own: Path | None = None) -> Ready:
     with tempfile.TemporaryDirectory() as folder:
         built = own or await asyncio.to_thread(wheel.build, Path(folder))
         lorry = f"{machine.place}/lorry-{wheel.version_of(built)}"
-        if Path(lorry).name not in plan.look.lorries:
+        if PurePosixPath(lorry).name not in plan.look.lorries:
             with machine.step("lorry"):
                 await _send_lorry(machine, plan.look.python, lorry, built)
     environment = _environment(plan.look, lorry, site)
@@ -194,8 +194,8 @@ async def set_up(link: Link, place: str, *, own: Path | None = None) -> Ready:
 
 async def _look(machine: _Machine) -> list[Look]:
     """What the machine's Pythons tell, the likeliest first, up to the first that will do."""
-    torch = next(iter(torch_range())).version
-    arguments = json.dumps({"do": "look", "place": machine.place, "pythons": lock.PYTHONS, "torch": torch})
+    about = {"place": machine.place, "pythons": lock.PYTHONS, "torch": oldest_torch()}
+    arguments = json.dumps({"do": "look", **about})
     command = _LOOK.replace("ARGUMENTS", shlex.quote(arguments))
     done = await machine.link.run(command, stdin=_source().encode(), seconds=_LOOK_SECONDS)
     return looks(_answers(done))

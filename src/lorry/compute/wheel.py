@@ -25,7 +25,7 @@ def build(folder: Path) -> Path:
     that was never installed: its name and its requirements are not known then.
     """
     contents = _package() | _about()
-    base = _distribution().version.partition("+")[0]
+    base = installed().version.partition("+")[0]
     version = f"{base}+c{_digest(contents)}"
     name = f"lorry-{version}.dist-info"
     found = {path.replace("*", name, 1): content for path, content in contents.items()}
@@ -48,7 +48,8 @@ def version_of(wheel: Path) -> str:
     return wheel.name.split("-")[1]
 
 
-def _distribution() -> Distribution:
+def installed() -> Distribution:
+    """What is known of the running lorry as a package. Raises InputError where it was never installed."""
     try:
         return metadata.distribution("lorry")
     except metadata.PackageNotFoundError:
@@ -59,11 +60,9 @@ def _distribution() -> Distribution:
 def _package() -> dict[str, bytes]:
     """Every file of the package, sorted by name."""
     top = Path(str(lorry.__file__)).parent
-    return {
-        f"lorry/{path.relative_to(top).as_posix()}": path.read_bytes()
-        for path in sorted(top.rglob("*"))
-        if path.is_file() and _belongs(path.relative_to(top))
-    }
+    found = {path.relative_to(top): path for path in top.rglob("*") if path.is_file()}
+    names = {f"lorry/{name.as_posix()}": path for name, path in found.items() if _belongs(name)}
+    return {name: names[name].read_bytes() for name in sorted(names)}
 
 
 def _belongs(path: Path) -> bool:
@@ -73,16 +72,16 @@ def _belongs(path: Path) -> bool:
 
 def _about() -> dict[str, bytes]:
     """What tells about the package, below `*`, with the version left open: it is a hash over this too."""
-    installed = _distribution()
-    metadata_text = installed.read_text("METADATA") or ""
-    version = f"\nVersion: {installed.version}\n"
+    own = installed()
+    metadata_text = own.read_text("METADATA") or ""
+    version = f"\nVersion: {own.version}\n"
     found = {
         "*/METADATA": metadata_text.replace(version, "\nVersion: *\n", 1).encode(),
         "*/WHEEL": _WHEEL.encode(),
-        "*/entry_points.txt": (installed.read_text("entry_points.txt") or "").encode(),
+        "*/entry_points.txt": (own.read_text("entry_points.txt") or "").encode(),
     }
-    for name in installed.metadata.get_all("License-File") or []:
-        text = installed.read_text(f"licenses/{name}")
+    for name in own.metadata.get_all("License-File") or []:
+        text = own.read_text(f"licenses/{name}")
         if text is not None:
             found[f"*/licenses/{name}"] = text.encode()
     return found

@@ -12,7 +12,8 @@ trap leave TERM
 trap '[ -z "$watcher" ] || kill "$watcher"; exec sh -c "eval \"\$LORRY_DEAD_MAN\"" lorry-dead-man' EXIT
 # Memory that training takes should not cost the machine its switch. Needs a privilege that containers may lack.
 echo -900 >/proc/self/oom_score_adj
-HOME=${HOME:-$(awk -F: -v u="$(id -u)" '$3 == u { print $6 }' /etc/passwd)}
+# Where SSH sessions have their home: a container's first process may be started without one.
+[ "${HOME:-/}" != / ] || HOME=$(awk -F: -v u="$(id -u)" '$3 == u { print $6; exit }' /etc/passwd)
 f=$HOME/.lorry
 tick=${LORRY_DEAD_MAN_TICK:-5}
 near=${LORRY_DEAD_MAN_TICK:-1}
