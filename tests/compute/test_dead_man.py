@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -115,21 +116,26 @@ class Machine:
 
 @pytest.fixture(params=SHELLS)
 def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    yield from machine_of(tmp_path, request.param)
+    with machine_of(tmp_path, request.param) as made:
+        yield made
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Machine]:
     """One whose shell is as small as there is."""
-    yield from machine_of(tmp_path, SHELLS[0])
+    with machine_of(tmp_path, SHELLS[0]) as made:
+        yield made
 
 
+@contextmanager
 def machine_of(folder: Path, shell: str) -> Iterator[Machine]:
     made = Machine(folder, shell)
-    yield made
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get("LORRY_UPTIME") == made.variables["LORRY_UPTIME"]:
-            process.kill()
+    try:
+        yield made
+    finally:
+        for process in psutil.process_iter(["environ"]):
+            if (process.info["environ"] or {}).get("LORRY_UPTIME") == made.variables["LORRY_UPTIME"]:
+                process.kill()
 
 
 def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
@@ -411,7 +417,7 @@ def test_machine_without_a_decoder_uses_another(plain, missing):
 def test_switch_that_cannot_fork_for_a_while_ends_the_machine_all_the_same(shell):
     folder = Path(tempfile.mkdtemp(prefix="lorry-fork-"))
     ids = {"user": 65534, "group": 65534} if os.getuid() == 0 else {}  # to root no such limit applies
-    for made in machine_of(folder, shell):
+    with machine_of(folder, shell) as made:
         for path in (folder, made.home):
             path.chmod(0o777)
         made.start(deadline=100, **{"as_": ids})
@@ -419,6 +425,7 @@ def test_switch_that_cannot_fork_for_a_while_ends_the_machine_all_the_same(shell
         subprocess.run([*limit, "--nproc=0:"], check=True, **ids)
         time.sleep(1)
         subprocess.run([*limit, "--nproc=1000:"], check=True, **ids)
+        made.looked()
         made.passes(100)
         until(made.has_ended)
     shutil.rmtree(folder)
