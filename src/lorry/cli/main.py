@@ -41,6 +41,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "chat": "Talk with an adapter, or with its base model",
         "generate": "Answer one prompt with an adapter, or with its base model",
     },
+    "Rent": {
+        "provider": "List who rents machines, and see to the keys for it",
+        "volume": "Make, list and delete network volumes",
+    },
     "Look": {
         "data": "Show rows as the model will see them, and their statistics",
         "recipe": "Show a recipe with every default filled in, or the schema",

@@ -14,13 +14,15 @@ from lorry.cli.options import takes
 from lorry.errors import InputError
 from lorry.plan import compare, gpus
 from lorry.plan.compare import SideBySide, Yardstick
-from lorry.plan.offers import Offer
+from lorry.plan.live import Live, within_budget
 from lorry.plan.owning import USD_PER_KWH, Power
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import comparison_json, plan_json
 from lorry.plan.prices import prices
 from lorry.plan.subject import Subject
+from lorry.recipe import compute_on
 from lorry.recipe.load import load
+from lorry.recipe.schema import Recipe
 from lorry.track.folder import home, write_text
 
 
@@ -33,6 +35,9 @@ class Options:
         list[str] | None, typer.Option("--override", "-o", help="Replace a value: `train.learning_rate=1e-4`.")
     ] = None
     gpu: Annotated[list[str] | None, typer.Option("--gpu", help="Only these GPUs: `--gpu 4090 --gpu H100`.")] = None
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="Ask this provider what it has now: `--on runpod --on vast`.")
+    ] = None
     by: Annotated[Literal["cost", "time", "both"], typer.Option(help="What ranks the offers.")] = "cost"
     every: Annotated[bool, typer.Option("--all", help="Show every offer, those that do not fit too.")] = False
     compare: Annotated[
@@ -83,32 +88,46 @@ def command(options: Options) -> int:
     if options.recipe is None:
         raise InputError("no recipe is named", hint="`lorry plan recipe.yaml`, or `lorry plan --accuracy` of past runs")
     asked, power = _asked(options), _power(options)
-    loaded = load(options.recipe, options.override or [])
+    loaded = load(options.recipe, [*(options.override or []), *compute_on.override(options.on or [])])
+    live = _live(loaded.recipe, options.gpu or [])
     if output.stderr_is_live():
         output.live("checking the recipe, its model and its rows ...")
-    plan = make_plan(Subject.of(loaded), _wanted(options.gpu or []), options.by, power=power)
+    plan = make_plan(Subject.of(loaded), live.offers, options.by, power=power)
     output.live("")
     compared = _compared(plan, asked, power) if asked else None
     if options.html:
         _write_page(options.html, plan, compared)
     if options.json:
-        output.emit_json(_as_json(plan, asked, compared))
-        return plan.exit_code
-    planned.show(plan, compared, every=options.every)
-    tally = findings.tally(plan.findings)
-    more = f"`lorry check {options.recipe}` tells more, `lorry run {options.recipe}` starts it here"
-    output.note(f"{tally or 'nothing is wrong'}; {more}")
+        output.emit_json({**_as_json(plan, asked, compared), **({"offers_from": live.where} if live.where else {})})
+    else:
+        _show(options, plan, compared, live)
+    if plan.exit_code == 0:
+        within_budget(live.now, loaded.recipe.budget.usd)
     return plan.exit_code
 
 
-def _wanted(names: Sequence[str]) -> list[Offer]:
-    """The offers of the price list that the person asks for. Raises InputError for an unknown GPU."""
-    cards = {card.name for name in names for card in (gpus.variants(name) or [gpus.get(name)])}
-    return [
-        offer
-        for offer in prices(home()).offers
-        if (not cards or (offer.gpu is not None and offer.gpu.name in cards)) and offer.gpus == 1
-    ]
+def _show(options: Options, plan: Plan, compared: SideBySide | None, live: Live) -> None:
+    planned.show(plan, compared, every=options.every)
+    for note in live.notes:
+        output.note(note)
+    tally = findings.tally(plan.findings)
+    start = f"`lorry run {options.recipe}` starts it{'' if live.notes else ' here'}"
+    output.note(f"{tally or 'nothing is wrong'}; `lorry check {options.recipe}` tells more, {start}")
+
+
+def _live(recipe: Recipe, names: Sequence[str]) -> Live:
+    """The offers that the person asks for: of the price list, and as of now where the recipe names who rents.
+
+    Raises InputError for an unknown GPU or provider.
+    """
+    cards = [card for name in names for card in (gpus.variants(name) or [gpus.get(name)])]
+    listed = [offer for offer in prices(home()).offers if (not cards or offer.gpu in cards) and offer.gpus == 1]
+    if recipe.compute.is_here:
+        return Live(listed)
+    output.live("asking what is to be had now ...")
+    from lorry.cli.live_offers import over
+
+    return over(listed, recipe.compute, cards)
 
 
 def _asked(options: Options) -> _Asked | None:
