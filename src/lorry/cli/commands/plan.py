@@ -124,7 +124,8 @@ def _live(recipe: Recipe, names: Sequence[str]) -> Live:
     listed = [offer for offer in prices(home()).offers if (not cards or offer.gpu in cards) and offer.gpus == 1]
     if recipe.compute.is_here:
         return Live(listed)
-    output.live("asking what is to be had now ...")
+    if output.stderr_is_live():
+        output.live("asking what is to be had now ...")
     from lorry.cli.live_offers import over
 
     return over(listed, recipe.compute, cards)

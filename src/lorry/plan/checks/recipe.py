@@ -41,7 +41,7 @@ class RecipeCheck(Check):
             "Read the code, and pin `model.revision` to the commit that you have read.",
         ),
         "recipe.budget-without-price": Explanation(
-            "`budget.usd` is set, and nobody says what an hour costs.",
+            "`budget.usd` is set, and nobody says what an hour of this machine costs.",
             "The budget could not be kept.",
             "Set `budget.price_per_hour`, or `budget.hours`.",
         ),
@@ -144,7 +144,7 @@ def _weights(recipe: Recipe) -> Iterable[Finding]:
 
 
 def _budget(recipe: Recipe) -> Iterable[Finding]:
-    if recipe.budget.usd is not None and not recipe.budget.price_per_hour:
+    if recipe.budget.usd is not None and not recipe.budget.price_per_hour and recipe.compute.is_here:
         yield error(
             "recipe.budget-without-price",
             f"a budget of ${recipe.budget.usd:g} cannot be kept without knowing what an hour costs",
