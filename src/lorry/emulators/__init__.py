@@ -1,0 +1,1 @@
+"""Servers that act like clouds, on loopback, whose machines are real local processes."""

@@ -1,0 +1,1 @@
+"""Emulated machines: a tree of processes with its own folder, environment, SSH server and first process each."""
