@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sinks": "List the trackers that a run can be followed in",
         "gpus": "List GPUs: memory, speed, and what an hour costs",
         "speeds": "List how fast runs have trained, and share it",
+        "emulate": "Serve an emulated cloud here, to see a rented run without an account",
         "explain": "Say what the code of a finding means, and what to do",
         "doctor": "Show what is installed here and what is missing",
     },

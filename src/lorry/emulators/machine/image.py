@@ -33,8 +33,8 @@ _START = """#!/bin/sh
 set -eu
 echo "Pod Started"
 : > "$LORRY_EMULATED_AT/disk/etc/rp_environment"
-env | grep -E '^[A-Z_][A-Z0-9_]*=' | grep -v -e '^PUBLIC_KEY=' -e '^_=' | sed "s/'/'\\\\\\\\''/g; s/=/='/; s/$/'/; s/^/export /" \\
-  >> "$LORRY_EMULATED_AT/disk/etc/rp_environment" || true
+env | grep -E '^[A-Z_][A-Z0-9_]*=' | grep -v -e '^PUBLIC_KEY=' -e '^_=' \\
+  | sed "s/'/'\\\\\\\\''/g; s/=/='/; s/$/'/; s/^/export /" >> "$LORRY_EMULATED_AT/disk/etc/rp_environment" || true
 printf '[ -z "$PS1" ] && return\\n. "%s"\\n' "$LORRY_EMULATED_AT/disk/etc/rp_environment" > "$HOME/.bashrc"
 if [ -n "${PUBLIC_KEY:-}" ]; then
   mkdir -p "$HOME/.ssh"

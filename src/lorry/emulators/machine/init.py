@@ -107,9 +107,7 @@ class Container:
         ends = ((null, 0), (self._input, 1), (self._input, 2))
         actions = [(os.POSIX_SPAWN_DUP2, old, new) for old, new in ends]
         try:
-            return os.posix_spawnp(
-                words[0], words, os.environ, file_actions=actions, setpgroup=0, setsigdef=_DEFAULT
-            )
+            return os.posix_spawnp(words[0], words, os.environ, file_actions=actions, setpgroup=0, setsigdef=_DEFAULT)
         except OSError as error:
             self._log.write(f"exec: {words[0]}: {error.strerror}".encode())
             return None
@@ -268,10 +266,12 @@ def _children(pid: int) -> list[int]:
 def _scanned() -> Callable[[int], list[int]]:
     """The same from a list of all processes, for systems without such files."""
     below: dict[int, list[int]] = {}
-    with os.popen("ps -axo pid=,ppid=") as listed:  # noqa: S605 - no word comes from outside
-        for line in listed:
-            pid, parent = (int(word) for word in line.split())
-            below.setdefault(parent, []).append(pid)
+    import subprocess
+
+    listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        pid, parent = (int(word) for word in line.split())
+        below.setdefault(parent, []).append(pid)
     return lambda pid: below.get(pid, [])
 
 

@@ -33,7 +33,7 @@ def residents(machines: Path) -> dict[str, list[int]]:
 def _add_sessions(owners: dict[int, str]) -> None:
     """Adds what serves SSH connections: it bears no mark itself, but its parent or what it started does."""
     unknown = {pid: _parent(pid) for pid in _own_processes() if pid not in owners and _name(pid).startswith("sshd")}
-    parents = {_parent(pid): machine for pid, machine in owners.items()}
+    parents = {parent: machine for pid, machine in owners.items() if (parent := _parent(pid)) > 1}
     for _ in range(3):  # listener, monitor, the user's own
         for pid, parent in unknown.items():
             if machine := owners.get(parent) or parents.get(pid):
@@ -114,7 +114,7 @@ if sys.platform == "linux":
 
     def _log_of(pid: int) -> str:
         try:
-            return os.readlink(f"/proc/{pid}/fd/2") if _name(pid).startswith("sshd") else ""
+            return str(Path(f"/proc/{pid}/fd/2").readlink()) if _name(pid).startswith("sshd") else ""
         except OSError:
             return ""
 

@@ -1,0 +1,9 @@
+"""The clouds that can be emulated."""
+
+from __future__ import annotations
+
+from lorry.emulators.cloud import Cloud
+from lorry.emulators.runpod.app import RunPod
+
+CLOUDS: dict[str, type[Cloud]] = {RunPod.name: RunPod}
+"""By name."""

@@ -1,0 +1,1 @@
+"""A server that acts like RunPod's REST API v2."""
