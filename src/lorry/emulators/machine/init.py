@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import select
 import signal
@@ -167,31 +168,36 @@ class Log:
     def take(self, piece: bytes) -> None:
         """Writes the lines that this completes."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            self.write(line)
+        self._write(lines)
         if len(self._rest) > _LONGEST:
             self.close_line()
 
     def close_line(self) -> None:
         """Writes what has come of a line."""
         if self._rest:
-            self.write(self._rest)
+            self._write([self._rest])
             self._rest = b""
 
     def write(self, line: bytes) -> None:
-        """Writes one line; a full disk loses it, and nothing else."""
-        import json
+        """Writes one line."""
+        self._write([line])
 
-        self._number += 1
+    def _write(self, lines: list[bytes]) -> None:
+        """Adds lines; a full disk loses them, and nothing else."""
+        if not lines:
+            return
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        entry = json.dumps({"ts": stamp, "seq": self._number, "line": text})
+        entries = "".join(self._entry(stamp, line) for line in lines)
         with contextlib.suppress(OSError), open(self._path, "a", encoding="ascii") as file:  # noqa: PTH123
-            file.write(entry + "\n")
-            size = file.tell()
-            if size > _ROTATED:
+            file.write(entries)
+            if file.tell() > _ROTATED:
                 os.replace(self._path, f"{self._path}.1")  # noqa: PTH105
+
+    def _entry(self, stamp: str, line: bytes) -> str:
+        self._number += 1
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        return json.dumps({"ts": stamp, "seq": self._number, "line": text}) + "\n"
 
 
 def _remove(folder: str) -> None:
@@ -207,8 +213,6 @@ def _remove(folder: str) -> None:
 
 
 def _last_number(path: str) -> int:
-    import json
-
     for name in (path, f"{path}.1"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(name, "rb") as file:  # noqa: PTH123
             file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * _LONGEST))
