@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 import sshd
 from lorry.compute import crew
+from lorry.compute.on_machine import files, hashing
 from lorry.compute.on_machine.files import part_of
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.progress import Meter, Progress
@@ -415,3 +418,27 @@ def test_thousand_small_files_take_no_round_trip_each(machine, here, there, tmp_
     sending(machine, files, there)
     assert len(fetching(machine, there, tmp_path / "into")) == 300
     assert contents(tmp_path / "into") == contents(there)
+
+
+def test_what_is_sent_to_machines_needs_only_python_three_point_eight():
+    for module in (files, hashing):
+        tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in imports if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in names - {hashing.__name__}} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("python", ["python3.8", "python3.9", "python3.10", "python3.12", "python3.13"])
+def test_older_and_newer_pythons_there_will_do(machine, here, there, tmp_path, python):
+    program = shutil.which(python)
+    if program is None or subprocess.run([program, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip(f"no {python} is installed")
+
+    async def body(link):
+        link.python = program
+        await send(link, {name: written(here / name, data) for name, data in TREE.items()}, str(there))
+        return await fetch(link, str(there), ALL, tmp_path / "back")
+
+    assert len(with_link(machine, body)) == len(TREE)
+    assert contents(tmp_path / "back") == TREE

@@ -25,8 +25,8 @@ _TAIL = 8192
 _PIECE = 1 << 16
 _END_SECONDS = 5.0
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, None)
-"""Seconds before a command is started again where the machine has no room for one more: it counts those that have just ended for
-a moment longer."""
+"""Seconds before a command is started again where the machine has no room for one more: those that have just ended count there
+for a moment longer."""
 _KILLED = -9
 _ANNOUNCED = re.compile(rb"lorry-pid (\d{1,10})\r?\n")
 _ANNOUNCE = 'echo "lorry-pid $$" >&2; exec sh -c "$0"'
