@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from threading import Thread
+from typing import Any
 
 import psutil
 
@@ -49,7 +50,6 @@ def main() -> None:
 def measure(folder: Path, size: int, rounds: int) -> None:
     """All ways in turns, so that what else the machine does meets all of them."""
     import sshd
-
     from lorry.compute.ssh import installation_key
 
     key = installation_key(folder / "home")
@@ -65,7 +65,10 @@ def measure(folder: Path, size: int, rounds: int) -> None:
                     took.setdefault((way, by), []).append(seconds)
                     memory[by] = max(memory.get(by, 0.0), peak)
                     told = "" if by == "scp" else f", peak {peak:.0f} MB"
-                    print(f"{turn + 1}. {way:5} {by:8} {seconds:6.2f} s  {size / 1e6 / seconds:5.0f} MB/s{told}", flush=True)
+                    print(
+                        f"{turn + 1}. {way:5} {by:8} {seconds:6.2f} s  {size / 1e6 / seconds:5.0f} MB/s{told}",
+                        flush=True,
+                    )
     print()
     for way in ("send", "fetch"):
         base = median(took[way, "scp"])
@@ -76,7 +79,7 @@ def measure(folder: Path, size: int, rounds: int) -> None:
     print(f"peak memory: lorry with ssh {memory['ssh']:.0f} MB, with asyncssh alone {memory['asyncssh']:.0f} MB")
 
 
-def once(folder: Path, server, key, kind: tuple[str, str]) -> tuple[float, float]:
+def once(folder: Path, server: Any, key: Any, kind: tuple[str, str]) -> tuple[float, float]:
     """Seconds, and megabytes of memory, of one transfer to where nothing is yet."""
     way, by = kind
     for place in ("here", "there"):
@@ -95,7 +98,7 @@ def once(folder: Path, server, key, kind: tuple[str, str]) -> tuple[float, float
     return seconds, peak
 
 
-def by_scp(folder: Path, server, key, way: str) -> float:
+def by_scp(folder: Path, server: Any, key: Any, way: str) -> float:
     from lorry.compute.pipes import known_hosts
 
     known = known_hosts(server.host_key)

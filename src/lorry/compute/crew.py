@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
@@ -43,7 +44,8 @@ class Crew:
     ) -> None:
         try:
             if kind is None:
-                await self.all({peer: peer.end for peer in self._peers})
+                with suppress(OutcomeError):  # all is done: at worst, hashes are computed there once more
+                    await self.all({peer: peer.end for peer in self._peers})
         finally:
             await self._close(self._peers)
             self._pool.shutdown()

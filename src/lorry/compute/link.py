@@ -82,7 +82,7 @@ class Link:
     """
 
     python: str = "python3"
-    """What runs lorry's own small programs there; 3.8 or later."""
+    """What runs lorry's own small programs there, in the shell's words: 3.8 or later."""
 
     def __init__(
         self, connection: asyncssh.SSHClientConnection, address: Address, key: KeyPair, warden: Warden

@@ -90,7 +90,11 @@ class SystemPipe(Pipe):
         self._known = known_hosts(link.host_key)
         words = [*ssh_words(program, link.address, link.key, self._known), command]
         ends = subprocess.PIPE
-        self._process = subprocess.Popen(words, stdin=ends, stdout=ends, stderr=ends, pipesize=_PIPE)
+        try:
+            self._process = subprocess.Popen(words, stdin=ends, stdout=ends, stderr=ends, pipesize=_PIPE)
+        except OSError:
+            self._known.unlink()
+            raise
         self._tail = bytearray()
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()

@@ -201,7 +201,9 @@ def _typed(entry: object) -> tuple[str, int, int, str, str | None, int]:
     if any(not isinstance(one, kind) or isinstance(one, bool) for one, kind in zip(found, kinds, strict=True)):
         raise refused("a list of files that is none")
     name, size, mtime, kind, sha256, inode = found
-    if max(abs(size), abs(mtime), abs(inode)) >= 1 << 64 or (sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256)):
+    if max(abs(size), abs(mtime), abs(inode)) >= 1 << 64 or (
+        sha256 is not None and not re.fullmatch("[0-9a-f]{64}", sha256)
+    ):
         raise refused("a list of files that is none")
     return name, size, mtime, kind, sha256, inode
 

@@ -40,7 +40,7 @@ from lorry.compute.on_machine.hashing import (
 MAGIC = b"\nlorry-files-1\n"
 HEADER = struct.Struct(">cI")
 BATCH = 200
-IDLE = 900
+IDLE = 86_400
 """Seconds without a frame after which nobody is there any more."""
 _WALKED = 500_000
 
