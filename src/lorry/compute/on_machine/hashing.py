@@ -21,7 +21,7 @@ CHUNK = 1 << 18
 BEAT = 1 << 28
 """Bytes that are hashed between two signs of life."""
 _THREADED = 8 * CHUNK
-_BUFFERS = 8
+_BUFFERS = 4
 _CACHED = 20_000
 _FRESH = 2_000_000_000
 """Nanoseconds: what was changed so lately may be changed again within one tick of the file system's clock, unseen."""
