@@ -204,8 +204,8 @@ def test_run_with_a_heartbeat_needs_no_controller(machine):
         assert machine.stays()
     machine.touch(machine.at / "contact", 125)  # the controller is no reason to keep it
     machine.passes(175)
-    until(machine.has_ended)
-    assert "silence: ending the machine" in (machine.at / "dead_man.log").read_text()
+    until(lambda: "silence: ending the machine" in (machine.at / "dead_man.log").read_text())
+    assert machine.has_ended()
 
 
 def test_trained_machine_waits_for_its_adapter_to_be_fetched(machine):
