@@ -121,11 +121,11 @@ class Machine:
         path.touch()
         os.utime(path, (NOW + seconds, NOW + seconds))
 
-    def trains(self) -> Path:
+    def trains(self, end: str = "\n") -> Path:
         """A run is put on it; the path of its heartbeat."""
         beat = self.home / "lorry/runs/one/heartbeat.json"
         self.touch(beat)
-        (self.at / "run").write_text(f"{beat.parent}\n")
+        (self.at / "run").write_text(f"{beat.parent}{end}")
         self.looked()
         return beat
 
@@ -195,9 +195,10 @@ def test_machine_that_nobody_uses_ends_and_contact_keeps_it(machine):
     until(machine.has_ended)
 
 
-def test_run_with_a_heartbeat_needs_no_controller(machine):
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_run_with_a_heartbeat_needs_no_controller(machine, end):
     machine.start(idle=50, grace=50, silence=50)
-    beat = machine.trains()
+    beat = machine.trains(end)
     for seconds in (40, 80, 120):
         machine.passes(seconds)
         machine.touch(beat, seconds)
@@ -323,10 +324,11 @@ def test_agent_is_asked_to_save_before_the_deadline_and_once(machine):
         agent.wait()
 
 
-def test_agent_has_a_while_to_save_where_money_does_not_press(plain):
+@pytest.mark.parametrize("end", ["\n", "", " 12345"])
+def test_agent_has_a_while_to_save_where_money_does_not_press(plain, end):
     plain.start(idle=50)
     agent = subprocess.Popen(["sleep", "100"], env=plain.variables)
-    (plain.at / "agent.pid").write_text(f"{agent.pid}\n")
+    (plain.at / "agent.pid").write_text(f"{agent.pid}{end}")
     plain.passes(50)
     assert agent.wait(timeout=20) == -signal.SIGTERM
     until(plain.has_ended)

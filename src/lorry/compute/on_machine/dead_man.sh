@@ -61,7 +61,9 @@ watch() {
   pwd >"$f/place"
   cd /
   while kill -0 "$1"; do
-    if read -r folder <"$f/run"; then
+    folder=''
+    read -r folder <"$f/run" # which fails, having read it, where the line has no end
+    if [ -n "$folder" ]; then
       beat=$(changed "$folder/heartbeat.json")
       [ "$beat" = "$seen" ] || echo "$beat" 1<>"$f/beat"
       seen=$beat
@@ -74,7 +76,9 @@ watch() {
 tell() {
   [ -z "$told" ] || return
   told=yes
-  read -r agent _ <"$f/agent.pid" && [ "$agent" -gt 1 ] || return
+  agent=''
+  read -r agent _ <"$f/agent.pid"
+  [ "${agent:-0}" -gt 1 ] || return
   # A machine that stays must not lose a process that only has the number of an agent of old.
   [ -n "$ends_itself" ] || grep -q lorry "/proc/$agent/cmdline" || return
   kill -TERM "$agent" || return
