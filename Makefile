@@ -38,7 +38,7 @@ test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 lint: .venv/ready-dev ## Check style and format
 	@ruff check .
 	@ruff format --check .
-	@shellcheck .ci/run
+	@shellcheck .ci/run src/lorry/compute/on_machine/dead_man.sh
 
 types: .venv/ready-dev ## Check types
 	@pyright

@@ -1,3 +1,5 @@
+# shellcheck shell=dash disable=SC2154,SC2164,SC2086
+# (limits are set before it; a folder that cannot be entered changes nothing; numbers and a command's words are split on purpose)
 # The dead-man switch: ends this machine when its time is up, or when nobody needs it any more, whoever else is gone.
 #
 # POSIX shell with `date`, `sleep` and `stat`, nothing else. `lorry.compute.dead_man` puts the limits before it and
