@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import provider_probes as market
 from lorry import plugins
 from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
@@ -92,6 +93,11 @@ def _run(folder: Path) -> RunFacts:
 
 
 OFFLINE = {"mode": "offline"}
+URLS = ("https://one.example/v2", "https://two.example/v2")
+VAST_URLS = ("https://one.example", "https://two.example")
+LAMBDA_URLS = ("https://one.example/api/v1", "https://two.example/api/v1")
+HOSTS = ("one.example", "two.example")
+EQUAL = {"eq": True}
 
 PROBES = [
     Probe("methods", "sft", "train_on", ("assistant", "all"), trained_text, (ANSWER, CONVERSATION)),
@@ -108,6 +114,21 @@ PROBES = [
     Probe("sinks", "wandb", "project", ("lorry", "other"), told_wandb("project"), ("lorry", "other"), OFFLINE),
     Probe("sinks", "wandb", "entity", (None, "team"), told_wandb("entity"), ("", "team"), OFFLINE),
     Probe("sinks", "wandb", "tags", ([], ["a"]), told_wandb("tags"), ([], ["a"]), OFFLINE),
+    Probe("providers", "runpod", "url", URLS, market.host, HOSTS),
+    Probe("providers", "runpod", "cloud", ("secure", "community"), market.tiers, ({"secure"}, {"community"})),
+    Probe("providers", "runpod", "data_centers", ([], ["EU-RO-1"]), market.places, ([""] * 4, ["EU-RO-1"] * 2)),
+    Probe("providers", "runpod", "container_gb", (20, 30), market.disk, (20, 30)),
+    Probe("providers", "runpod", "vcpus", (4, 8), market.processors, (["cpu5c/4"], ["cpu5c/8"])),
+    Probe("providers", "vast", "url", VAST_URLS, market.host, HOSTS),
+    Probe("providers", "vast", "verified", (True, False), market.filtered("verified"), (EQUAL, None)),
+    Probe(
+        "providers", "vast", "reliability", (0.9, 0.5), market.filtered("reliability2"), ({"gte": 0.9}, {"gte": 0.5})
+    ),
+    Probe("providers", "vast", "countries", ([], ["SE"]), market.filtered("geolocation"), (None, {"in": ["SE"]})),
+    Probe("providers", "lambda", "url", LAMBDA_URLS, market.host, HOSTS),
+    Probe("providers", "lambda", "regions", ([], ["eu-1"]), market.places, (["us-east-1"], [])),
+    Probe("providers", "ssh", "hosts", (["a@b"], ["c@d"]), market.pool, ([("a@b", 0)], [("c@d", 0)])),
+    Probe("providers", "ssh", "usd_per_hour", (0, 2), market.pool, ([("a@b", 0)], [("a@b", 2)]), {"hosts": ["a@b"]}),
     Probe("sinks", "wandb", "mode", ("offline", "online"), asks_wandb, (False, True)),
 ]
 
