@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -200,14 +202,24 @@ def test_create_without_a_gpu_asks_for_processors():
     "start", ["touch armed", "touch armed &", "touch 'armed' # it's \"$HOME\"", "exit 3\n", "touch armed; exit 1"]
 )
 def test_start_command_runs_and_the_image_starts_all_the_same(start, tmp_path):
-    image = tmp_path / "start.sh"
-    image.write_text("#!/bin/sh\nsleep 0.2\ntouch started\n")
-    image.chmod(0o755)
-    words = [word.replace("/start.sh", str(image)) for word in shlex.split(created(start=start)["args"])]
-    done = subprocess.run(words, cwd=tmp_path, timeout=20, check=False)
-    assert done.returncode == 0
-    assert (tmp_path / "started").exists()
+    assert machine_started(created(start=start)["args"], tmp_path, str(tmp_path / "start.sh"))
     assert (tmp_path / "armed").exists() == ("armed" in start)
+
+
+def test_image_whose_start_script_is_on_the_search_path_is_started(tmp_path):
+    assert machine_started(created(start="touch armed")["args"], tmp_path, "start.sh")
+
+
+def machine_started(args: str, folder: Path, script: str) -> bool:
+    """Whether the image's own script came to its end; the command does nothing else here, whatever happens."""
+    image = folder / "start.sh"
+    image.write_text("#!/bin/sh\n/bin/sleep 0.2\n/bin/touch started\n")
+    image.chmod(0o755)
+    for tool in ("touch", "bash"):
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    words = [word.replace("/start.sh", script) for word in shlex.split(args)]
+    done = subprocess.run(words, cwd=folder, env={"PATH": str(folder)}, timeout=20, check=False)
+    return done.returncode == 0 and (folder / "started").exists()
 
 
 def test_templates_are_found_by_name_and_keep_their_command():

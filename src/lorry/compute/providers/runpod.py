@@ -51,7 +51,7 @@ _NO_CAPACITY = re.compile(
 _GB = 10**9
 _LONGEST_LINE = 4000
 _SSHD = """\
-[ -x /start.sh ] && exec /start.sh
+command -v /start.sh >/dev/null && exec /start.sh
 command -v sshd >/dev/null || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y openssh-server; }
 mkdir -p ~/.ssh /run/sshd && printf '%s\\n' "$PUBLIC_KEY" >>~/.ssh/authorized_keys && chmod -R go= ~/.ssh
 ssh-keygen -A && exec "$(command -v sshd)" -D -e"""
