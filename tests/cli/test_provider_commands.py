@@ -233,3 +233,31 @@ def test_plan_of_an_unknown_provider_or_gpu_says_which(recipe, capsys: Capture):
     assert run(["plan", str(recipe), "--on", "local", "-o", "compute.gpu=[RTX 4091]"]) == 0
     assert run(["plan", str(recipe), "--on", "ssh:me@h", "-o", "compute.gpu=[RTX 4091]"]) == 2
     assert "no GPU that lorry has figures for" in capsys.readouterr().err
+
+
+def test_plan_of_interruptible_machines_at_runpod_says_what_there_is_instead(
+    cloud, recipe, monkeypatch, capsys: Capture
+):
+    asked = ["plan", str(recipe), "--on", "runpod", "-o", "compute.interruptible=only", "-o", "compute.gpu=[RTX 4090]"]
+    assert run(asked) == 3
+    told = capsys.readouterr().err
+    assert (
+        "runpod no longer rents interruptible machines; on demand the cheapest is runpod community, RTX 4090, at $0.34"
+        in told
+    )
+    assert "`--on vast`" in told
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    assert run(asked) == 3
+    assert "runpod no longer rents interruptible machines" in capsys.readouterr().err
+
+
+def test_plan_with_a_volume_elsewhere_is_refused_with_the_places(cloud, recipe, capsys: Capture):
+    assert run(["volume", "create", "models", "--place", "EU-RO-1", "--yes"]) == 0
+    asked = ["plan", str(recipe), "--on", "runpod", "-o", "compute.volume=models"]
+    assert run([*asked, "-o", "compute.gpu=[A100-80GB]"]) == 3
+    told = capsys.readouterr().err
+    assert "the volume `models` lies in EU-RO-1" in told
+    assert "machines: US-KS-2" in told
+    assert run([*asked, "-o", "compute.gpu=[RTX 4090]"]) == 0
+    assert run(["plan", str(recipe), "--on", "runpod", "-o", "compute.volume=model"]) == 2
+    assert "there are: models" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lorry.compute import market
 from lorry.compute.market import Found
+from lorry.compute.outcomes import OutcomeError
 from lorry.compute.providers._base import Provider, Wanted
 from lorry.plan.gpus import GpuSpec
 from lorry.plan.live import Live, merged
@@ -21,14 +22,13 @@ _HERE = "local"
 def over(listed: Sequence[Offer], compute: ComputeSettings, names: Sequence[GpuSpec]) -> Live:
     """The price list with live offers in place of those of each provider that answers.
 
-    `names` are the GPUs that are wanted, none for all. Raises InputError for unknown providers, settings and GPUs.
+    `names` are the GPUs that are wanted, none for all. Raises InputError for unknown providers, settings, GPUs and volumes,
+    RefusedError for what no provider that is named has.
     """
-    on = [one for one in compute.on if one.get("name") != _HERE]
-    asked, notes = _with_keys(market.providers(on), listed)
-    if not asked:
-        return Live([*listed], notes=notes)
+    named = market.providers([one for one in compute.on if one.get("name") != _HERE])
     what = market.wanted(compute)
-    found = asyncio.run(_ask(asked, replace(what, gpus=tuple(names)) if names else what))
+    asked, notes = _with_keys(named, listed)
+    found = asyncio.run(_ask(named, asked, replace(what, gpus=tuple(names)) if names else what, compute.volume))
     notes += [_note(one, found, listed) for one in asked]
     answered = {one.name for one in asked if one.name not in found.failures}
     return merged(listed, [one.offer for one in found.listed], answered, notes)
@@ -45,11 +45,18 @@ def _with_keys(asked: Sequence[Provider], listed: Sequence[Offer]) -> tuple[list
     ]
 
 
-async def _ask(asked: Sequence[Provider], what: Wanted) -> Found:
+async def _ask(named: Sequence[Provider], asked: Sequence[Provider], what: Wanted, volume: str | None) -> Found:
+    """What those answer whose key is at hand. Raises RefusedError for what none of those that are named has."""
     try:
-        return await market.ask(asked, what)
+        if volume and any(one.capabilities.volumes for one in asked):
+            what = replace(what, volume=(await market.volume_of(asked, volume))[1].id)
+        found = await market.ask(asked, what)
+        await market.refuse_lacks(named, what, found)
+        return found
+    except OutcomeError as error:
+        raise market.in_words(error) from error
     finally:
-        await asyncio.gather(*(one.close() for one in asked))
+        await asyncio.gather(*(one.close() for one in named))
 
 
 def _note(provider: Provider, found: Found, listed: Sequence[Offer]) -> str:

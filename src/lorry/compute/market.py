@@ -89,19 +89,24 @@ async def survey(asked: Sequence[Provider], what: Wanted, usd: float | None = No
     Raises InputError for a refused key; RefusedError where the providers lack what is wanted, where the volume lies elsewhere,
     and where `usd` does not pay the first hour. Where no provider answers, its failure, in words.
     """
+    found = await ask(asked, what)
+    for failure in found.failures.values():
+        if failure.outcome is Outcome.KEY_REFUSED or not found.listed:
+            raise in_words(failure) from failure
+    await refuse_lacks(asked, what, found)
+    within_budget([one.offer for one in found.listed], usd)
+    return found
+
+
+async def refuse_lacks(asked: Sequence[Provider], what: Wanted, found: Found) -> None:
+    """Raises RefusedError for what none of the providers has, with who has it, and for a volume that lies elsewhere."""
     if what.interruptible == "only" and not any(one.capabilities.interruptible for one in asked):
         usual = await ask(asked, replace(what, interruptible="never"))
         raise no_interruptible([one.name for one in asked], usual.listed[0].offer if usual.listed else None)
     if what.volume and not any(one.capabilities.volumes for one in asked):
         raise no_volumes([one.name for one in asked])
-    found = await ask(asked, what)
-    for failure in found.failures.values():
-        if failure.outcome is Outcome.KEY_REFUSED or not found.listed:
-            raise in_words(failure) from failure
     if not found.listed and what.volume:
         await _look_elsewhere(asked, what)
-    within_budget([one.offer for one in found.listed], usd)
-    return found
 
 
 async def volume_of(asked: Sequence[Provider], called: str) -> tuple[Provider, Volume]:

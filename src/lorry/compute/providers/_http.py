@@ -148,6 +148,7 @@ class Api:
         self.site = site
         self._way = way
         self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._next = 0.0
 
     async def ask(self, question: Question) -> Answer:
@@ -186,8 +187,10 @@ class Api:
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """The connections."""
-        if self._client is None:
+        """The connections of the event loop that runs: those of one that has ended are of no use to the next."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._loop = loop
             self._client = httpx.AsyncClient(
                 base_url=self.site.url + "/", timeout=_TIMEOUT, transport=self._way.transport
             )
