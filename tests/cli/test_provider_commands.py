@@ -161,7 +161,9 @@ def test_volume_is_neither_made_nor_deleted_where_nobody_agrees(cloud, monkeypat
     piped(monkeypatch, "")
     assert run(["volume", "create", "models", "--place", "EU-RO-1"]) == 3
     assert cloud.volumes == {}
-    assert "--yes" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--yes" in told
+    assert "$3.50 a month" in told
     run(["volume", "create", "models", "--place", "EU-RO-1", "--yes"])
     assert run(["volume", "delete", "models"]) == 3
     assert len(cloud.volumes) == 1

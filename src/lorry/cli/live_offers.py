@@ -26,6 +26,8 @@ def over(listed: Sequence[Offer], compute: ComputeSettings, names: Sequence[GpuS
     RefusedError for what no provider that is named has.
     """
     named = market.providers([one for one in compute.on if one.get("name") != _HERE])
+    if not named:
+        return Live([*listed])
     what = market.wanted(compute)
     asked, notes = _with_keys(named, listed)
     found = asyncio.run(_ask(named, asked, replace(what, gpus=tuple(names)) if names else what, compute.volume))

@@ -39,7 +39,9 @@ def create(
 ) -> None:
     """Make a network volume. It costs money, whether a machine uses it or not, until it is deleted."""
     provider = _provider(on)
-    _agree(f"make a volume of {gb} GB in {place}, which {on} bills until it is deleted", yes=yes)
+    usd = provider.volume_usd(gb)
+    price = f" at about {units.cents(usd)} a month" if usd is not None else ""
+    _agree(f"make a volume of {gb} GB in {place}, which {on} bills{price} until it is deleted", yes=yes)
     made = _with(provider, lambda one: one.create_volume(name, gb, place))
     settings = provider.model_dump(mode="json")
     facts = (made.id, on, made.name, made.gb, made.place, made.usd_per_month)

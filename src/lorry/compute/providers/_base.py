@@ -180,6 +180,10 @@ class Provider(Plugin, ABC):
         """The account's network volumes; none where there are no such things."""
         return ()
 
+    def volume_usd(self, gb: int) -> float | None:  # noqa: ARG002 - for those who know
+        """USD a month of a volume of that size; None where it is not known beforehand."""
+        return None
+
     async def create_volume(self, name: str, gb: int, place: str) -> Volume:
         """Makes a network volume. Only where `capabilities.volumes`."""
         raise NotImplementedError(self.name)

@@ -156,7 +156,11 @@ class RunPod(HttpProvider):
     async def volumes(self) -> Sequence[Volume]:
         """The account's network volumes."""
         data = self.api.checked(await self.api.ask(Question("GET", "network-volumes"))).data
-        return [_volume(one) for one in objects(data, "networkVolumes") if text(one, "id")]
+        return [self._read(one) for one in objects(data, "networkVolumes") if text(one, "id")]
+
+    def volume_usd(self, gb: int) -> float | None:
+        """Of a standard volume: 0.07 USD a GB of the first TB, 0.05 of others. RunPod's documentation of prices, 2026."""
+        return 0.07 * min(gb, 1000) + 0.05 * max(0, gb - 1000)
 
     async def create_volume(self, name: str, gb: int, place: str) -> Volume:
         """Makes a network volume. Raises InputError for a data centre without volumes, naming those that have them."""
@@ -169,7 +173,7 @@ class RunPod(HttpProvider):
         data = self.api.checked(answer).data
         if not text(data, "id"):
             raise OutcomeError(Outcome.UNCERTAIN, "RunPod took the request, and says not what it made")
-        return _volume(fields(data))
+        return self._read(fields(data))
 
     async def delete_volume(self, volume_id: str) -> None:
         """Deletes a network volume. Raises RefusedError where a pod uses it."""
@@ -237,7 +241,11 @@ class RunPod(HttpProvider):
         answer = await self.api.ask(Question("GET", f"network-volumes/{segment(volume_id)}"))
         if answer.status == 404 and answer.is_json:
             raise InputError(f"RunPod has no volume `{volume_id}`", hint="`lorry volume list` shows them")
-        return _volume(fields(self.api.checked(answer).data))
+        return self._read(fields(self.api.checked(answer).data))
+
+    def _read(self, one: Fields) -> Volume:
+        usd = None if text(one, "type") == "HIGH_PERFORMANCE" else self.volume_usd(whole(one, "size"))
+        return Volume(text(one, "id"), text(one, "name"), whole(one, "size"), text(one, "dataCenter"), usd)
 
     async def _with_volumes(self) -> list[str]:
         data = self.api.checked(await self.api.ask(Question("GET", "catalog/datacenters"))).data
@@ -379,13 +387,6 @@ def _address(pod: Fields) -> Address | None:
     if not host or not 0 < port < 2**16 or (not mapped and port in udp):
         return None
     return Address(host, port, text(direct, "username") or "root")
-
-
-def _volume(one: Fields) -> Volume:
-    """A volume, with its price per month where it is a standard one: 0.07 USD a GB of the first TB, then 0.05 (2026)."""
-    gb = whole(one, "size")
-    usd = None if text(one, "type") == "HIGH_PERFORMANCE" else 0.07 * min(gb, 1000) + 0.05 * max(0, gb - 1000)
-    return Volume(text(one, "id"), text(one, "name"), gb, text(one, "dataCenter"), usd)
 
 
 def _line(data: str) -> str:
