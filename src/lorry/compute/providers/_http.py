@@ -34,6 +34,8 @@ from lorry.secrets.found import secret
 AGENT = f"lorry/{version('lorry')}"
 Sleep = Callable[[float], Awaitable[None]]
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=60.0)
+_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
+"""Connections to one API: runs that wait for one are served in turn."""
 _ATTEMPT = 60.0
 """Seconds for one request in all; httpx's own limits begin anew with each piece that arrives."""
 _PATIENCE = 60.0
@@ -192,7 +194,7 @@ class Api:
         if self._client is None or self._loop is not loop:
             self._loop = loop
             self._client = httpx.AsyncClient(
-                base_url=self.site.url + "/", timeout=_TIMEOUT, transport=self._way.transport
+                base_url=self.site.url + "/", timeout=_TIMEOUT, limits=_LIMITS, transport=self._way.transport
             )
         return self._client
 
