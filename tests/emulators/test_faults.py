@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from emulated import GPU, SWITCH, Client, order, ssh, ssh_when_ready, ssh_words
+from emulated import SWITCH, order, ssh, ssh_when_ready, ssh_words
 
 from lorry.errors import InputError
 
@@ -115,7 +115,7 @@ def test_ssh_is_refused_for_a_while_and_then_answered(client, runpod, keys, befo
         assert runpod.control.arm("ssh_refused", machine=pod["id"], seconds=1.5) == 1
         time.sleep(0.4)
     direct = pod["ssh"]["direct"]
-    with pytest.raises(OSError), socket.create_connection((direct["host"], direct["port"]), timeout=1):
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((direct["host"], direct["port"]), timeout=1):
         pass
     ssh_when_ready(pod, keys[0], seconds=10)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import httpx
 import pytest
@@ -76,11 +74,9 @@ def test_nobody_gets_in_without_the_key(runpod):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_python_urllib_is_turned_away_at_the_door(runpod):
-    request = Request(f"{runpod.url}/v2/pods", headers={"Authorization": f"Bearer {runpod.key}"})
-    with pytest.raises(HTTPError) as refused:
-        urlopen(request, timeout=10)
-    assert (refused.value.code, refused.value.read()) == (403, b"error code: 1010")
+def test_python_urllib_is_turned_away_at_the_door(client):
+    answer = client.get("/pods", headers={"User-Agent": "Python-urllib/3.11"})
+    assert (answer.status_code, answer.text) == (403, "error code: 1010")
 
 
 def test_method_that_a_path_lacks_is_named(client):

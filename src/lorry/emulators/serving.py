@@ -114,7 +114,8 @@ def application(cloud: Cloud) -> Starlette:
 def _listening(port: int, last: int) -> socket.socket:
     """A socket on loopback: at `port`, else at the last one, else at any that is free."""
     for wanted in [port] if port else [last, 0]:
-        listener = socket.socket()
+        # With the protocol named: asyncio switches off waiting for full packets (Nagle) only then.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", wanted))
