@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,8 @@ from lorry.emulators import account as accounts
 from lorry.emulators.fleet import Fleet
 from lorry.emulators.limits import Limits
 from lorry.emulators.rental import Rental
+
+_TICK = 0.1
 
 
 class Cloud(ABC):
@@ -46,6 +50,19 @@ class Cloud(ABC):
     @abstractmethod
     def told_state(self, rental: Rental) -> str:
         """A machine's state in the API's own word."""
+
+    def move(self) -> None:  # noqa: B027 - most clouds have no market
+        """Lets happen what the cloud's market does to machines; called several times a second."""
+
+    async def run(self) -> None:
+        """Moves all machines along, until cancelled. What goes wrong with one is written down, and holds no other up."""
+        while True:
+            try:
+                self.move()
+                await self.fleet.tick()
+            except Exception:
+                traceback.print_exc()
+            await asyncio.sleep(_TICK)
 
     def owner(self, authorization: str) -> str | None:
         """Whose key a header bears: `account`, the id of a machine that is there, or None for nobody's."""

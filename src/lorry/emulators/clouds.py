@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lorry.emulators.cloud import Cloud
 from lorry.emulators.runpod.app import RunPod
+from lorry.emulators.vast.app import Vast
 
-CLOUDS: dict[str, type[Cloud]] = {RunPod.name: RunPod}
+CLOUDS: dict[str, type[Cloud]] = {RunPod.name: RunPod, Vast.name: Vast}
 """By name."""

@@ -22,7 +22,6 @@ from lorry.emulators.machine.lines import SystemLog
 from lorry.emulators.machine.slow import SlowNetwork
 from lorry.emulators.rental import Rental, State
 
-_TICK = 0.1
 _OVERDUE = 8.0
 """Seconds after which a machine that was told to end is killed from outside."""
 _PORTS = (10_000, 32_000)
@@ -128,12 +127,6 @@ class Fleet:
         self.write(rental)
         self.log(rental, why)
 
-    async def run(self) -> None:
-        """Moves all machines along, until cancelled."""
-        while True:
-            await self.tick()
-            await asyncio.sleep(_TICK)
-
     async def tick(self) -> None:
         """Moves each machine along by what the time and its processes say. A machine in trouble holds no other up."""
         for rental in list(self.rentals.values()):
@@ -207,6 +200,7 @@ class Fleet:
             gpu=faulty.gpu_of(rental),
             mount=rental.mount,
             volume=self.volume_of(rental),
+            keeps_disk=rental.keeps_disk,
             ssh_delay=settings.ssh_seconds,
         )
 
@@ -245,14 +239,14 @@ class Fleet:
         self._look_at_money()
 
     def _look_at_money(self) -> None:
-        """Without money all machines are stopped, and those without a network volume ended (RunPod's billing page, 2026)."""
+        """Without money all machines are stopped, and those that keep nothing then ended (RunPod's billing page, 2026)."""
         if self.balance() > 0:
             return
         for rental in self.there():
-            if not rental.volume:
-                self.end(rental, "terminated: balance empty")
+            if not (rental.volume or rental.keeps_disk):
+                self.end(rental, "terminated: insufficient balance")
             elif rental.state != "stopped":
-                self.stop(rental, "stopped: balance empty")
+                self.stop(rental, "stopped: insufficient balance")
 
     def rented_gpus(self, gpu_id: str) -> int:
         """How many GPUs of a type are held now."""

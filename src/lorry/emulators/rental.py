@@ -63,6 +63,8 @@ class Rental(BaseModel):
     ended: float | None = None
     why: str = ""
     """How it came into its state; for people."""
+    keeps_disk: bool = False
+    """Whether its disk outlives stops."""
     port: int = 0
     told_port: int = 0
     """The port that the API tells, when that is not the real one any more."""

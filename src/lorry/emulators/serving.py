@@ -100,7 +100,7 @@ def application(cloud: Cloud) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
-        moving = asyncio.create_task(cloud.fleet.run())
+        moving = asyncio.create_task(cloud.run())
         try:
             yield
         finally:

@@ -31,6 +31,14 @@ def runpod(
     _serve("runpod", {"home": home, "port": port, "key": key, "seconds": for_, "keep_machines": keep}, as_json)
 
 
+@app.command()
+def vast(
+    port: Port = 0, home: Home = None, key: Key = "", for_: For = None, keep: Keep = False, as_json: Json = False
+) -> None:
+    """Serve Vast.ai's API, with a market in which one can be outbid."""
+    _serve("vast", {"home": home, "port": port, "key": key, "seconds": for_, "keep_machines": keep}, as_json)
+
+
 def _serve(name: str, how: dict[str, Any], as_json: bool) -> None:
     try:
         from lorry.emulators import serving

@@ -46,6 +46,20 @@ echo "Start script(s) finished, Pod is ready to use."
 exec tail -f /dev/null
 """
 
+_VAST = """#!/bin/sh
+# Acts like what Vast.ai runs in place of an image's command: SSH for the account's keys, and the script of the request.
+set -eu
+mkdir -p "$HOME/.ssh"
+touch "$HOME/.ssh/authorized_keys"
+[ -z "${ACCOUNT_KEYS:-}" ] || printf '%s\\n' "$ACCOUNT_KEYS" > "$HOME/.ssh/authorized_keys"
+chmod 700 "$HOME/.ssh"; chmod 600 "$HOME/.ssh/authorized_keys"
+"$LORRY_EMULATED_AT/run/ssh"
+printf '%s\\n' "${ONSTART:-}" > "$HOME/onstart.sh"
+unset ONSTART
+bash "$HOME/onstart.sh" &
+exec tail -f /dev/null
+"""
+
 _SSH = """#!/bin/sh
 # Starts the machine's SSH server, unless the emulator wants connections refused for now.
 set -eu
@@ -106,6 +120,8 @@ class Setup:
     """Where the volume is said to be: `/workspace`; empty for none."""
     volume: Path | None = None
     """Where it really is."""
+    keeps_disk: bool = False
+    """Whether its disk outlives stops and restarts."""
     ssh_delay: float = 0.0
     """Seconds from the start until SSH is answered."""
 
@@ -121,6 +137,7 @@ def write_image(folder: Path) -> None:
     commands = folder / "bin"
     commands.mkdir(parents=True, exist_ok=True)
     _script(commands / "start.sh", _START)
+    _script(commands / "vast-start.sh", _VAST)
     for name in ("python3", "python"):
         _script(commands / name, f'#!/bin/sh\nexec {quote(sys.executable)} "$@"\n')
     try:
@@ -138,6 +155,8 @@ def write_machine(at: Path, image: Path, setup: Setup) -> tuple[list[str], dict[
     session = {"home": quote(f"{at}/disk/root"), "shell": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"}
     variables = " ".join(quote(f"{name}={value}") for name, value in shared.items())
     run = at / "run"
+    if setup.keeps_disk:
+        (run / "keep").touch()
     (run / "port").write_text(f"{setup.port}\n", "ascii")
     (run / "sshd_config").write_text(_CONFIG.format(session=quote(str(run / "session")), **config), "utf-8")
     _script(run / "session", _SESSION.format(variables=variables, mapped=_mapped(setup), **session))

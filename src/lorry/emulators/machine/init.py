@@ -94,10 +94,11 @@ class Container:
             self._wants_ssh = True
 
     def _wipe(self) -> None:
-        """An empty container disk."""
+        """An empty container disk; the one there was, where the cloud keeps it."""
         disk = f"{self._folder}/disk"
         os.chdir("/")
-        _remove(disk)
+        if not os.path.exists(f"{self._folder}/run/keep"):  # noqa: PTH110
+            _remove(disk)
         for name in ("root", "tmp", "etc"):
             os.makedirs(f"{disk}/{name}", exist_ok=True)  # noqa: PTH103
         os.chdir(f"{disk}/root")

@@ -1,0 +1,1 @@
+"""A server that acts like Vast.ai's API."""
