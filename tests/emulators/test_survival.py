@@ -142,3 +142,14 @@ def test_state_on_disk_is_closed_to_others(runpod):
     home = Path(runpod.home)
     assert home.stat().st_mode & 0o077 == 0
     assert json.loads((home / "account.json").read_text())["key"] == runpod.key
+
+
+def test_page_in_a_browser_reaches_neither_the_api_nor_the_control(runpod):
+    import httpx
+
+    with httpx.Client(trust_env=False) as browser:
+        assert browser.get(f"{runpod.url}/v2/pods", headers={"Host": "evil.example"}).status_code == 400
+        plain = {"Content-Type": "text/plain"}
+        sent = browser.post(f"{runpod.url}/_control/faults", content=b'{"kind": "vanish"}', headers=plain)
+    assert sent.status_code == 415
+    assert runpod.control.armed() == []

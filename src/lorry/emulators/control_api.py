@@ -122,6 +122,9 @@ def _forgiving(answer: Any) -> Any:
     """Says what is wrong with a request, rather than 500."""
 
     async def guarded(request: Request) -> Response:
+        # What a page in a browser can send without asking is never JSON by its header.
+        if request.method == "POST" and not request.headers.get("content-type", "").startswith("application/json"):
+            return JSONResponse({"error": "the request must be application/json"}, 415)
         try:
             return await answer(request)
         except ValidationError as error:

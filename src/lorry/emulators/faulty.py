@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lorry.emulators.faults import Fault, Kind, matches
@@ -11,6 +12,8 @@ from lorry.emulators.rental import Rental
 if TYPE_CHECKING:
     from lorry.emulators.fleet import Fleet
 
+_LOOKS = 0.3
+"""Seconds between two looks at how far a machine's training is."""
 _SMALLER = {"name": "NVIDIA T4", "memory": 16 * 10**9}
 
 
@@ -67,7 +70,7 @@ async def happen(fleet: Fleet, rental: Rental) -> None:
 
 async def _one(fleet: Fleet, rental: Rental, fault: Fault) -> None:
     kind: Kind = fault.kind
-    if kind == "interrupt" and not _has_come(fleet, rental, fault):
+    if kind == "interrupt" and not await _has_come(fleet, rental, fault):
         return
     if kind == "slow_network":
         await fleet.slow_down(rental, fault.rate)
@@ -120,10 +123,14 @@ def _refuse(fleet: Fleet, rental: Rental, fault: Fault) -> None:
     fleet.computer(rental).refuse_ssh(True)
 
 
-def _has_come(fleet: Fleet, rental: Rental, fault: Fault) -> bool:
+async def _has_come(fleet: Fleet, rental: Rental, fault: Fault) -> bool:
     """Whether training on the machine has come to the step at which it is interrupted."""
     if fault.step is None:
         return True
+    if fleet.now() - fleet.looked_at.get(rental.id, 0.0) < _LOOKS:
+        return False
     volume = fleet.volume_of(rental)
     disk = fleet.home / "machines" / rental.id / "disk"
-    return newest_step([place for place in (disk, volume) if place is not None]) >= fault.step
+    newest = await asyncio.to_thread(newest_step, [place for place in (disk, volume) if place is not None])
+    fleet.looked_at[rental.id] = fleet.now()
+    return newest >= fault.step

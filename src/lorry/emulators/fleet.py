@@ -47,6 +47,8 @@ class Fleet:
         self.rentals: dict[str, Rental] = {}
         self._computers: dict[str, Computer] = {}
         self._networks: dict[str, SlowNetwork] = {}
+        self.looked_at: dict[str, float] = {}
+        """When each machine's events were read last, for faults that wait for a step."""
         self._told: dict[str, float] = {}
         self._money_looked_at = 0.0
         for file in (home / "rentals").glob("*.json"):
@@ -155,7 +157,7 @@ class Fleet:
         if rental.state == "ended":
             del self._computers[rental.id]
             self._told.pop(rental.id, None)
-            await computer.kill()  # where its first process was killed while it ended
+            await computer.sweep()
             await asyncio.to_thread(computer.remove)
 
     async def _boot(self, rental: Rental, computer: Computer) -> None:

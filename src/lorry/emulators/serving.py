@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 import uvicorn
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from lorry.emulators import control_api
 from lorry.emulators.cloud import Cloud
@@ -43,8 +44,6 @@ def serve(kind: type[Cloud], how: Serving, announce: Callable[[dict[str, Any]], 
 
     Raises InputError where the port is taken or no machine can be made, and RefusedError where another server has the home.
     """
-    if sys.platform == "win32":
-        raise InputError("emulated machines need Linux or macOS", hint="use WSL2")
     how.home.mkdir(parents=True, exist_ok=True)
     home = how.home.resolve()
     try:
@@ -108,7 +107,9 @@ def application(cloud: Cloud) -> Starlette:
             with contextlib.suppress(asyncio.CancelledError):
                 await moving
 
-    return Starlette(routes=[*control_api.routes(cloud), *cloud.routes()], lifespan=lifespan)
+    # No page that a person's browser has open may reach it under a name of its own.
+    only_here = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    return Starlette(routes=[*control_api.routes(cloud), *cloud.routes()], lifespan=lifespan, middleware=[only_here])
 
 
 def _listening(port: int, last: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,10 @@ def vast(
 
 
 def _serve(name: str, how: dict[str, Any], as_json: bool) -> None:
+    if sys.platform == "win32":
+        from lorry.errors import InputError
+
+        raise InputError("emulated machines need Linux or macOS", hint="use WSL2")
     try:
         from lorry.emulators import serving
         from lorry.emulators.clouds import CLOUDS

@@ -25,11 +25,13 @@ class Computer:
         self.folder = folder
         self._image = image_folder
         self._child: subprocess.Popen[bytes] | None = None
+        self._left_nothing = False
         for name in ("run", "log", "volume", "disk"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def start(self, setup: Setup) -> None:
         """Starts it on an empty disk; returns at once."""
+        self._left_nothing = False
         words, environment = image.write_machine(self.folder, self._image, setup)
         command = [sys.executable, "-I", "-S", str(_INIT), str(self.folder), *words]
         with (self.folder / "log" / "init.log").open("ab") as errors:
@@ -45,8 +47,10 @@ class Computer:
     def is_up(self) -> bool:
         """Whether its first process runs, be it a child of this process or one that an earlier emulator started."""
         if self._child is not None:
-            if self._child.poll() is None:
+            code = self._child.poll()
+            if code is None:
                 return True
+            self._left_nothing = code == 0 and sys.platform == "linux"
             self._child = None
         return self._is_locked()
 
@@ -73,6 +77,11 @@ class Computer:
         (self.folder / "run" / "port").write_text(f"{port}\n", "ascii")
         self._end_listener()
         self._tell(signal.SIGUSR1)
+
+    async def sweep(self) -> None:
+        """Ends what may be left of a machine whose first process has ended, unless that one saw to it."""
+        if not self._left_nothing:
+            await asyncio.to_thread(processes.end, self.folder)
 
     async def cut(self) -> None:
         """Cuts every SSH connection; what runs detached goes on."""
