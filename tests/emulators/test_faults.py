@@ -41,6 +41,16 @@ def test_status_can_be_armed_for_other_requests(client, runpod):
     assert len(client.get("/pods").json()["pods"]) == 1
 
 
+def test_status_can_be_armed_for_one_run(client, runpod):
+    runpod.control.arm("status", status=503, machine="run-7-*")
+    client.create("run-6-a")
+    assert client.post("/pods", json=order("run-7-a")).status_code == 503
+    runpod.control.arm("status", status=500, machine="run-6-a", on="get")
+    pod = client.create("other")
+    assert client.get(f"/pods/{pod['id']}").status_code == 200
+    assert runpod.control.armed()[0].on == "get"
+
+
 def test_created_but_500_leaves_a_pod_of_that_name(client, runpod):
     runpod.control.arm("created_but_500")
     assert client.post("/pods", json=order("lost-1")).status_code == 500

@@ -79,6 +79,16 @@ def test_python_urllib_is_turned_away_at_the_door(client):
     assert (answer.status_code, answer.text) == (403, "error code: 1010")
 
 
+def test_older_apis_tell_the_balance_and_that_spot_is_no_more(client, runpod):
+    balance = {"query": "query { myself { clientBalance currentSpendPerHr } }"}
+    told = client.post(f"{runpod.url}/graphql", json=balance).json()
+    assert told["data"]["myself"]["clientBalance"] == pytest.approx(1000, abs=1)
+    spot = client.post(f"{runpod.url}/graphql", json={"query": "mutation { podRentInterruptable(input: {}) { id } }"})
+    assert (spot.status_code, "no longer offered" in spot.text) == (200, True)
+    assert client.post(f"{runpod.url}/v1/pods", json={"interruptible": True}).status_code == 500
+    assert client.post(f"{runpod.url}/graphql", json=[]).status_code == 400
+
+
 def test_method_that_a_path_lacks_is_named(client):
     pod = client.create()
     answer = client.patch(f"/pods/{pod['id']}", json={"name": "x"})

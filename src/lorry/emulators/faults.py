@@ -67,10 +67,10 @@ class Faults:
     def __init__(self, armed: list[Fault] | None = None) -> None:
         self.armed = armed if armed is not None else []
 
-    def take(self, kind: str, *, machine: str = "", gpu: str = "", on: str = "") -> Fault | None:
-        """The first armed fault that fits, counted down; None where there is none."""
+    def take(self, kind: str, *names: str, gpu: str = "", on: str = "") -> Fault | None:
+        """The first armed fault that fits a machine of these names, counted down; None where there is none."""
         for fault in self.armed:
-            if fault.kind == kind and _fits(fault, machine, gpu, on):
+            if fault.kind == kind and matches(fault, *names) and _fits(fault, gpu, on):
                 fault.times -= 1
                 if fault.times <= 0:
                     self.armed.remove(fault)
@@ -94,9 +94,7 @@ def matches(fault: Fault, *names: str) -> bool:
     return not fault.machine or any(fnmatchcase(name, fault.machine) for name in names)
 
 
-def _fits(fault: Fault, machine: str, gpu: str, on: str) -> bool:
-    if fault.kind == "status" and fault.on not in (on, "any"):
-        return False
-    if fault.kind == "no_capacity" and not fnmatchcase(gpu, fault.gpu):
-        return False
-    return not fault.machine or fnmatchcase(machine, fault.machine)
+def _fits(fault: Fault, gpu: str, on: str) -> bool:
+    if fault.kind == "status":
+        return fault.on in (on, "any")
+    return fault.kind != "no_capacity" or fnmatchcase(gpu, fault.gpu)

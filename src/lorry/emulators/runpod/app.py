@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from lorry.emulators.cloud import Cloud
 from lorry.emulators.rental import Rental
-from lorry.emulators.runpod import billing, catalog, logs, pods, shapes, storage
+from lorry.emulators.runpod import billing, catalog, legacy, logs, pods, shapes, storage
 from lorry.emulators.runpod.problems import Problem, not_found
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,7 +55,9 @@ class RunPod(Cloud):
             **self._stored("network-volumes", _VOLUMES),
             **self._stored("templates", _TEMPLATES),
         }
-        return [Route("/v2/openapi.json", _document), *(self._route(path, methods) for path, methods in paths.items())]
+        open_to_all = Route("/v2/openapi.json", _document)
+        older = [Route("/graphql", self._graphql, methods=["POST"]), Route("/v1/pods", self._v1, methods=["POST"])]
+        return [open_to_all, *older, *(self._route(path, methods) for path, methods in paths.items())]
 
     def _route(self, path: str, methods: Mapping[str, tuple[str, Handler]]) -> Route:
         async def answer(request: Request) -> Response:
@@ -77,7 +79,7 @@ class RunPod(Cloud):
             return problem.response()
         headers = self.limits.headers()
         try:
-            self._hinder(on)
+            self._hinder(on, await self._names(request, on))
             answer = await handler(request)
         except Problem as problem:
             answer = problem.response()
@@ -96,9 +98,17 @@ class RunPod(Cloud):
         if owner != "account" and not (on in _OWN and request.path_params.get("id") == owner):
             raise Problem(403, "access denied", headers=self.limits.headers())
 
-    def _hinder(self, on: str) -> None:
+    async def _names(self, request: Request, on: str) -> tuple[str, ...]:
+        """The id and the name of the pod that a request is about, as far as it tells."""
+        rental = self.fleet.find(str(request.path_params.get("id")))
+        if rental is not None:
+            return (rental.id, rental.name)
+        body = await _body(request) if on == "create" else None
+        return (str(body.get("name")),) if isinstance(body, dict) else ()
+
+    def _hinder(self, on: str, names: tuple[str, ...]) -> None:
         """Lets an armed `status` happen."""
-        fault = self.fleet.faults.take("status", on=on)
+        fault = self.fleet.faults.take("status", *names, on=on)
         if fault is None:
             return
         self.fleet.save()
@@ -127,7 +137,7 @@ class RunPod(Cloud):
 
     async def _create(self, request: Request) -> Response:
         rental = pods.create(self.fleet, await _body(request))
-        if self.fleet.faults.take("created_but_500", machine=rental.name):
+        if self.fleet.faults.take("created_but_500", rental.name):
             self.fleet.save()
             raise Problem(500, "internal server error")
         return JSONResponse(pods.describe(self.fleet, rental), 201)
@@ -162,6 +172,14 @@ class RunPod(Cloud):
         self.account.ssh_keys = body["keys"]
         self.fleet.save()
         return JSONResponse({"keys": self.account.ssh_keys})
+
+    async def _graphql(self, request: Request) -> Response:
+        """What is left of the older API: balance and refusals."""
+        owner = self.owner(request.headers.get("authorization", ""))
+        return JSONResponse(*legacy.graphql(self.fleet, await _body(request), owner))
+
+    async def _v1(self, request: Request) -> Response:
+        return JSONResponse(*legacy.create(await _body(request)))
 
     def _catalog_paths(self) -> dict[str, dict[str, tuple[str, Handler]]]:
         fleet = self.fleet

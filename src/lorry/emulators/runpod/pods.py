@@ -44,7 +44,7 @@ def create(fleet: Fleet, body: Any) -> Rental:
     cloud = wanted.get("cloud", "SECURE")
     place = _place(fleet, wanted, cloud)
     rates = _rates(wanted, cloud)
-    if fleet.faults.take("no_capacity", machine=wanted["name"], gpu=wanted.get("gpu", {}).get("id", "cpu")):
+    if fleet.faults.take("no_capacity", wanted["name"], gpu=wanted.get("gpu", {}).get("id", "cpu")):
         raise Problem(400, NO_CAPACITY)
     if fleet.balance() < rates.compute:
         raise Problem(402, "insufficient balance: at least one hour of the pod's price is required")

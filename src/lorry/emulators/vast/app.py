@@ -72,6 +72,7 @@ class Vast(Cloud):
                 return HTMLResponse("<html><head><title>502 Bad Gateway</title></head></html>", 502)
             try:
                 self._let_in(request, on)
+                await self._hinder(request, on)
                 return JSONResponse(await handler(request))
             except Refusal as refusal:
                 return JSONResponse(refusal.body, refusal.status, refusal.headers)
@@ -87,7 +88,13 @@ class Vast(Cloud):
         full = self.limits.passed()
         if full:
             raise Refusal(429, "too_many_requests", "API requests too frequent", wait=self.limits.wait(full))
-        fault = self.fleet.faults.take("status", on=on)
+
+    async def _hinder(self, request: Request, on: str) -> None:
+        """Lets an armed `status` happen."""
+        rental = self.fleet.find(str(request.path_params.get("id")))
+        body = await _body(request) if on == "create" else None
+        names = (rental.id, rental.name) if rental else (str(body.get("label")),) if isinstance(body, dict) else ()
+        fault = self.fleet.faults.take("status", *names, on=on)
         if fault is not None:
             self.fleet.save()
             is_quota = fault.status == 429 and on == "catalog" and fault.retry_after is None
@@ -122,7 +129,7 @@ class Vast(Cloud):
 
     async def _create(self, request: Request) -> Any:
         rental = instances.create(self.fleet, request.path_params["id"], await _body(request))
-        if self.fleet.faults.take("created_but_500", machine=rental.name):
+        if self.fleet.faults.take("created_but_500", rental.name):
             self.fleet.save()
             raise Refusal(500, "server_error", "internal server error")
         return {"success": True, "new_contract": int(rental.id), "instance_api_key": rental.key}

@@ -60,7 +60,7 @@ def create(fleet: Fleet, offer_id: int, body: Any) -> Rental:
     offer = market.offers().get(offer_id)
     if offer is None or offer_id in rented(fleet):
         raise Refusal(404, "no_such_ask", f"ask {offer_id} is not available")
-    if fleet.faults.take("no_capacity", machine=body.get("label") or "", gpu=offer["gpu_name"]):
+    if fleet.faults.take("no_capacity", str(body.get("label") or ""), gpu=offer["gpu_name"]):
         raise Refusal(404, "no_such_ask", f"ask {offer_id} is no longer available")
     bid = body.get("price")
     price = offer["dph_base"] if bid is None else float(bid)
