@@ -1,0 +1,206 @@
+"""The life of a lease: written before its machine is asked for, ended until the provider confirms it.
+
+Nothing here decides; `recovery` does. Everything here can be done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+from lorry import units
+from lorry.compute.outcomes import Outcome, OutcomeError
+from lorry.compute.providers._base import Machine, Order, Provider
+from lorry.errors import MayBillError
+from lorry.track.leases import LeaseRow, Leases
+
+PREFIX = "lorry-"
+SETTLING = 120.0
+"""Seconds for which a machine that was asked for without an answer may still turn up in the provider's list."""
+_LOOKS = 10.0
+"""Longest pause between two looks, in seconds."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time as leases see it; tests give their own."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Any] = asyncio.sleep
+
+
+def name_for(run_id: str) -> str:
+    """A name that no machine had before, and that a person recognises: `lorry-3f9a1c2e-qwen3-qlora-r16`."""
+    readable = re.sub(r"[^a-z0-9-]", "-", run_id.lower())[:40].strip("-")
+    return f"{PREFIX}{uuid4().hex[:8]}-{readable}"
+
+
+@dataclass
+class Lease:
+    """A machine for one attempt. One process holds it at a time: the one that holds its run."""
+
+    row: LeaseRow
+    provider: Provider
+    leases: Leases
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def name(self) -> str:
+        """What the machine is called at its provider."""
+        return self.row.name
+
+    @property
+    def bills(self) -> bool:
+        """Whether its machine costs money while it is there."""
+        return self.provider.capabilities.bills
+
+    def write(self, **changes: Any) -> None:
+        """Changes the row, on disk when this returns."""
+        self.row = self.leases.change(self.row.name, **changes)
+
+    async def ask(self, order: Order) -> Machine:
+        """Asks for the machine, once. Raises OutcomeError; the lease is closed then where surely none was made."""
+        try:
+            machine = await self.provider.create(order)
+        except OutcomeError as error:
+            if error.outcome is not Outcome.UNCERTAIN:
+                self._close(error.outcome, error.message)
+            raise
+        self.took(machine)
+        return machine
+
+    def took(self, machine: Machine) -> None:
+        """Writes down that the provider has a machine of this name."""
+        since = self.row.rented_at or machine.created_at or self.clock.now()
+        # The provider's clock may be ahead; nothing was rented before it was asked for.
+        began = min(max(since, self.row.asked_at), self.clock.now())
+        price = machine.usd_per_hour or self.row.usd_per_hour
+        self.write(state="rented", machine_id=machine.id, rented_at=began, usd_per_hour=price)
+
+    async def reconcile(self) -> Machine | None:
+        """The machine of this name, looked for in the provider's list; None where there is none, and none can come any more.
+
+        A create that was cut off may take effect later: until `SETTLING` seconds after it, no machine is no answer.
+        Raises OutcomeError where the provider does not answer.
+        """
+        for pause in _growing():
+            named = [one for one in await self.provider.list() if one.name == self.name]
+            if named:
+                self.took(named[0])
+                for spare in named[1:]:  # never made by us, and billed to us
+                    await self.provider.end(spare.id)
+                return named[0]
+            if self.clock.now() - self.row.asked_at >= SETTLING:
+                self._close(Outcome.NO_CAPACITY, "no machine was made")
+                return None
+            await self.clock.sleep(pause)
+        raise AssertionError("pauses never run out")
+
+    async def look(self) -> Machine | None:
+        """The machine as its provider has it now; None where the provider says that it is gone. Then the lease is closed."""
+        machine = await self.provider.find(self.row.machine_id)
+        if machine is None or machine.state == "ended":
+            return None
+        return machine
+
+    async def end(self, outcome: Outcome, why: str = "", *, seconds: float = 600.0) -> None:
+        """Ends the machine, and asks until the provider confirms that it is gone.
+
+        Tries for `seconds`; raises MayBillError then, with the machine, its price and how to end it by hand. The row stays
+        open, so that whoever comes next tries again. A lease that is closed already stays as it is.
+        """
+        if not self.row.is_open:
+            return
+        self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
+        until = self.clock.now() + seconds
+        trouble = ""
+        for pause in _growing():
+            try:
+                if await self._is_gone():
+                    return
+            except OutcomeError as error:
+                trouble = error.message
+                pause = max(pause, min(error.retry_after or 0.0, 60.0))  # noqa: PLW2901 - the provider's own word
+            if self.clock.now() >= until:
+                raise self.may_bill(trouble)
+            await self.clock.sleep(pause)
+
+    async def _is_gone(self) -> bool:
+        """Asks for the end once, and whether it has come."""
+        if not self.row.machine_id:
+            await self.reconcile()
+            if not self.row.is_open:
+                return True
+        await self.provider.end(self.row.machine_id)
+        machine = await self.provider.find(self.row.machine_id)
+        if machine is not None and machine.state != "ended":
+            return False
+        self.closed()
+        return True
+
+    def closed(self) -> None:
+        """Writes down that the provider has confirmed that there is no machine (any more)."""
+        self.write(state="ended", ended_at=self.clock.now())
+
+    def may_bill(self, trouble: str = "") -> MayBillError:
+        """What a person must know while nobody has confirmed that the machine is gone."""
+        row = self.row
+        what = f"`{row.machine_id or row.name}` at {row.provider}"
+        said = f" ({trouble})" if trouble else ""
+        message = (
+            f"the machine {what} may still bill {units.money(row.usd_per_hour)} an hour: its end is not confirmed{said}"
+        )
+        return MayBillError(message, hint=f"{self.provider.by_hand(row.machine_id or row.name)}; or `lorry reap`")
+
+    def _close(self, outcome: Outcome, why: str) -> None:
+        self.write(state="ended", ended_at=self.clock.now(), outcome=outcome.name, why=why[:500])
+
+
+def drafted(run_id: str, attempt: int, order: Order, provider: Provider) -> LeaseRow:
+    """The row of a machine that is about to be asked for."""
+    offer = order.offer
+    return LeaseRow(
+        name=order.name,
+        run_id=run_id,
+        attempt=attempt,
+        provider=provider.name,
+        settings=provider.model_dump(mode="json"),
+        described=offer.name,
+        host=offer.machine,
+        gpu=offer.gpu.name if offer.gpu else "",
+        usd_per_hour=order.bid or offer.usd_per_hour.likely,
+        on_demand_usd_per_hour=offer.on_demand,
+        interruptible=order.bid is not None or offer.interruptible,
+    )
+
+
+def begun(row: LeaseRow, provider: Provider, leases: Leases, clock: Clock | None = None) -> Lease:
+    """A lease that is written down, with its machine not asked for yet."""
+    clock = clock or Clock()
+    asked = replace(row, asked_at=clock.now())
+    leases.add(asked)
+    return Lease(asked, provider, leases, clock)
+
+
+def _growing() -> Iterator[float]:
+    """Pauses in seconds: 0.5, 0.75, ... up to ten."""
+    pause = 0.5
+    while True:
+        yield pause
+        pause = min(1.5 * pause, _LOOKS)
+
+
+async def end_all(leases: list[Lease], outcome: Outcome, *, seconds: float = 600.0) -> list[MayBillError]:
+    """Ends several at once; what may still bill afterwards."""
+    found = await asyncio.gather(*(one.end(outcome, seconds=seconds) for one in leases), return_exceptions=True)
+    for error in found:
+        with suppress(MayBillError):
+            if isinstance(error, BaseException):
+                raise error
+    return [error for error in found if isinstance(error, MayBillError)]
