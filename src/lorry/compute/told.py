@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeGuard, cast
 
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.track.events import KINDS, Event
+from lorry.track.events import CONTROLLERS, KINDS, Event
 from lorry.visible import clean
 
 LONGEST = 1 << 20
@@ -123,8 +123,8 @@ def _checked(found: Mapping[str, Any]) -> Event:
     """An event of a known kind, with its fields, each of its type; others that a newer lorry added are left out."""
     kind, at, attempt, step, data = (found.get(name) for name in ("kind", "at", "attempt", "step", "data"))
     seq = found["seq"]
-    if not isinstance(kind, str) or kind not in KINDS:
-        _distrust(f"an event of the unknown kind {_shown(kind)}")
+    if not isinstance(kind, str) or kind not in KINDS or kind in CONTROLLERS:
+        _distrust(f"an event of the kind {_shown(kind)}, which is unknown or not its to tell")
     if not _is_number(at) or not 0 <= at <= _LAST_TIME:
         _distrust(f"event {seq} at no time: {_shown(at)}")
     if not _is_int(attempt) or not 1 <= attempt <= 1_000_000:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorry import units
+from lorry.plan import gpus
 from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 from lorry.track.disk import room
 
@@ -49,6 +52,7 @@ EXPLAINS = {
     "machine.ready": Explanation("The machine is what it should be."),
 }
 
+EMULATED = "LORRY_EMULATED_GPU"
 _AS_SOLD = 0.9
 """Share of the promised memory that must be there: drivers and ECC keep some per cent of it for themselves."""
 _KEPT_FREE = 0.85
@@ -104,6 +108,12 @@ def collect(folders: Sequence[Path]) -> MachineFacts:
     """
     import torch
 
+    acted = emulated_gpu()
+    if acted is not None:
+        written = {str(folder): _unwritable(folder) for folder in folders}
+        free = min((room(folder) for folder in folders), default=0)
+        major, minor = acted.capability
+        return MachineFacts([acted] if acted.memory else [], [f"sm_{major}{minor}"], free, written)
     available = torch.cuda.is_available()
     return MachineFacts(
         # The one that trains: looking at others would take some of their memory, and they may be somebody else's.
@@ -112,6 +122,25 @@ def collect(folders: Sequence[Path]) -> MachineFacts:
         room=min((room(folder) for folder in folders), default=0),
         folders={str(folder): _unwritable(folder) for folder in folders},
     )
+
+
+def emulated_gpu() -> GpuFacts | None:
+    """The GPU that an emulated machine acts, without memory where it acts none; None where nothing is emulated.
+
+    An emulated cloud sets `LORRY_EMULATED_GPU`, JSON with `name` and `memory` in bytes, on its machines; training runs on their
+    processor. Nothing else sets it.
+    """
+    told = os.environ.get(EMULATED)
+    if not told:
+        return None
+    try:
+        found = json.loads(told)
+        name, memory = str(found["name"]), int(found["memory"])
+    except (ValueError, KeyError, TypeError):
+        return GpuFacts("no GPU", 0, 0, (0, 0))
+    spec = gpus.find(name)
+    major, _, minor = str(spec.capability if spec else 9.0).partition(".")
+    return GpuFacts(name, memory, memory, (int(major), int(minor)))
 
 
 def covers(architectures: Sequence[str], capability: tuple[int, int]) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,15 @@ KINDS: dict[str, tuple[str, ...]] = {
     "checked": ("findings",),  # plan made; findings as dicts
     "data": ("train_rows", "eval_rows", "test_rows", "train_tokens"),
     "machine": ("findings",),  # the machine that trains, looked at just before; findings as dicts
+    "waiting": ("message",),  # nothing can be rented now; asked again until the recipe's time is up
+    "rented": ("lease", "machine", "provider", "usd_per_hour"),  # a machine for one attempt
+    "sent": ("lease", "after"),  # the run lies on the machine, with the events up to the number `after`
+    "ready": ("lease", "seconds"),  # set up and told to train, after so many seconds
+    "lost": ("lease", "outcome", "message", "action"),  # what befell a machine or an offer, and what is done about it
+    "copied": ("path",),  # a checkpoint is home
+    "fetched": ("bytes",),  # adapter, scores and the rest are home
+    "returned": ("lease", "seconds", "usd"),  # the provider has confirmed that the machine is gone
+    "may_bill": ("lease", "message", "hint"),  # and this it has not
     "loaded": ("parameters", "trainable", "precision", "device"),
     "note": ("message",),  # something resolved or switched that the person should know
     "warning": ("message",),
@@ -65,6 +74,23 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Each kind of event with the fields it always has."""
 
+CONTROLLERS = frozenset(
+    {
+        "created",
+        "checked",
+        "data",
+        "waiting",
+        "rented",
+        "sent",
+        "ready",
+        "lost",
+        "copied",
+        "fetched",
+        "returned",
+        "may_bill",
+    }
+)
+"""Kinds that only whoever rents machines writes; a machine that tells of them lies."""
 ENDINGS = ("finished", "failed", "stopped")
 
 _FREQUENT = frozenset({"step", "scoring"})
@@ -81,6 +107,8 @@ class Event:
     attempt: int = 1
     step: int | None = None
     data: dict[str, Any] = field(default_factory=dict[str, Any])
+    told: int | None = None
+    """Its number in the file of the rented machine that wrote it; None for what was written here."""
 
 
 _FIELDS = frozenset(item.name for item in fields(Event))
@@ -105,10 +133,19 @@ class EventLog:
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
-        event = Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data))
-        line = json.dumps(asdict(event), ensure_ascii=False) + "\n"
+        return self._write(Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data)))
+
+    def mirror(self, event: Event) -> Event:
+        """Writes an event of a rented machine, which keeps its time, attempt and step, and gets a number of its own here."""
+        return self._write(replace(event, seq=self._seq + 1, data=mask_values(event.data), told=event.seq))
+
+    def _write(self, event: Event) -> Event:
+        facts = asdict(event)
+        if event.told is None:
+            del facts["told"]
+        line = json.dumps(facts, ensure_ascii=False) + "\n"
         # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
-        _append(self._path, line.encode("utf-8", "backslashreplace"), durable=kind not in _FREQUENT)
+        _append(self._path, line.encode("utf-8", "backslashreplace"), durable=event.kind not in _FREQUENT)
         self._seq = event.seq
         return event
 

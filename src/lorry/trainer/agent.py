@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lorry.errors import RefusedError, StoppedError
-from lorry.recipe.schema import Recipe
+from lorry.recipe.here import recipe_here
 from lorry.secrets.masking import mask
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
@@ -52,7 +52,8 @@ class Agent:
         facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
         history = [event for event in read(folder.events) if event.kind not in ("step", "scoring")]
         self.folder = folder
-        self.recipe = Recipe.model_validate(facts["recipe"])
+        self.recipe = recipe_here(facts)
+        self.is_rented = bool(facts.get("rented"))
         self.journal = Journal(folder.events, _next_attempt(history))
         self.began = time.monotonic() - seconds_spent(folder, read(folder.events))
         self.vitals = Vitals(folder, self.recipe, self.journal, began=self.began)
@@ -203,12 +204,16 @@ def _say_fault(kind: type[BaseException], error: BaseException, trace: Traceback
 
 
 def _settle(agent: Agent) -> None:
-    """Whoever started the run may be gone by now: the store and the report are written here too."""
+    """Whoever started the run may be gone by now: the store and the report are written here too.
+
+    Those of a run on a rented machine are at home.
+    """
     from lorry.job import settle
 
     agent.vitals.close()
     agent.journal.close()
-    settle(agent.folder)
+    if not agent.is_rented:
+        settle(agent.folder)
 
 
 def _next_attempt(history: list[Event]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from lorry.data.prepare import Prepared, renderer_for, templated
 from lorry.data.render import Renderer
 from lorry.data.tokenizer import Tokenizer
+from lorry.recipe.here import recipe_here
 from lorry.recipe.schema import Recipe
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
@@ -49,7 +50,7 @@ class Assignment:
         rung = os.environ.get(RUNG)
         return cls(
             folder=folder,
-            recipe=Recipe.model_validate(facts["recipe"]),
+            recipe=recipe_here(facts),
             base=Path(facts["base"]),
             model_folder=Path(facts["model_folder"]),
             prepared=Prepared.open(Path(facts["data_folder"])),

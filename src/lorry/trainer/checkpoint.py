@@ -11,7 +11,8 @@ checkpoints/step-000050/
   manifest.json                                    SHA-256 of each file above, and of itself
 checkpoints/best, checkpoints/final                links to the checkpoints that are that
 
-Safetensors and JSON only: nothing here can run code when it is read.
+Safetensors and JSON only: nothing here can run code when it is read. Torch is imported by what writes, so that a computer which
+only fetches and verifies needs none.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from lorry.errors import RunFailedError
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIMIZER, RNG, STATE, MANIFEST = "optimizer.safetensors", "rng.safetensors", "state.json", "manifest.json"
 _NAME = re.compile(r"step-(\d{6,})")
@@ -75,6 +77,8 @@ def write(root: Path, contents: Contents) -> Path:
 
     Raises RunFailedError for what the disk refuses; nothing half-written stays then.
     """
+    from safetensors.torch import save_file
+
     final = path_of(root, contents.step)
     if final.exists():
         return final

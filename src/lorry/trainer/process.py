@@ -226,7 +226,7 @@ def _in_batches(recipe: Recipe, size: int) -> Recipe:
 def _provenance(assignment: Assignment, loaded: LoadedModel, frozen: str) -> dict[str, Any]:
     return provenance.collect(
         provenance.Origins(
-            recipe=assignment.recipe,
+            recipe=Recipe.model_validate(assignment.facts["recipe"]),
             base=assignment.base,
             model={**assignment.facts["source"], "frozen_sha256": frozen},
             data=assignment.prepared.facts.as_json(),
