@@ -9,6 +9,7 @@ from typing import Any
 
 from lorry import job
 from lorry.plan.plan import Plan
+from lorry.plan.ranges import Range
 from lorry.plan.subject import Subject
 from lorry.recipe.load import from_dict
 from lorry.track.events import Event, read
@@ -17,6 +18,7 @@ from lorry.track.run import Run
 from lorry.trainer.sources.locate import locate
 from model_folders import save_model
 
+FREE = Range.exact(0.0)
 WORDS = ["red", "green", "blue", "black", "white", "brown", "pink", "grey"]
 
 

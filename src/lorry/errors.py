@@ -9,6 +9,7 @@
     ├── RefusedError      (3)  a check, a gate or the budget says no
     ├── RunFailedError    (1)  a run started and did not end well
     ├── MayBillError      (4)  a machine may still cost money; says which, what it costs and how to end it by hand
+    ├── DetachedError     (0)  the run goes on without this process
     └── StoppedError    (130)  the person interrupted
 
 The command line prints `error: <message>`, an empty line and `hint: <hint>`, and leaves with `exit_code`.
@@ -73,6 +74,12 @@ class MayBillError(LorryError):
     """A machine may still cost money: nobody has confirmed that it has ended."""
 
     exit_code = 4
+
+
+class DetachedError(LorryError):
+    """The run goes on, and this process no longer watches it."""
+
+    exit_code = 0
 
 
 class StoppedError(LorryError):

@@ -1,8 +1,8 @@
 """The story of a run, every room in order.
 
 A person gives a recipe. lorry understands it, prepares its rows, and says what is wrong and what the run will take before
-anything is spent; it opens a run, trains on this machine, evaluates base model and adapter side by side, and writes the
-report beside the adapter.
+anything is spent; it opens a run, trains on this machine or on one that it rents and gives back, evaluates base model and
+adapter side by side, and writes the report beside the adapter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import InputError, MissingExtraError, RefusedError, RunFailedError, StoppedError
+from lorry import units
+from lorry.compute import needs
+from lorry.compute.sending import PUBLISHED, keep_own_files
+from lorry.errors import InputError, MayBillError, MissingExtraError, RefusedError, RunFailedError, StoppedError
 from lorry.plan import speeds
 from lorry.plan.disk_needs import written
 from lorry.plan.machine import Promised
@@ -36,6 +39,7 @@ from lorry.report.provenance import masked
 from lorry.secrets import found as secrets
 from lorry.track.events import Event, EventLog, read
 from lorry.track.folder import Answers, RunFolder, home, write_json, write_text
+from lorry.track.leases import Leases
 from lorry.track.process import started
 from lorry.track.run import Run
 from lorry.track.state import state
@@ -75,7 +79,7 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
 
 def carry_out(wish: Wish, watch: Watcher) -> Run:
     """The whole way from a wish to a tested adapter."""
-    require_training_packages()
+    require_training_packages(wish.recipe)
     return train_as_planned(wish, plan(wish), watch)
 
 
@@ -87,7 +91,7 @@ def plan(wish: Wish) -> Plan:
 def train_as_planned(wish: Wish, plan: Plan, watch: Watcher) -> Run:
     """From a plan to a tested adapter. Raises InputError or RefusedError where the plan says that it cannot work."""
     refuse_errors(plan)
-    source = locate(wish.recipe.model, wish.loaded.base)
+    source = _model(wish)
     run = _begin(wish, plan.subject, source)
     _say_first(run, wish, plan)
     for message in source.notes:
@@ -102,6 +106,7 @@ def carry_on(run: Run, watch: Watcher, *, after: int = 0) -> Run:
         ending = _train(run, watch, after)
     finally:
         settle(run.folder)
+    _raise_what_may_bill(run)
     _raise_unless_finished(run, ending)
     return run
 
@@ -115,8 +120,10 @@ def settle(folder: RunFolder) -> None:
         speeds.learn(folder)
 
 
-def require_training_packages() -> None:
-    """Raises MissingExtraError where the packages that run a model are not installed."""
+def require_training_packages(recipe: Recipe | None = None) -> None:
+    """Raises MissingExtraError where it trains here and the packages that run a model are not installed."""
+    if recipe is not None and not recipe.compute.is_here:
+        return
     missing = [name for name in ("torch", "transformers", "peft", "accelerate") if find_spec(name) is None]
     if missing:
         told = f"training needs packages that are not installed: {', '.join(missing)}"
@@ -139,11 +146,24 @@ def refuse_errors(plan: Plan) -> None:
     raise kind("\n".join(told), place=first.place, hint=first.remedy)
 
 
+def _model(wish: Wish) -> Source:
+    """The model at hand; for a rented machine, which fetches a published one by itself, without its weights."""
+    settings, base = wish.recipe.model, wish.loaded.base
+    if wish.recipe.compute.is_here:
+        return locate(settings, base)
+    source = locate(settings, base, weights=False)
+    return source if source.kind in PUBLISHED else locate(settings, base)
+
+
 def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
     """Opens a run: its folder, with everything that the training process reads, and its row in the store."""
     recipe = wish.recipe
     name = experiment_name(recipe)
+    asked = None if recipe.compute.is_here else needs.needs_of(subject)
     folder = _new_folder(name)
+    if asked is not None:
+        recipe = keep_own_files(recipe, wish.loaded.base, folder)
+        needs.save(folder, asked)
     write_text(folder.recipe, wish.loaded.text or dump(recipe.model_dump(mode="json", exclude_unset=True)))
     facts: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -215,7 +235,16 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
 
 
 def _train(run: Run, watch: Watcher, after: int) -> Event:
-    """Has the agent train to the end, keeping the store up to date; returns the event that ended it."""
+    """Has the run trained to its end, here or on borrowed machines; returns the event that ended it."""
+    if run.folder.is_rented:
+        from lorry.compute import controller
+
+        return controller.train(run.folder, watch, after=after)
+    return _train_here(run, watch, after)
+
+
+def _train_here(run: Run, watch: Watcher, after: int) -> Event:
+    """Has the agent train to the end on this machine, keeping the store up to date."""
     store = Store.open()
     with launch.interrupts_held() as held:
         process = launch.start(run.folder)
@@ -230,6 +259,19 @@ def _train(run: Run, watch: Watcher, after: int) -> Event:
         watch(event)
 
     return launch.watch(run.folder, process, note_and_show, after=after, sent=held)
+
+
+def _raise_what_may_bill(run: Run) -> None:
+    """Raises MayBillError where nobody has confirmed that a machine of the run is gone: said before all else."""
+    if not run.folder.is_rented:
+        return
+    from lorry.compute.receipt import by_hand
+
+    for row in Leases.open().of_run(run.id):
+        if row.is_open:
+            price = f"{units.money(row.usd_per_hour + row.storage_usd_per_hour)} an hour"
+            told = f"the machine `{row.machine_id or row.name}` at {row.provider} may still bill {price}"
+            raise MayBillError(f"{told}: its end is not confirmed", hint=f"{by_hand(row)}; or `lorry reap`")
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:

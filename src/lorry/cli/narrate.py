@@ -86,6 +86,10 @@ def _first_line(text: object) -> str:
     return next(iter(str(text).splitlines()), "")
 
 
+def _of_bytes(data: Data) -> str:
+    return f" ({units.size(data['bytes'])})" if data.get("bytes") else ""
+
+
 def _smoke(data: Data) -> str:
     return f"smoke: {data['check']}: {'yes' if data['passed'] else 'NO'}, {data['message']}"
 
@@ -95,6 +99,17 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "checked": _checked,
     "data": _data,
     "machine": lambda data: "; ".join(str(one["message"]) for one in data["findings"]),
+    "waiting": lambda data: f"waiting: {data['message']}",
+    "rented": lambda data: f"rented {data.get('message') or data['machine']} ({data['provider']}, {data['machine']})",
+    "sent": lambda data: f"the run is on the machine{_of_bytes(data)}",
+    "ready": lambda data: f"training is started there, {units.duration(data['seconds'])} after the machine was rented",
+    "lost": lambda data: f"{data['message']}; {data['action']}",
+    "copied": lambda data: f"checkpoint copied home: {data['path']}",
+    "fetched": lambda data: f"adapter and scores are home{_of_bytes(data)}",
+    "returned": lambda data: (
+        f"{data.get('message') or data['lease']}, {units.money(data['usd'])}; its end is confirmed"
+    ),
+    "may_bill": lambda data: f"{data['message']}; {data['hint']}",
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),
     "warning": lambda data: f"warning: {data['message']}",

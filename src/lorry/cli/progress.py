@@ -20,7 +20,11 @@ _WINDOW = 20
 _NOT_SHOWN = frozenset({"failed", "stopped", "checked", "scored"})
 """Said otherwise: by the error, the plan and the report at the end."""
 
-_SEVERE = frozenset({"oom", "overrun", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"})
+_SEVERE = frozenset({"oom", "overrun", "rejected", "budget", "limit", "diverged", "stalled", "slow", "crashed"}) | {
+    "waiting",
+    "lost",
+    "may_bill",
+}
 """What a person who looks away should find again: these stand out as warnings."""
 
 
@@ -93,7 +97,14 @@ class Progress:
 
     def _money(self, left: float | None) -> list[str]:
         now = self._now
-        if self._price <= 0 or now.created_at is None or now.updated_at is None:
+        if now.created_at is None or now.updated_at is None:
+            return []
+        usd = now.usd(now.updated_at)
+        if usd is not None:
+            price = [one.usd_per_hour for one in now.borrowed.values()][-1]
+            more = f" of {units.money(usd + price * left / 3600)}" if left is not None else ""
+            return [f"{units.money(usd)}{more}"]
+        if self._price <= 0:
             return []
         spent = now.updated_at - now.created_at
         expected = f" of {units.money(self._price * (spent + left) / 3600)}" if left is not None else ""

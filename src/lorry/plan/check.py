@@ -64,6 +64,8 @@ def _outcome(name: str, subject: Subject) -> tuple[list[Finding], UnavailableErr
         plugin = plugins.make("checks", name)
         if not isinstance(plugin, Check):
             raise TypeError(f"{type(plugin).__name__} is no Check")
+        if plugin.of_this_computer and not subject.recipe.compute.is_here:
+            return [], None
         for finding in found(plugin, subject):
             made.append(finding)
     except UnavailableError as error:

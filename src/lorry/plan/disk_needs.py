@@ -42,7 +42,7 @@ def needs(subject: Subject) -> Iterable[Need]:
         return
     stored = sum(tensor.bytes for tensor in tensors.values())
     source = subject.source
-    if not any(source.folder.glob("*.safetensors")):
+    if subject.recipe.compute.is_here and not any(source.folder.glob("*.safetensors")):
         if source.kind == "hub" and stored:
             from huggingface_hub.constants import HF_HUB_CACHE
 

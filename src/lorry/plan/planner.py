@@ -81,6 +81,15 @@ class Planner:
         here = self._here()
         return self._fit(here), here.memory
 
+    def fit_on(self, offer: Offer) -> Fit:
+        """How the run sits there."""
+        return self._fit(offer)
+
+    @property
+    def weights_gb(self) -> float:
+        """Of the base model in 16 bits, in gigabytes."""
+        return self.shape.parameters * 2 / _GB
+
     def estimate(
         self, candidates: Sequence[Offer] = (), by: offers.By = "cost", *, power: Power | None = None
     ) -> Estimate:
@@ -207,11 +216,10 @@ class Planner:
         at_hand = offer.provider == _HERE and self._has_weights
         duration = speed.duration(self._workload(setup, found.rung), computes, at_hand=at_hand)
         trained = self._trained
-        weights = self.shape.parameters * 2 / _GB
         return Work(
             duration,
             save_every=60 * self._recipe.train.save_minutes,
-            disk_gb=20 + 1.2 * weights + _CHECKPOINT_BYTES * trained * self._recipe.train.keep / _GB,
+            disk_gb=20 + 1.2 * self.weights_gb + _CHECKPOINT_BYTES * trained * self._recipe.train.keep / _GB,
             egress_gb=2 * _CHECKPOINT_BYTES * trained / _GB,
         )
 

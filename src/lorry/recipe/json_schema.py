@@ -17,6 +17,7 @@ def recipe_schema() -> dict[str, Any]:
     _choose(schema["properties"]["method"], "methods", parts, ())
     _choose(parts["DataSettings"]["properties"]["format"], "formats", parts, ("auto",))
     _choose(parts["EvaluateSettings"]["properties"]["metrics"]["items"], "metrics", parts, ())
+    _choose(parts["ComputeSettings"]["properties"]["on"]["items"], "providers", parts, ())
     _choose(parts["TrackSettings"]["properties"]["sinks"]["items"], "sinks", parts, ())
     schema["properties"]["extends"] = {
         "type": "string",

@@ -19,7 +19,7 @@ from lorry.recipe.layer import PLUGIN_KEYS, Keys, Layer, get, home_of, merge, pu
 from lorry.recipe.overrides import parse_overrides
 from lorry.recipe.paths import exists, make_absolute
 from lorry.recipe.problems import Problem, explain, refuse, where
-from lorry.recipe.schema import Recipe
+from lorry.recipe.schema import Recipe, as_providers
 from lorry.recipe.yaml_file import parse, read_text
 
 _RIVALS: dict[Keys, Keys] = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
@@ -155,7 +155,19 @@ def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
     if get(layer.values, ("data", "format")) != {"name": "auto"}:
         problems += _of_plugin("formats", ("data", "format"), layer, file)
     problems += _of_each("metrics", ("evaluate", "metrics"), layer, file)
-    return problems + _of_each("sinks", ("track", "sinks"), layer, file)
+    problems += _of_each("sinks", ("track", "sinks"), layer, file)
+    return problems + _of_providers(layer, file)
+
+
+def _of_providers(layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with where it is to train; one may be named by itself, and a host be written behind a colon."""
+    at: Keys = ("compute", "on")
+    try:
+        given = as_providers(get(layer.values, at) or [])
+    except ValueError:
+        return []  # refused by the recipe's own check
+    told = Layer({"compute": {"on": given}}, layer.places)
+    return _of_each("providers", at, told, file)
 
 
 def _of_each(kind: str, at: Keys, layer: Layer, file: str) -> list[Problem]:

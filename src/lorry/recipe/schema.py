@@ -249,7 +249,7 @@ class EvaluateSettings(Section):
     """Answers shown side by side in the report."""
 
 
-def _as_providers(value: Any) -> Any:
+def as_providers(value: Any) -> Any:
     """`runpod`, `ssh:user@host`, `{name: runpod, cloud: community}`, or a list of such."""
     given: list[Any] = value if isinstance(value, list) else [value]
     return [_as_provider(one) for one in given]
@@ -267,7 +267,7 @@ def _as_provider(value: Any) -> Any:
 class ComputeSettings(Section):
     """Where it trains: on this machine, or on one that is rented for it and given back."""
 
-    on: Annotated[list[dict[str, Any]], BeforeValidator(_as_providers), Field(min_length=1)] = Field(
+    on: Annotated[list[dict[str, Any]], BeforeValidator(as_providers), Field(min_length=1)] = Field(
         default_factory=lambda: [{"name": "local"}]
     )
     """`local`, or who rents (`lorry provider list`): `runpod`, `ssh:user@host`, `{name: runpod, cloud: community}`; of
@@ -332,9 +332,12 @@ AlertKind = Literal[
     "diverged",
     "rejected",
     "crashed",
+    "waiting",
+    "lost",
+    "may_bill",
 ]
-"""What can be told: `overrun` and `budget` before a limit is reached, `limit` when it ended the training, `rejected` of a
-checkpoint."""
+"""What can be told: `waiting` for a machine, one that was `lost`, one that `may_bill` still; `overrun` and `budget` before a
+limit is reached, `limit` when it ended the training, `rejected` of a checkpoint."""
 
 
 class AlertSettings(Section):

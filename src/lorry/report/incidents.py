@@ -55,6 +55,8 @@ _TOLD: dict[str, Callable[[Event], str]] = {
     "diverged": _diverged,
     "early_stop": lambda event: f"ended early at step {event.step}: {event.data['message']}",
     "failed": lambda event: f"failed: {event.data['error']}",
+    "lost": lambda event: f"{event.data['message']}; {event.data['action']}",
+    "may_bill": lambda event: f"{event.data['message']}: {event.data['hint']}",
     "limit": lambda event: str(event.data["message"]),
     "oom": lambda event: f"after step {event.step or 0}: memory ran out while {event.data['where']}",
     "overrun": lambda event: f"after step {event.step or 0}: {event.data['message']}",

@@ -122,6 +122,9 @@ def _peak_memory(now: RunState) -> int | None:
 
 
 def _cost(sources: Sources) -> float | None:
+    now = sources.now
+    if (usd := now.usd(now.updated_at or 0.0)) is not None:
+        return usd
     price = mapping(sources.recipe.get("budget")).get("price_per_hour")
     seconds = _seconds(sources.now)["total"]
     return float(price) * seconds / 3600 if price and seconds is not None else None

@@ -48,6 +48,16 @@ class RunFolder:
         return self.path / "resolved.json"
 
     @property
+    def needs(self) -> Path:
+        """What the run asks of a machine; only where one is rented for it."""
+        return self.path / "needs.json"
+
+    @property
+    def is_rented(self) -> bool:
+        """Whether it trains on borrowed machines."""
+        return self.needs.is_file()
+
+    @property
     def plan(self) -> Path:
         """What was expected: findings, rows, tokens."""
         return self.path / "plan.json"

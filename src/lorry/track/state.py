@@ -13,9 +13,38 @@ _STATUS = {"created": "created", "finished": "finished", "failed": "failed", "st
 """Kinds of events that set the status by themselves; any other makes the run `running`."""
 
 INCIDENTS = frozenset(
-    {"crashed", "diverged", "early_stop", "failed", "limit", "oom", "overrun", "rejected", "slow", "stalled", "stopped"}
+    {
+        "crashed",
+        "diverged",
+        "early_stop",
+        "failed",
+        "limit",
+        "lost",
+        "may_bill",
+        "oom",
+        "overrun",
+        "rejected",
+        "slow",
+        "stalled",
+        "stopped",
+    }
 )
 """Kinds of events that tell of what did not go as planned."""
+
+
+@dataclass
+class Borrowed:
+    """A rented machine, as the run's events tell of it: US dollars an hour, times in seconds since 1970."""
+
+    machine: str
+    usd_per_hour: float
+    since: float
+    usd: float | None = None
+    """What it cost in all; None while it is there."""
+
+    def cost(self, now: float) -> float:
+        """US dollars up to now, or to its end."""
+        return self.usd_per_hour * max(0.0, now - self.since) / 3600 if self.usd is None else self.usd
 
 
 @dataclass
@@ -41,6 +70,8 @@ class RunState:
     """Seconds that training stood still for each checkpoint."""
     incidents: list[Event] = field(default_factory=list[Event])
     """Whatever did not go as planned, in order."""
+    borrowed: dict[str, Borrowed] = field(default_factory=dict[str, Borrowed])
+    """The machines that were rented for it, by their lease's name; none where it trains here."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The last event's data of each kind that comes once or replaces the one before."""
 
@@ -48,6 +79,10 @@ class RunState:
     def loss(self) -> float | None:
         """Training loss of the last recorded step."""
         return self.records[max(self.records)].data["loss"] if self.records else None
+
+    def usd(self, now: float) -> float | None:
+        """What rented machines have cost up to now; None where none was rented."""
+        return sum(one.cost(now) for one in self.borrowed.values()) if self.borrowed else None
 
     def take(self, event: Event) -> None:
         """Adds one event."""
@@ -75,6 +110,11 @@ class RunState:
             self._forget_after(back_to)
         if event.kind in INCIDENTS:
             self.incidents.append(event)
+        if event.kind == "rented":
+            told = str(event.data.get("message") or event.data["machine"])
+            self.borrowed[str(event.data["lease"])] = Borrowed(told, float(event.data["usd_per_hour"]), event.at)
+        elif event.kind == "returned" and (found := self.borrowed.get(str(event.data["lease"]))):
+            found.usd = float(event.data["usd"])
         if event.kind == "saved":
             self.pauses.append(float(event.data.get("pause", 0.0)))
         if event.kind == "started":

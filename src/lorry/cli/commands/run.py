@@ -12,6 +12,7 @@ import typer
 from lorry import units
 from lorry.cli import output
 from lorry.cli.options import takes
+from lorry.recipe import compute_on
 
 if TYPE_CHECKING:
     from lorry.job import Wish
@@ -23,6 +24,9 @@ class Options:
     """What `lorry run` takes."""
 
     recipe: Annotated[Path, typer.Argument(help="A YAML or Python recipe.")]
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="Where: `local`, `runpod`, `vast`, `lambda`, `ssh:user@host`.")
+    ] = None
     override: Annotated[list[str] | None, typer.Option("-o", "--override", help="`train.steps=10`.")] = None
     smoke: Annotated[bool, typer.Option("--smoke", help="Ten steps on ten rows, with a verdict.")] = False
     new: Annotated[bool, typer.Option("--new", help="Start anew, also where such a run was interrupted.")] = False
@@ -42,12 +46,16 @@ def command(options: Options) -> int:
     from lorry.cli.outcome import View, follow
     from lorry.recipe.load import load
 
-    if not options.dry_run:
-        job.require_training_packages()
-    loaded = load(options.recipe, options.override or ())
+    loaded = load(options.recipe, [*(options.override or []), *compute_on.override(options.on or [])])
     asks = output.can_ask() and not options.yes
     answers = "ask" if asks else "yes" if options.yes else "none"
     wish = job.Wish(loaded, options.smoke, tuple(sys.argv), answers)
+    if not options.dry_run:
+        job.require_training_packages(wish.recipe)
+    if not wish.recipe.compute.is_here:
+        from lorry.cli import rental
+
+        return rental.run(wish, rental.Terms(options.yes, options.dry_run, options.json))
     price = wish.recipe.budget.price_per_hour
     earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(wish, asks=asks)
     if earlier:

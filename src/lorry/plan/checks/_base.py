@@ -22,6 +22,9 @@ class Check(Plugin):
     """Whether it looks at `prepared`, `tokenizer`, `fingerprints` and `recipe.data`, and at nothing else: what it finds is
     then remembered for as long as the rows are the same."""
 
+    of_this_computer: ClassVar[bool] = False
+    """Whether it looks at the computer at hand as the one that trains: it says nothing of a run that is to train elsewhere."""
+
     @abstractmethod
     def run(self, subject: Subject) -> Iterable[Finding]:
         """What there is to say; nothing where all is well.

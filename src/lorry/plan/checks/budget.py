@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class BudgetCheck(Check):
     """Whether the run is likely to end before its budget does."""
 
+    of_this_computer: ClassVar[bool] = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "budget.hours": Explanation(
             "The run is likely to take longer than `budget.hours`, or may.",

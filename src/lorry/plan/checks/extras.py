@@ -34,6 +34,7 @@ _UNPACKERS = {
 class ExtrasCheck(Check):
     """Whether the packages and programs that the recipe needs are here."""
 
+    of_this_computer: ClassVar[bool] = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "extras.train": Explanation(
             "Packages that training needs are not installed.",

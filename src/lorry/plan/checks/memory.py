@@ -22,6 +22,7 @@ _UNSURE = 1.15
 class MemoryCheck(Check):
     """Whether the largest micro-batch fits into the memory of this machine's GPU, or of its processor."""
 
+    of_this_computer: ClassVar[bool] = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "memory.fits": Explanation(
             "What training is likely to take at its peak, by part, and what this machine has.",

@@ -21,6 +21,7 @@ _FLASH_CAPABILITY = 8.0  # FlashAttention 2's README: Ampere, Ada or Hopper
 class PrecisionCheck(Check):
     """Whether this machine computes in the precision that the recipe asks for, and at what pace."""
 
+    of_this_computer: ClassVar[bool] = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "hardware.gpu-silent": Explanation(
             "There is an NVIDIA driver, and it does not answer.",

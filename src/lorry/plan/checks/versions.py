@@ -42,6 +42,7 @@ Required Driver Version"; CUDA 13.0 removed Maxwell, Pascal and Volta)."""
 class VersionsCheck(Check):
     """Whether installed versions suit lorry, each other, this Python, and the GPU's driver."""
 
+    of_this_computer: ClassVar[bool] = True
     explains: ClassVar[Mapping[str, Explanation]] = {
         "versions.too-old": Explanation(
             "A package is older than lorry works with.",

@@ -1,0 +1,77 @@
+"""`lorry pull`: a rented run's adapter as it is now."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorry.cli import output
+from lorry.errors import InputError
+from lorry.track.folder import RunFolder
+from lorry.trainer import checkpoint
+
+
+def command(
+    run: Annotated[str, typer.Argument(help="A run's id, a beginning of it, or `last`.")] = "last",
+    to: Annotated[Path | None, typer.Option("--to", help="A new folder for the adapter.")] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Bring every checkpoint home, and make no adapter of one.")
+    ] = False,
+) -> None:
+    """Fetch what a rented run has made so far: the weights of its newest checkpoint, as an adapter that can be used.
+
+    The run goes on. A run that has delivered its adapter gives that one.
+    """
+    from lorry.cli.watching import rented
+
+    folder = rented(run)
+    _bring_home(folder, every=checkpoints)
+    steps = checkpoint.steps(folder.checkpoints)
+    if checkpoints:
+        output.data("\n".join(str(checkpoint.path_of(folder.checkpoints, step)) for step in steps))
+        return
+    source = folder.adapter if folder.adapter.is_dir() else _newest(folder)
+    name = "adapter" if source == folder.adapter else source.name
+    target = to or Path(f"{folder.id}-{name}")
+    if target.exists():
+        raise InputError(f"`{target}` is there already", hint="name a new folder: `--to FOLDER`")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.deliver(source, target)
+    output.data(str(target))
+
+
+def _newest(folder: RunFolder) -> Path:
+    found = checkpoint.newest(folder.checkpoints, lambda _place, _reason: None)
+    if found is None:
+        hint = f"`lorry logs -f {folder.id}` shows when the first one is saved"
+        raise InputError(f"`{folder.id}` has no checkpoint yet", hint=hint)
+    return found
+
+
+def _bring_home(folder: RunFolder, *, every: bool) -> None:
+    """Copies what the machine has and this computer has not; nothing where the run has no machine any more."""
+    from lorry.compute.outcomes import OutcomeError
+    from lorry.compute.reached import held
+
+    try:
+        held(folder)
+    except InputError:
+        return
+    try:
+        asyncio.run(_copied(folder, every=every))
+    except (OutcomeError, InputError) as error:
+        output.warn(f"the machine cannot be asked for newer ones: {error.message}")
+
+
+async def _copied(folder: RunFolder, *, every: bool) -> None:
+    from lorry.compute import fetching
+    from lorry.compute.reached import connected
+
+    async with connected(folder) as link:
+        run = await fetching.run_folder(link, folder.id)
+        there = sorted(await fetching.complete(link, run), reverse=True)
+        for step in there if every else there[:1]:
+            await fetching.copy_checkpoint(link, run, step, folder)

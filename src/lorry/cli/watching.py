@@ -1,0 +1,151 @@
+"""Watching a rented run from a terminal, and what Ctrl-C asks then: let it go, stop it, or end its machine now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import typer
+
+from lorry import job
+from lorry.cli import output
+from lorry.cli.outcome import View, follow, tell
+from lorry.cli.progress import Progress
+from lorry.compute import controller, receipt
+from lorry.compute.at_home import Request, ask
+from lorry.errors import DetachedError, InputError, LorryError, StoppedError
+from lorry.job import Watcher
+from lorry.track import events
+from lorry.track.events import Event, read
+from lorry.track.folder import RunFolder, home
+from lorry.track.leases import Leases
+from lorry.track.run import Run
+from lorry.track.state import state
+from lorry.track.store import Store
+
+_QUESTION = "the machine trains on; detach, stop after a checkpoint, or end it now? (detach, stop, now, or go on)"
+_ANSWERS: dict[str, Request] = {
+    **dict.fromkeys(("d", "detach"), "detach"),
+    **dict.fromkeys(("s", "stop"), "stop"),
+    **dict.fromkeys(("n", "now", "end"), "now"),
+    **dict.fromkeys(("g", "go", "go on", "c", "continue"), ""),
+}
+
+
+class _Seen:
+    """Which run is watched, and how far it was shown."""
+
+    def __init__(self, folder: RunFolder | None) -> None:
+        self.folder = folder
+        self.number = 0
+
+    def note(self, event: Event) -> None:
+        if event.kind == "created" and self.folder is None:
+            self.folder = RunFolder(home() / "runs" / str(event.data["run"]))
+        self.number = max(self.number, event.seq)
+
+
+def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder | None = None) -> None:
+    """Carries a rented run out under the eyes of the person; Ctrl-C asks what is to become of it."""
+    seen = _Seen(folder)
+
+    def watched(watch: Watcher) -> Run:
+        def show(event: Event) -> None:
+            seen.note(event)
+            watch(event)
+
+        return act(show)
+
+    try:
+        follow(watched, view)
+        _show_receipt(seen)
+    except DetachedError as error:
+        _let_go(seen, error)
+    except KeyboardInterrupt:
+        if seen.folder is None or not seen.folder.is_rented:
+            raise
+        _ask(seen, view)
+    except (LorryError, typer.Exit):
+        _show_receipt(seen)
+        raise
+
+
+def _show_receipt(seen: _Seen) -> None:
+    """What ran, for how long, what it cost, and that all of it is given back."""
+    if seen.folder is not None and seen.folder.is_rented:
+        given = receipt.receipt(seen.folder.id, Leases.open().since(), time.time())
+        if given.items or given.may_bill:
+            output.note(receipt.text(given))
+
+
+def attach(folder: RunFolder, view: View, *, after: int = 0) -> None:
+    """Takes a run up that nobody controls, or watches the one that another process controls."""
+    if not controller.is_controlled(folder):
+        follow_rented(lambda watch: job.carry_on(Run(folder), watch, after=after), view, folder)
+        return
+    progress = Progress(price_per_hour=view.price_per_hour)
+    try:
+        for event in events.follow(folder.events, ended=lambda: not controller.is_controlled(folder), after=after):
+            progress.show(event)
+    except KeyboardInterrupt:
+        progress.close()
+        output.note(f"the run goes on; `lorry stop {folder.id}` stops it")
+        return
+    finally:
+        progress.close()
+    tell(Run(folder))
+
+
+def _ask(seen: _Seen, view: View) -> None:
+    """What is to become of a run whose watching was interrupted. A second Ctrl-C lets it go."""
+    folder = seen.folder
+    if folder is None:
+        raise KeyboardInterrupt
+    try:
+        answer = _answer() if output.can_ask() else "detach"
+    except (KeyboardInterrupt, InputError):
+        answer = "detach"
+    if answer == "detach":
+        _let_go(seen, None)
+        return
+    if answer:
+        ask(folder, answer)
+    attach(folder, view, after=seen.number)
+
+
+def _answer() -> Request:
+    while True:
+        said = output.ask(_QUESTION, default="go on").strip().lower()
+        if said in _ANSWERS:
+            return _ANSWERS[said]
+        output.note(f"`{said}` is none of them")
+
+
+def _let_go(seen: _Seen, error: DetachedError | None) -> None:
+    """Has a process of its own go on with the run, so that checkpoints come home and the machine is given back."""
+    folder = seen.folder
+    if folder is None:
+        raise StoppedError(error.message if error else "interrupted")
+    if not controller.is_controlled(folder):
+        controller.go_on_alone(folder)
+    output.note(f"the run goes on without this terminal; `lorry attach {folder.id}` watches it again")
+
+
+def rented(run: str) -> RunFolder:
+    """The folder of a rented run. Raises InputError for one that trains here."""
+    row = Store.open().find(run)
+    folder = RunFolder(row.folder)
+    if not folder.is_rented:
+        raise InputError(f"`{row.id}` trains on this machine", hint=f"follow it: `lorry logs -f {row.id}`")
+    return folder
+
+
+def is_over(folder: RunFolder) -> bool:
+    """Whether a run has come to its end."""
+    return state(read(folder.events)).status in ("finished", "failed", "stopped")
+
+
+def refuse_over(folder: RunFolder) -> None:
+    """Raises InputError for a run that has ended."""
+    if is_over(folder):
+        raise InputError(f"`{folder.id}` has ended", hint=f"`lorry show {folder.id}` tells how")

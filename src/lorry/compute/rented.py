@@ -1,0 +1,227 @@
+"""A run on borrowed machines: attempt after attempt, until it has ended and everything is given back.
+
+`carry_out` is the story; what follows from which outcome stands in `recovery`. A controller that died is replaced by calling it
+again: it takes the run up where its events and its leases say that it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from lorry import units
+from lorry.compute.allowance import UNLIMITED, Allowance
+from lorry.compute.at_home import answered
+from lorry.compute.attempt import Attempt, Patience, Result
+from lorry.compute.lease import Lease
+from lorry.compute.outcomes import Outcome, OutcomeError
+from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
+from lorry.compute.renting import Found, NothingFound, Renting
+from lorry.errors import MayBillError, RunFailedError
+from lorry.plan import gpus
+from lorry.plan.offers import Offer
+from lorry.plan.ranges import Range
+from lorry.plugins import make
+from lorry.track.events import Event, read
+from lorry.track.leases import LeaseRow
+
+_FETCHING = 900.0
+"""Seconds that fetching may take where no deadline is nearer."""
+_KEEP = frozenset({Outcome.FINISHED})
+"""Outcomes that are only true once everything is home."""
+
+
+@dataclass
+class Rented:
+    """One run."""
+
+    renting: Renting
+    patience: Patience = field(default_factory=Patience)
+    endings: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    """Machines that are being ended while the run goes on."""
+
+    def __post_init__(self) -> None:
+        self.home = self.renting.home
+
+    async def carry_out(self) -> Event:
+        """The run to its end; returns its last event, written down when every machine is given back, or is known to bill.
+
+        Cancelled, it leaves a machine that trains as it is: whoever calls this next takes the run up again.
+        """
+        try:
+            result = await self._until_over()
+            await self._give_back()
+        finally:
+            for ending in self.endings:
+                ending.cancel()
+        return self._say_end(result)
+
+    async def _until_over(self) -> Result:
+        """Attempt after attempt; how the last one ended."""
+        found = await self._taken_up()
+        while True:
+            if found is None:
+                rented = await self._rent()
+                if isinstance(rented, NothingFound):
+                    return Result(rented.outcome, rented.why)
+                found = rented
+            result = await self._attempt(found)
+            if result is not None:
+                return result
+            found = None
+
+    async def _rent(self) -> Found | NothingFound:
+        compute = self.home.recipe.compute
+        kind = kind_of_machine(compute.interruptible, self._preempted(), compute.preemptions)
+        if kind is None:
+            told = f"taken back {self._preempted()} times, and `compute.interruptible` is `only`"
+            return NothingFound(Outcome.PREEMPTED, told)
+        return await self.renting.rent(kind)
+
+    async def _taken_up(self) -> Found | None:
+        """The machine that an earlier controller left training; others of the run are ended."""
+        held: Found | None = None
+        for row in reversed([row for row in self.renting.leases.of_run(self.home.id) if row.is_open]):
+            lease = self._lease(row)
+            if row.state == "asked":
+                with suppress(OutcomeError):
+                    await lease.reconcile()
+            if lease.row.state == "rented" and held is None:
+                offer = _offer_of(lease.row)
+                held = Found(lease, offer, _left(lease.row, self.renting.clock.now()))
+                self._say_rented(lease)
+            elif lease.row.is_open:
+                self._end_in_background(lease, Outcome.STOPPED)
+        return held
+
+    def _say_rented(self, lease: Lease) -> None:
+        """Says what a controller that died right after renting could not say."""
+        told = [event for event in read(self.home.folder.events) if event.kind == "rented"]
+        if lease.name not in [event.data["lease"] for event in told]:
+            row = lease.row
+            facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
+            self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
+
+    def _lease(self, row: LeaseRow) -> Lease:
+        """The lease of a row, with its provider as it was when it was asked."""
+        same = [one for one in self.renting.providers if one.name == row.provider]
+        provider: Any = same[0] if same else make("providers", {"name": row.provider, **row.settings})
+        return Lease(row, provider, self.renting.leases, self.renting.clock)
+
+    async def _attempt(self, found: Found) -> Result | None:
+        """One attempt, with what follows from it done; None where another one is to come."""
+        attempt = Attempt(self.home, found.lease, found.offer, found.allowed, self.renting.key, self.patience)
+        try:
+            result = await attempt.carry_out()
+            action = decide(result.outcome, self._history(result.outcome, attempt.phase))
+            if action is Action.FETCH:
+                result, action = await self._fetched(attempt, result)
+        finally:
+            with suppress(OutcomeError):
+                await attempt.close()
+        if action is Action.FETCH:
+            self._end_in_background(found.lease, result.outcome, result.why)
+            return result
+        self._say_lost(found.lease, result, action)
+        self._end_in_background(found.lease, result.outcome, result.why)
+        if action not in (Action.NEXT_OFFER, Action.NEXT_ATTEMPT):
+            return result
+        if action is Action.NEXT_OFFER:
+            self.renting.pass_over(found.offer)
+        return None
+
+    async def _fetched(self, attempt: Attempt, result: Result) -> tuple[Result, Action]:
+        """Brings home what the run left. A run has finished once its adapter is here, and not before."""
+        if result.outcome is Outcome.STOPPED_BY_PERSON and self.home.request == "now":
+            return result, Action.FETCH
+        deadline = attempt.lease.row.deadline
+        left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
+        try:
+            async with asyncio.timeout(max(1.0, min(_FETCHING, left))):
+                await attempt.fetch()
+        except (OutcomeError, TimeoutError) as error:
+            outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST
+            told = f"not everything could be fetched: {error or 'it took too long'}"
+            if result.outcome in _KEEP:
+                lost = Result(outcome, told)
+                return lost, decide(outcome, self._history(outcome, Phase.TRAINING))
+            self.home.tell("warning", message=told)
+        return result, Action.FETCH
+
+    def _history(self, outcome: Outcome, phase: Phase) -> History:
+        """What came before without a step in between, as the run's events tell."""
+        repeats = fruitless = 0
+        for event in read(self.home.folder.events):
+            if event.kind == "step":
+                repeats = fruitless = 0
+            elif event.kind == "lost" and event.data["outcome"] == outcome.name:
+                repeats += 1
+            elif event.kind == "rented":
+                fruitless += 1
+        return History(phase, repeats, fruitless)
+
+    def _preempted(self) -> int:
+        found = [event for event in read(self.home.folder.events) if event.kind == "lost"]
+        return sum(event.data["outcome"] == Outcome.PREEMPTED.name for event in found)
+
+    def _say_lost(self, lease: Lease, result: Result, action: Action) -> None:
+        told = result.why or result.outcome.value
+        self.home.tell("lost", lease=lease.name, outcome=result.outcome.name, message=told, action=action.value)
+
+    def _end_in_background(self, lease: Lease, outcome: Outcome, why: str = "") -> None:
+        """Has a machine ended while the run goes on; what comes of it is looked at in the end."""
+        self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
+
+    async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
+        await lease.end(outcome, why)
+        row = lease.row
+        if row.rented_at is None:
+            return
+        now = self.renting.clock.now()
+        told = f"{row.described} is given back after {units.duration(row.seconds(now))}"
+        self.home.tell("returned", lease=row.name, seconds=row.seconds(now), usd=row.usd(now), message=told)
+
+    async def _give_back(self) -> None:
+        """Waits until every machine is confirmed to be gone; says which is not."""
+        for error in await asyncio.gather(*self.endings, return_exceptions=True):
+            if isinstance(error, MayBillError):
+                self.home.tell("may_bill", lease="", message=error.message, hint=error.hint)
+            elif error is not None and not isinstance(error, asyncio.CancelledError):
+                raise error
+
+    def _say_end(self, result: Result) -> Event:
+        """Writes the run's last event."""
+        answered(self.home.folder)
+        if result.event is not None and result.outcome is not Outcome.PREEMPTED:
+            return self.home.mirror(result.event)
+        causes = {Outcome.STOPPED_BY_PERSON: "person", Outcome.BUDGET: "budget", Outcome.DEADLINE: "budget"}
+        if result.outcome in causes:
+            reason = f"{result.why or result.outcome.value}; {self._kept()}"
+            return self.home.tell("stopped", reason=reason, cause=causes[result.outcome])
+        providers = " and ".join(provider.name for provider in self.renting.providers)
+        remedy = REMEDIES.get(result.outcome, "`lorry resume {run}` goes on from the last checkpoint")
+        hint = remedy.format(run=self.home.id, provider=providers)
+        code = RunFailedError.exit_code
+        told = f"{result.outcome.value}: {result.why}" if result.why else result.outcome.value
+        return self.home.tell("failed", error=told, hint=hint, exit_code=code)
+
+    def _kept(self) -> str:
+        from lorry.trainer.checkpoint import steps
+
+        saved = steps(self.home.folder.checkpoints)
+        return f"the checkpoint of step {saved[-1]} is here" if saved else "no checkpoint was made"
+
+
+def _left(row: LeaseRow, now: float) -> Allowance:
+    """What a machine that was rented before may take, counted from when it was."""
+    since = row.rented_at or now
+    seconds = UNLIMITED if row.deadline is None else max(0.0, row.deadline - since)
+    return Allowance(seconds, "the machine's deadline")
+
+
+def _offer_of(row: LeaseRow) -> Offer:
+    """The offer that a lease was of, as far as an attempt needs it."""
+    card = gpus.find(row.gpu) if row.gpu else None
+    return Offer(row.provider, row.described, card, card.memory if card else 0, Range.exact(row.usd_per_hour))

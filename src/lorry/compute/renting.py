@@ -1,0 +1,229 @@
+"""Finding a machine for a run: offers in order, each asked for under a lease, until one is there or none is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from lorry import units
+from lorry.compute import dead_man, market, reap
+from lorry.compute.allowance import Allowance, allowance
+from lorry.compute.at_home import RunAtHome
+from lorry.compute.lease import Clock, Lease, begun, drafted, name_for
+from lorry.compute.needs import chosen
+from lorry.compute.outcomes import Outcome, OutcomeError
+from lorry.compute.providers._base import Order, Provider
+from lorry.compute.recovery import Action, History, Interruptible, Phase, decide
+from lorry.compute.ssh import KeyPair
+from lorry.plan.cost import HOURS_A_MONTH
+from lorry.plan.offers import Offer
+from lorry.track.caps import Cap, caps, renting
+from lorry.track.folder import home
+from lorry.track.leases import LeaseRow, Leases
+from lorry.track.room import Asking, room
+
+LEAST = 120.0
+"""Seconds for which a machine must be affordable to be worth asking for in the middle of a run."""
+_IDLE = 1800.0
+"""Seconds that a machine on which nothing was begun waits for its controller."""
+_SILENT = 1800.0
+"""Seconds without a sign of life of the agent after which the machine ends itself."""
+_PAUSES = (2.0, 60.0)
+"""First and longest pause while there is no machine, in seconds."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A machine that was asked for and is there."""
+
+    lease: Lease
+    offer: Offer
+    allowed: Allowance
+
+
+@dataclass(frozen=True)
+class NothingFound:
+    """Why there is no machine."""
+
+    outcome: Outcome
+    why: str
+
+
+@dataclass
+class Renting:
+    """Rents machines for one run, one at a time."""
+
+    home: RunAtHome
+    providers: Sequence[Provider]
+    leases: Leases
+    key: KeyPair
+    clock: Clock = field(default_factory=Clock)
+    passed_over: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
+    """Offers whose machine did not become ready: provider, key, place."""
+    _volume_id: str = ""
+    _refusals: int = 0
+
+    async def rent(self, kind: Interruptible) -> Found | NothingFound:
+        """A machine for the next attempt; waits for one as long as the recipe says."""
+        until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
+        refused = ""
+        for pause in _growing():
+            found = await self._once(kind)
+            if isinstance(found, Found):
+                return found
+            if found.outcome not in (Outcome.NO_CAPACITY, Outcome.BUSY, Outcome.API_DOWN):
+                return found
+            refused = found.why
+            if found.outcome is Outcome.NO_CAPACITY and self.clock.now() >= until:
+                return NothingFound(Outcome.NO_CAPACITY, refused)
+            if self.home.request:
+                return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
+            if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
+                hours = self.home.recipe.compute.wait_hours
+                self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
+            await self.clock.sleep(pause)
+        raise AssertionError("pauses never run out")
+
+    async def _once(self, kind: Interruptible) -> Found | NothingFound:
+        """Goes through the offers once."""
+        compute = self.home.recipe.compute
+        try:
+            volume = await self._volume()
+            wanted = replace(market.wanted(compute, volume=volume), interruptible=kind)
+            found = await market.ask(self.providers, wanted)
+        except OutcomeError as error:
+            return self._judged(error)
+        offers = chosen(self.home.needs, [one.offer for one in found.listed])
+        for offer in [one for one in offers if self._mark(one) not in self.passed_over]:
+            result = await self._asked(offer, kind, volume)
+            if isinstance(result, Found) or result.outcome is not Outcome.NO_CAPACITY:
+                return result
+        if not found.listed and found.failures:
+            return self._judged(next(iter(found.failures.values())))
+        told = ", ".join(compute.gpu) or "a GPU on which the run fits"
+        names = " and ".join(provider.name for provider in self.providers)
+        return NothingFound(Outcome.NO_CAPACITY, f"{names} has no machine with {told} now")
+
+    async def _volume(self) -> str:
+        """The id of the recipe's network volume; empty where it names none."""
+        called = self.home.recipe.compute.volume
+        if called and not self._volume_id:
+            self._volume_id = (await market.volume_of(self.providers, called))[1].id
+        return self._volume_id
+
+    async def _asked(self, offer: Offer, kind: Interruptible, volume: str) -> Found | NothingFound:
+        """Asks for one offer; NO_CAPACITY where the next one is worth a try."""
+        provider = next(one for one in self.providers if one.name == offer.provider)
+        # What is left is looked at and taken in one go: else two runs could both be given the last dollar.
+        with renting(home()):
+            allowed = self.allowed(offer)
+            if allowed.seconds < LEAST:
+                return NothingFound(Outcome.BUDGET, f"{allowed.why} does not leave enough for another machine")
+            order = self._order(provider, offer, allowed, kind, volume)
+            lease = begun(self._row(order, provider, allowed), provider, self.leases, self.clock)
+        try:
+            await lease.ask(order)
+        except OutcomeError as error:
+            refused = await self._after(error, lease)
+            if refused is not None:
+                return refused
+        self.home.tell(
+            "rented",
+            lease=lease.name,
+            machine=lease.row.machine_id,
+            provider=provider.name,
+            usd_per_hour=lease.row.usd_per_hour,
+            message=f"{offer.name} at {units.money(lease.row.usd_per_hour)} an hour",
+            place=offer.place,
+        )
+        return Found(lease, offer, allowed)
+
+    async def _after(self, error: OutcomeError, lease: Lease) -> NothingFound | None:
+        """What becomes of a refusal; None where there is a machine after all."""
+        action = decide(error.outcome, History(Phase.ASKING))
+        if action is Action.RECONCILE:
+            self.home.tell("note", message=f"{lease.provider.name} did not say whether it made a machine; it is asked")
+            try:
+                if await lease.reconcile() is not None:
+                    return None
+            except OutcomeError as again:
+                return self._judged(again)
+            return NothingFound(Outcome.NO_CAPACITY, "no machine was made")
+        self.home.tell("lost", lease=lease.name, outcome=error.outcome.name, message=error.message, action=action.value)
+        return self._judged(error)
+
+    def _judged(self, error: OutcomeError) -> NothingFound:
+        """A refusal as what it means for the search."""
+        self._refusals = self._refusals + 1 if error.outcome in (Outcome.BUSY, Outcome.API_DOWN) else 0
+        action = decide(error.outcome, History(Phase.ASKING, self._refusals))
+        if action is Action.END_RUN and error.outcome is Outcome.API_DOWN:
+            return NothingFound(Outcome.NO_CAPACITY, error.message)
+        if action is Action.NEXT_OFFER:
+            return NothingFound(Outcome.NO_CAPACITY, error.message)
+        return NothingFound(error.outcome, error.message)
+
+    def allowed(self, offer: Offer) -> Allowance:
+        """How long a machine of this offer may be kept."""
+        budget = self.home.recipe.budget
+        asking = Asking(self.home.id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
+        left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
+        known = self.home.needs.seconds(offer)
+        price = offer.usd_per_hour.likely + _storage(offer, self.home.needs.disk_gb)
+        return allowance(left, price, highest=None if known is None else 3 * known)
+
+    def _order(self, provider: Provider, offer: Offer, allowed: Allowance, kind: Interruptible, volume: str) -> Order:
+        compute = self.home.recipe.compute
+        switch = dead_man.Switch(
+            deadline=self.clock.now() + allowed.seconds,
+            idle=_IDLE,
+            silence=_SILENT,
+            grace=60 * compute.grace_minutes,
+        )
+        mount = "/workspace"
+        return Order(
+            name=name_for(self.home.id),
+            offer=offer,
+            image=compute.image or provider.default_image,
+            template=compute.template or "",
+            disk_gb=self.home.needs.disk_gb,
+            volume=volume,
+            mount=mount,
+            public_key=self.key.public,
+            environment={"LORRY_PLACE": f"{mount}/lorry"} if volume else {},
+            start=dead_man.start_command(switch, provider.ends_itself) if provider.capabilities.bills else "",
+            bid=market.bid(offer, compute.bid) if kind != "never" else None,
+        )
+
+    def _row(self, order: Order, provider: Provider, allowed: Allowance) -> LeaseRow:
+        attempt = len(self.leases.of_run(self.home.id)) + 1
+        return replace(
+            drafted(self.home.id, attempt, order, provider),
+            account=reap.account(provider),
+            deadline=self.clock.now() + allowed.seconds,
+            storage_usd_per_hour=_storage(order.offer, order.disk_gb),
+        )
+
+    def pass_over(self, offer: Offer) -> None:
+        """Remembers an offer whose machine was of no use, for this run."""
+        self.passed_over.add(self._mark(offer))
+
+    def _mark(self, offer: Offer) -> tuple[str, str, str]:
+        return offer.provider, offer.key, f"{offer.tier} {offer.place}"
+
+
+def _storage(offer: Offer, disk_gb: int) -> float:
+    """US dollars an hour for a machine's own disk, where its provider bills that besides."""
+    return (offer.terms.storage or 0.0) * disk_gb / HOURS_A_MONTH
+
+
+def _growing() -> Iterator[float]:
+    pause, longest = _PAUSES
+    while True:
+        yield pause
+        pause = min(1.5 * pause, longest)
+
+
+async def closed(providers: Sequence[Provider]) -> None:
+    """Gives the providers' connections back."""
+    await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)

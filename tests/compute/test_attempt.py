@@ -1,0 +1,154 @@
+"""An attempt on a real SSH server with the real agent: what breaks, and what is home in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import borrowed
+import sshd
+from borrowed import Controller, Host, carry_out, numbers_of, steps_of
+from lorry.compute.at_home import ask
+from lorry.compute.outcomes import Outcome
+from lorry.track.events import Event
+from lorry.trainer import checkpoint
+
+pytestmark = sshd.needed()
+
+
+@pytest.fixture
+def machine(tmp_path: Path):
+    with borrowed.host(tmp_path) as found:
+        yield found
+
+
+def when(step: int, act: Any) -> Any:
+    """Does something once, when a step is shown."""
+    done: list[int] = []
+
+    def watch(event: Event) -> None:
+        if event.kind == "step" and (event.step or 0) >= step and not done:
+            done.append(step)
+            act()
+
+    return watch
+
+
+def test_run_trains_there_and_everything_comes_home(tmp_path, machine):
+    run = borrowed.begin(tmp_path, machine)
+    result = carry_out(Controller(run))
+    assert result.outcome is Outcome.FINISHED
+    assert steps_of(run) == list(range(1, 31))
+    assert numbers_of(run) == list(range(1, len(numbers_of(run)) + 1))
+    assert checkpoint.steps(run.folder.checkpoints)[-1] == 30
+    assert (run.adapter / "adapter_model.safetensors").read_bytes().endswith((30).to_bytes(8, "little"))
+    assert (run.folder.checkpoints / "final").resolve().name == "step-000030"
+
+
+def test_connection_that_is_cut_loses_and_repeats_nothing(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=60)
+    controller = Controller(run)
+    controller.watch = when(10, machine.server.cut)
+    assert carry_out(controller).outcome is Outcome.FINISHED
+    assert steps_of(run) == list(range(1, 61))
+    assert {event.attempt for event in run.events()} == {1}, "the trainer has noticed nothing"
+
+
+def test_controller_that_dies_is_replaced_where_it_stood(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=60)
+
+    async def dies() -> None:
+        controller = Controller(run)
+        attempt = await controller.attempt()
+        work = asyncio.create_task(attempt.carry_out())
+        controller.watch = when(10, work.cancel)
+        await asyncio.gather(work, return_exceptions=True)
+        await attempt.close()
+
+    asyncio.run(dies())
+    assert machine.agent().is_running()
+    assert carry_out(Controller(run)).outcome is Outcome.FINISHED
+    assert steps_of(run) == list(range(1, 61))
+    assert len([event for event in run.events() if event.kind == "sent"]) == 1, "nothing is sent twice"
+
+
+def test_agent_that_is_killed_is_started_again_from_the_last_checkpoint(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=60)
+    controller = Controller(run)
+    controller.watch = when(12, lambda: machine.agent().send_signal(signal.SIGKILL))
+    assert carry_out(controller).outcome is Outcome.FINISHED
+    starts = [event.data["from_step"] for event in run.events() if event.kind == "started"]
+    assert starts[0] == 0
+    assert starts[-1] >= 10
+    assert steps_of(run)[-1] == 60
+
+
+def test_stop_saves_first_and_brings_the_checkpoint_home(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000, every=1000)
+    controller = Controller(run)
+    controller.watch = when(10, lambda: ask(run.folder, "stop"))
+    result = carry_out(controller)
+    assert result.outcome is Outcome.STOPPED_BY_PERSON
+    saved = checkpoint.steps(run.folder.checkpoints)
+    assert saved[-1] == steps_of(run)[-1] >= 10
+
+
+def test_stop_now_waits_for_nothing(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000, every=1000)
+    controller = Controller(run)
+    controller.watch = when(10, lambda: ask(run.folder, "now"))
+    result = carry_out(controller)
+    assert (result.outcome, result.event) == (Outcome.STOPPED_BY_PERSON, None)
+
+
+def test_machine_that_tells_of_money_is_not_believed(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000)
+
+    def lie() -> None:
+        path = machine.folder / "lorry" / "runs" / run.id / "events.jsonl"
+        machine.agent().suspend()
+        for child in machine.agent().children(recursive=True):
+            child.suspend()
+        last = json.loads(path.read_text().splitlines()[-1])
+        told = {"lease": "x", "seconds": 0, "usd": 0}
+        with path.open("a") as file:
+            file.write(
+                json.dumps({**last, "seq": last["seq"] + 1, "kind": "returned", "step": None, "data": told}) + "\n"
+            )
+
+    controller = Controller(run)
+    controller.watch = when(10, lie)
+    assert carry_out(controller, fetch=False).outcome is Outcome.UNTRUSTED
+    assert not [event for event in run.events() if event.kind == "returned"]
+
+
+def test_token_reaches_the_trainer_and_no_command_line(tmp_path, machine: Host, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_notARealTokenAtAll1234567890")
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_notARealKeyAtAll1234567890")
+    run = borrowed.begin(tmp_path, machine, steps=200)
+    seen: list[tuple[str, dict[str, str]]] = []
+
+    def look() -> None:
+        seen.extend((" ".join(one.cmdline()), one.environ()) for one in machine.processes())
+
+    controller = Controller(run)
+    controller.watch = when(5, look)
+    assert carry_out(controller).outcome is Outcome.FINISHED
+    assert seen
+    assert not any("hf_not" in words for words, _ in seen)
+    assert any(environment.get("HF_TOKEN", "").startswith("hf_not") for _, environment in seen)
+    assert not any("RUNPOD_API_KEY" in environment for _, environment in seen)
+    files = [path for path in machine.folder.rglob("*") if path.is_file()]
+    assert not any(b"hf_notAReal" in path.read_bytes() for path in files)
+
+
+def test_host_that_is_gone_is_given_up_after_its_time(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000)
+    controller = Controller(run, patience=borrowed.Patience(ready=20, silence=3, pause=0.3, tick=0.1))
+    controller.watch = when(10, machine.server.stop)
+    assert carry_out(controller, fetch=False).outcome is Outcome.HOST_LOST

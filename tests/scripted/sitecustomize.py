@@ -1,0 +1,113 @@
+"""A trainer for rented machines in tests: real events, real checkpoints, no model.
+
+Laid into a machine's Python path, it takes the place of `python -m lorry.trainer`: the agent that supervises it is the real
+one. Each step takes `LORRY_SCRIPTED_STEP` seconds (0.05); the weights after a step follow from the step alone, so that an
+adapter that went through any number of machines can be compared with one that did not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+
+
+def tensor_file(path: Path, number: int) -> None:
+    """A safetensors file with one tensor that tells the step."""
+    header = json.dumps({"step": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<q", number))
+
+
+def state_of(step: int, losses: dict[int, float]) -> dict:
+    return {"step": step, "scores": {str(at): {"loss": loss} for at, loss in losses.items()}}
+
+
+class Script:
+    """What the trainer does, on the run's own recipe."""
+
+    def __init__(self, folder: Path) -> None:
+        from lorry.trainer.channel import FD, Pipe
+
+        self.folder = folder
+        facts = json.loads((folder / "resolved.json").read_text())
+        self.train = facts["recipe"]["train"]
+        self.pace = float(os.environ.get("LORRY_SCRIPTED_STEP", "0.05"))
+        self.pipe = Pipe(int(os.environ.pop(FD)))
+        self.stopped = 0
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # as the real one: it ends with its agent
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        self.stopped = self.stopped or number
+
+    def run(self) -> int:
+        from lorry.trainer import checkpoint
+
+        root, steps = self.folder / "checkpoints", int(self.train["steps"])
+        every = int(self.train["save_every"] or 10)
+        newest = checkpoint.newest(root, lambda place, why: self.pipe.append("rejected", path=str(place), reason=why))
+        step = checkpoint.step_of(newest) if newest else 0
+        self.pipe.append("loaded", parameters=8, trainable=8, precision="float32", device="cpu")
+        if newest:
+            self.pipe.append("resumed", from_step=step, path=str(newest))
+        self.pipe.append("started", steps=steps, from_step=step)
+        while step < steps and not self.stopped:
+            time.sleep(self.pace)
+            step += 1
+            numbers = {"loss": 1 / step, "learning_rate": 1e-4, "grad_norm": 1.0, "trained_tokens": step}
+            self.pipe.append("step", step=step, **numbers, tokens_per_second=1.0, memory_bytes=1)
+            self.pipe.beat("training", step)
+            if step % every == 0 or step == steps:
+                self.save(root, step)
+        if self.stopped:
+            return self.leave(root, step)
+        self.deliver(root, step)
+        return 0
+
+    def save(self, root: Path, step: int) -> None:
+        from lorry.trainer import checkpoint
+
+        final = checkpoint.path_of(root, step)
+        if final.exists():
+            return
+        aside = root / f".{final.name}.{os.getpid()}"
+        aside.mkdir(parents=True)
+        for name in ("adapter_model.safetensors", checkpoint.OPTIMIZER, checkpoint.RNG):
+            tensor_file(aside / name, step)
+        (aside / "adapter_config.json").write_text("{}\n")
+        (aside / checkpoint.STATE).write_text(json.dumps(state_of(step, {step: 1 / step})) + "\n")
+        checkpoint.write_manifest(aside)
+        aside.rename(final)
+        checkpoint.prune(root, set(checkpoint.steps(root)[-3:]))
+        self.pipe.append("saved", step=step, path=str(final), seconds=0.0, pause=0.0)
+
+    def leave(self, root: Path, step: int) -> int:
+        if step:
+            self.save(root, step)
+        cause = "preempted" if self.stopped == signal.SIGTERM else "person"
+        self.pipe.end("stopped", reason=f"stopped after step {step}; its checkpoint is kept", cause=cause)
+        return 130
+
+    def deliver(self, root: Path, step: int) -> None:
+        from lorry.trainer import checkpoint
+
+        checkpoint.deliver(checkpoint.path_of(root, step), self.folder / "adapter")
+        self.pipe.append("delivered", step=step, path=str(self.folder / "adapter"))
+        evaluation = self.folder / "eval"
+        evaluation.mkdir(exist_ok=True)
+        (evaluation / "scores.json").write_text('{"splits": {}}\n')
+        self.pipe.append("scored", scores={})
+        self.pipe.end("finished", seconds=step * self.pace)
+
+
+if "lorry.trainer" in getattr(sys, "orig_argv", []) and "-m" in sys.orig_argv:
+    code = Script(Path(sys.orig_argv[-1])).run()
+    sys.stdout.flush()
+    os._exit(code)
