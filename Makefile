@@ -15,13 +15,16 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo test test-slow test-gpu chaos lint types docs lock bench clean
+.PHONY: help demo demo-remote test test-slow test-gpu chaos lint types docs lock bench clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/ready ## Train a small model on bash commands here, and write the report
 	@lorry run recipes/demo.yaml
+
+demo-remote: .venv/ready ## The same on a rented machine that is taken away in the middle; the cloud is emulated here
+	@$(PYTHON) -m lorry.emulators.demo recipes/demo.yaml
 
 test: .venv/ready-dev ## Run the tests
 	@$(PYTEST) -m 'not slow and not gpu and not chaos' -n $(WORKERS)
