@@ -155,10 +155,10 @@ class Fleet:
             return
         self._close_network(rental)
         if rental.state == "ended":
-            del self._computers[rental.id]
-            self._told.pop(rental.id, None)
             await computer.sweep()
             await asyncio.to_thread(computer.remove)
+            del self._computers[rental.id]
+            self._told.pop(rental.id, None)
 
     async def _boot(self, rental: Rental, computer: Computer) -> None:
         waited, boot = self.now() - rental.state_since, self.account.settings.boot_seconds
