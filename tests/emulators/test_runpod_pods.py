@@ -43,6 +43,13 @@ def test_ssh_session_has_the_machines_home_and_gpu_but_not_the_first_process_var
     assert "RUNPOD_POD_ID" in first
 
 
+def test_variables_of_the_image_are_in_sessions_too(client, runpod, keys):
+    runpod.control.settings(environment={"HF_HOME": "/some place/hf"})
+    pod = client.until(client.create(env={"PUBLIC_KEY": keys[1]}), "RUNNING")
+    runpod.control.settings(environment={})
+    assert ssh_when_ready(pod, keys[0], 'echo "$HF_HOME"') == "/some place/hf\n"
+
+
 def test_machine_has_its_own_python_and_uv(client, keys):
     pod = client.until(client.create(env={"PUBLIC_KEY": keys[1]}), "RUNNING")
     assert ssh_when_ready(pod, keys[0], "python3 -c 'print(6 * 7)'; command -v uv").split("\n")[0] == "42"

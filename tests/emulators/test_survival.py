@@ -77,8 +77,9 @@ def test_machine_that_starts_processes_as_fast_as_it_can_is_ended_whole(runpod, 
 def test_server_that_is_told_to_end_ends_its_machines_too(tmp_path):
     with launch.running("runpod", tmp_path / "home with a blank") as emulator, Client(emulator) as client:
         emulator.control.settings(boot_seconds=0.1)
-        pod = client.until(client.create(args=SWITCH), "RUNNING")
-        time.sleep(0.3)
+        private, public = key_pair(tmp_path)
+        pod = client.until(client.create(args=SWITCH, env={"PUBLIC_KEY": public}), "RUNNING")
+        assert ssh_when_ready(pod, private, "pwd").endswith("/disk/root\n")
         assert left_behind(emulator)[pod["id"]]
     assert emulator.process.returncode == 0
     assert left_behind(emulator) == {}
