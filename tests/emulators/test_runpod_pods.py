@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from emulated import GPU, SWITCH, Client, left_behind, order, ssh, ssh_when_ready
 
+from emulated import GPU, SWITCH, Client, left_behind, order, ssh, ssh_when_ready
 from lorry.emulators.runpod import shapes
 
 

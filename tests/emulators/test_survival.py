@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from emulated import SWITCH, Client, key_pair, left_behind, ssh, ssh_when_ready
 
+from emulated import SWITCH, Client, key_pair, left_behind, ssh, ssh_when_ready
 from lorry.emulators import launch
 from lorry.emulators.machine import processes
 
