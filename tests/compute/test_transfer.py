@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import os
+import resource
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,10 +14,9 @@ import pytest
 
 import sshd
 from lorry.compute import crew
-from lorry.compute.on_machine import files, hashing
 from lorry.compute.on_machine.files import part_of
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.progress import Meter, Progress
+from lorry.compute.progress import Progress
 from lorry.compute.ssh import connect
 from lorry.compute.transfer import Rules, fetch, listing, send
 from lorry.errors import InputError, LorryError
@@ -289,6 +287,17 @@ def test_machine_that_cannot_write_says_why(machine, here, there):
     assert caught.value.outcome is Outcome.SETUP_FAILED
 
 
+def test_full_disk_there_is_told(machine, here, there, way):
+    async def body(link):
+        link.python = """sh -c 'ulimit -f 1000; exec python3 "$@"' sh"""
+        await send(link, {"a": written(here / "a", b"x" * LARGE)}, str(there))
+
+    with pytest.raises(OutcomeError, match="too large") as caught:
+        with_link(machine, body, way)
+    assert caught.value.outcome is Outcome.SETUP_FAILED
+    assert not (there / "a").exists()
+
+
 def test_system_ssh_that_does_not_work_is_not_used(machine, here, there, tmp_path):
     broken = written(tmp_path / "ssh", b"#!/bin/sh\necho no such option >&2\nexit 255\n")
     broken.chmod(0o755)
@@ -347,6 +356,19 @@ def test_folder_that_cannot_be_written_is_told(machine, there, tmp_path):
     assert caught.value.hint
 
 
+def test_full_disk_here_is_told(machine, there, tmp_path, way):
+    written(there / "a", b"x" * LARGE)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(LorryError, match="too large") as caught:
+            fetching(machine, there, tmp_path / "into", way)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "LORRY_HOME" in caught.value.hint
+    assert not (tmp_path / "into" / "a").exists()
+
+
 def test_folder_that_is_not_there_has_no_files(machine, there, tmp_path):
     assert fetching(machine, there / "none", tmp_path / "into") == []
 
@@ -385,24 +407,7 @@ def test_file_that_is_replaced_or_removed_meanwhile_is_looked_at_again(machine, 
     assert contents(tmp_path / "into") == {"a": b"longer than before"}
 
 
-# How far it is.
-
-
-def test_progress_tells_rate_and_time_left():
-    clock, told = [0.0], list[Progress]()
-    meter = Meter(told.append, clock=lambda: clock[0])
-    meter.expect(1000)
-    meter.add(200, "a", moved=False)
-    for _ in range(4):
-        clock[0] += 1.0
-        meter.add(100, "a")
-        meter.report()
-    clock[0] += 0.1
-    meter.report()
-    assert [one.done_bytes for one in told] == [300, 400, 500, 600]
-    assert (told[-1].total_bytes, told[-1].bytes_per_second, told[-1].seconds_left) == (1000, 100.0, 4.0)
-    meter.report(last=True)
-    assert len(told) == 5
+# At large.
 
 
 def test_progress_that_fails_ends_the_transfer(machine, here, there):
@@ -418,27 +423,3 @@ def test_thousand_small_files_take_no_round_trip_each(machine, here, there, tmp_
     sending(machine, files, there)
     assert len(fetching(machine, there, tmp_path / "into")) == 300
     assert contents(tmp_path / "into") == contents(there)
-
-
-def test_what_is_sent_to_machines_needs_only_python_three_point_eight():
-    for module in (files, hashing):
-        tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-        names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
-        names |= {str(node.module) for node in imports if isinstance(node, ast.ImportFrom)}
-        assert {name.split(".")[0] for name in names - {hashing.__name__}} <= sys.stdlib_module_names
-
-
-@pytest.mark.parametrize("python", ["python3.8", "python3.9", "python3.10", "python3.12", "python3.13"])
-def test_older_and_newer_pythons_there_will_do(machine, here, there, tmp_path, python):
-    program = shutil.which(python)
-    if program is None or subprocess.run([program, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"no {python} is installed")
-
-    async def body(link):
-        link.python = program
-        await send(link, {name: written(here / name, data) for name, data in TREE.items()}, str(there))
-        return await fetch(link, str(there), ALL, tmp_path / "back")
-
-    assert len(with_link(machine, body)) == len(TREE)
-    assert contents(tmp_path / "back") == TREE
