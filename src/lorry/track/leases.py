@@ -5,6 +5,7 @@ Also the network volumes that lorry made: they cost money as long as they are th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ import sqlalchemy as sql
 from sqlalchemy import exc
 
 from lorry.errors import InputError
+from lorry.track.folder import write_json
 from lorry.track.store import Store
 
 State = Literal["asked", "rented", "ending", "ended"]
@@ -173,6 +175,14 @@ _leases = _table("leases", LeaseRow, ["name"], _tables)
 _volumes = _table("volumes", VolumeRow, ["provider", "id"], _tables)
 
 
+def _copied(path: Path) -> LeaseRow | None:
+    """A copy's row; None where it cannot be read."""
+    try:
+        return LeaseRow(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 class Leases:
     """All leases and volumes, in the store's database. Each method is a transaction of its own, on disk when it returns."""
 
@@ -193,13 +203,24 @@ class Leases:
                 connection.execute(_leases.insert().values(**asdict(row)))
         except exc.IntegrityError as error:
             raise InputError(f"there is a lease `{row.name}` already") from error
+        self._keep(row)
 
     def change(self, name: str, **changes: Any) -> LeaseRow:
         """Writes what changed, and returns the row. Raises InputError for an unknown name."""
         with self._store.connection() as connection:
             if connection.execute(_leases.update().where(_leases.c.name == name).values(**changes)).rowcount == 0:
                 raise InputError(f"there is no lease `{name}`", hint="`lorry costs` lists them")
-        return self.get(name)
+        row = self.get(name)
+        self._keep(row)
+        return row
+
+    def restore(self) -> int:
+        """Puts back the leases whose copies lie beside a store that was lost; how many."""
+        found = [row for path in sorted(self._copies.glob("*.json")) if (row := _copied(path)) is not None]
+        with self._store.connection() as connection:
+            for row in found:
+                connection.execute(_leases.insert().prefix_with("OR REPLACE").values(**asdict(row)))
+        return len(found)
 
     def priced(self, name: str, at: float, usd_per_hour: float, storage_usd_per_hour: float) -> LeaseRow:
         """Writes what it costs from a time on, if that is new: a stopped machine bills its disks only, bids move."""
@@ -248,6 +269,14 @@ class Leases:
         where = (_volumes.c.provider == provider) & (_volumes.c.id == volume_id)
         with self._store.connection() as connection:
             connection.execute(_volumes.update().where(where).values(deleted_at=at))
+
+    @property
+    def _copies(self) -> Path:
+        return self._store.path.parent / "leases"
+
+    def _keep(self, row: LeaseRow) -> None:
+        """A copy beside the store: one that is damaged must not make anybody forget a machine that bills."""
+        write_json(self._copies / f"{row.name}.json", asdict(row))
 
     def _select(self, query: Any) -> list[LeaseRow]:
         with self._store.connection() as connection:

@@ -131,6 +131,7 @@ class Store:
     @classmethod
     def rebuild(cls, path: Path | None = None) -> Store:
         """A new store from the run folders; a file that was there is kept beside it, as `lorry.db.damaged-...`."""
+        from lorry.track.leases import Leases
         from lorry.track.rebuild import rows
 
         path = path or home() / "lorry.db"
@@ -141,6 +142,7 @@ class Store:
         with store.connection() as connection:
             for row in rows(path.parent / "runs"):
                 connection.execute(_runs.insert().prefix_with("OR REPLACE").values(**row))
+        Leases(store).restore()
         return store
 
     def close(self) -> None:
