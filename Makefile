@@ -23,7 +23,7 @@ help: ## Show these verbs
 demo: .venv/ready ## Train a small model on bash commands here, and write the report
 	@lorry run recipes/demo.yaml
 
-demo-remote: .venv/ready ## The same on a rented machine that is taken away in the middle; the cloud is emulated here
+demo-remote: .venv/ready .venv/sshd ## The same on a rented machine that is taken away in the middle; the cloud is emulated here
 	@$(PYTHON) -m lorry.emulators.demo recipes/demo.yaml
 
 test: .venv/ready-dev ## Run the tests
@@ -69,9 +69,18 @@ clean: ## Remove the virtual environment and everything built
 	@$(INSTALL) --editable '.[train,demo]'
 	@touch $@
 
-.venv/ready-dev: .venv/ready
+.venv/ready-dev: .venv/ready .venv/sshd
 	@echo 'Installing what the checks need into .venv'
 	@$(INSTALL) --editable '.[train,demo,dev]'
+	@touch $@
+
+# Emulated machines answer SSH with the system's own server.
+.venv/sshd: | .venv/bin/python
+	@if ! PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v sshd >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server >/dev/null; \
+	  else echo 'Emulated machines need an SSH server: `sudo apt-get install openssh-server`' >&2; exit 1; fi; \
+	fi
 	@touch $@
 
 .venv/bin/python:
