@@ -180,7 +180,6 @@ class Renting:
             silence=_SILENT,
             grace=60 * compute.grace_minutes,
         )
-        mount = "/workspace"
         return Order(
             name=name_for(self.home.id),
             offer=offer,
@@ -188,9 +187,7 @@ class Renting:
             template=compute.template or "",
             disk_gb=self.home.needs.disk_gb,
             volume=volume,
-            mount=mount,
             public_key=self.key.public,
-            environment={"LORRY_PLACE": f"{mount}/lorry"} if volume else {},
             start=dead_man.start_command(switch, provider.ends_itself) if provider.capabilities.bills else "",
             bid=market.bid(offer, compute.bid) if kind != "never" else None,
         )
