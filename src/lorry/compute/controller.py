@@ -9,12 +9,10 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -22,19 +20,15 @@ from lorry.compute import ssh
 from lorry.compute.at_home import RunAtHome, answered, requested
 from lorry.compute.attempt import Patience
 from lorry.compute.lease import Clock
-from lorry.compute.providers._base import Provider
 from lorry.compute.rented import Rented
-from lorry.compute.renting import Renting, closed
-from lorry.errors import DetachedError, LorryError, RefusedError
-from lorry.plugins import make
-from lorry.track.events import ENDINGS, Event, read
+from lorry.compute.renting import Renting
+from lorry.compute.shared import Shared
+from lorry.errors import DetachedError, RefusedError
+from lorry.track.events import ENDINGS, Event, last, read
 from lorry.track.folder import RunFolder, home
-from lorry.track.leases import Leases
 from lorry.track.process import started
-from lorry.track.store import Changes, RunRow, Store
+from lorry.track.store import Changes, RunRow
 
-_LOOK = 5.0
-"""Seconds between two looks for runs that nobody controls."""
 Show = Callable[[Event], None]
 
 
@@ -71,19 +65,35 @@ async def _until_let_go(folder: RunFolder, show: Show, settings: Settings) -> Ev
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def control(folder: RunFolder, show: Show, settings: Settings) -> Event:
-    """The same within a loop that controls other runs too."""
-    with _held(folder):
-        Store.open().update(folder.id, **_mine())
-        run = RunAtHome(folder, show)
-        providers = _providers(run.recipe.compute.on)
-        key = ssh.installation_key(home())
-        renting = Renting(run, providers, Leases.open(), key, settings.clock)
+async def control(folder: RunFolder, show: Show, settings: Settings, shared: Shared | None = None) -> Event:
+    """The same within a loop that controls other runs too, which have `shared` in common."""
+    if shared is not None:
+        return await _controlled(folder, show, settings, shared)
+    alone = Shared.open()
+    rows = asyncio.create_task(alone.rows.keep())
+    try:
+        return await _controlled(folder, show, settings, alone)
+    finally:
+        rows.cancel()
+        await asyncio.gather(rows, return_exceptions=True)
+        await alone.close()
+
+
+async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared: Shared) -> Event:
+    with held(folder):
+        await asyncio.to_thread(shared.store.update, folder.id, **_mine())
+        run = await asyncio.to_thread(RunAtHome, folder, show, shared.rows)
+        key = await asyncio.to_thread(ssh.installation_key, home())
+        renting = Renting(
+            run, shared.providers(run.recipe.compute.on), shared.leases, key, settings.clock, shared=shared
+        )
         try:
             return await Rented(renting, settings.patience).carry_out()
         finally:
-            await closed(providers)
-            run.close()
+            await run.keep_beat(now=True)
+            # What was noted must not be written after what the run has come to.
+            await asyncio.to_thread(shared.rows.write)
+            await asyncio.to_thread(run.close)
 
 
 def is_controlled(folder: RunFolder) -> bool:
@@ -98,7 +108,13 @@ def is_controlled(folder: RunFolder) -> bool:
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
     found = [RunFolder(row.folder) for row in rows if row.status in ("created", "running", "interrupted")]
-    return [folder for folder in found if folder.is_rented and not _has_ended(folder) and not is_controlled(folder)]
+    return [folder for folder in found if folder.is_rented and not has_ended(folder) and not is_controlled(folder)]
+
+
+def has_ended(folder: RunFolder) -> bool:
+    """Whether the run's last event says that it is over."""
+    found = last(folder.events)
+    return found is not None and found.kind in ENDINGS
 
 
 def go_on_alone(folder: RunFolder) -> int:
@@ -112,49 +128,20 @@ def go_on_alone(folder: RunFolder) -> int:
     return process.pid
 
 
-async def serve(settle: Callable[[RunFolder], None], *, only: frozenset[str] = frozenset(), until_idle: bool) -> None:
-    """Controls every rented run that nobody else does, and those that come; with `until_idle` until none is left.
-
-    `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone.
-    """
-    tasks: dict[str, asyncio.Task[None]] = {}
-    while True:
-        for name in [name for name, task in tasks.items() if task.done()]:
-            tasks.pop(name)
-        rows = [row for row in Store.open().list() if not only or row.id in only]
-        for folder in uncontrolled(row for row in rows if row.id not in tasks):
-            tasks[folder.id] = asyncio.create_task(_carried_out(folder, settle))
-        if until_idle and not tasks:
-            return
-        await asyncio.sleep(_LOOK) if not tasks else await asyncio.wait(tasks.values(), timeout=_LOOK)
-
-
-async def _carried_out(folder: RunFolder, settle: Callable[[RunFolder], None]) -> None:
-    """One run among others: what goes wrong with it is its own affair."""
-    try:
-        await control(folder, lambda _event: None, Settings())
-    except RefusedError:
-        return  # another process was faster
-    except LorryError as error:
-        _note(folder, error)
-    await asyncio.to_thread(settle, folder)
-
-
-def _note(folder: RunFolder, error: LorryError) -> None:
-    log = home() / "logs" / "controller.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {folder.id}: {error}\n")
-
-
 @contextmanager
-def _held(folder: RunFolder) -> Generator[None]:
+def held(folder: RunFolder) -> Generator[None]:
+    """Within, this process controls the run. Raises RefusedError where another one does."""
+    lock = FileLock(_lock(folder), timeout=0)
     try:
-        with FileLock(_lock(folder), timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         hint = f"follow it: `lorry attach {folder.id}`"
         raise RefusedError(f"another process controls `{folder.id}`", hint=hint) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()
 
 
 def _lock(folder: RunFolder) -> Path:
@@ -163,14 +150,3 @@ def _lock(folder: RunFolder) -> Path:
 
 def _mine() -> Changes:
     return Changes(status="running", pid=os.getpid(), pid_started=started(os.getpid()))
-
-
-def _providers(specs: list[dict[str, Any]]) -> list[Provider]:
-    return [cast("Provider", make("providers", spec)) for spec in specs]
-
-
-def _has_ended(folder: RunFolder) -> bool:
-    last = None
-    for last in read(folder.events):  # noqa: B007 - the last one is wanted
-        pass
-    return last is not None and last.kind in ENDINGS

@@ -23,8 +23,7 @@ from lorry.errors import MayBillError, RunFailedError
 from lorry.plan import gpus
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
-from lorry.plugins import make
-from lorry.track.events import Event, read
+from lorry.track.events import Event
 from lorry.track.leases import LeaseRow
 
 _FETCHING = 900.0
@@ -74,9 +73,9 @@ class Rented:
 
     async def _rent(self) -> Found | NothingFound:
         compute = self.home.recipe.compute
-        kind = kind_of_machine(compute.interruptible, self._preempted(), compute.preemptions)
+        kind = kind_of_machine(compute.interruptible, self.home.known.preempted, compute.preemptions)
         if kind is None:
-            told = f"taken back {self._preempted()} times, and `compute.interruptible` is `only`"
+            told = f"taken back {self.home.known.preempted} times, and `compute.interruptible` is `only`"
             return NothingFound(Outcome.PREEMPTED, told)
         return await self.renting.rent(kind)
 
@@ -98,8 +97,7 @@ class Rented:
 
     def _say_rented(self, lease: Lease) -> None:
         """Says what a controller that died right after renting could not say."""
-        told = [event for event in read(self.home.folder.events) if event.kind == "rented"]
-        if lease.name not in [event.data["lease"] for event in told]:
+        if lease.name not in self.home.known.rented:
             row = lease.row
             facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
             self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
@@ -107,8 +105,8 @@ class Rented:
     def _lease(self, row: LeaseRow) -> Lease:
         """The lease of a row, with its provider as it was when it was asked."""
         same = [one for one in self.renting.providers if one.name == row.provider]
-        provider: Any = same[0] if same else make("providers", {"name": row.provider, **row.settings})
-        return Lease(row, provider, self.renting.leases, self.renting.clock)
+        provider = same[0] if same else self.renting.provider({**row.settings, "name": row.provider})
+        return Lease(row, provider, self.renting.leases, self.renting.clock, self.renting.watch(provider))
 
     async def _attempt(self, found: Found) -> Result | None:
         """One attempt, with what follows from it done; None where another one is to come."""
@@ -152,19 +150,8 @@ class Rented:
 
     def _history(self, outcome: Outcome, phase: Phase) -> History:
         """What came before without a step in between, as the run's events tell."""
-        repeats = fruitless = 0
-        for event in read(self.home.folder.events):
-            if event.kind == "step":
-                repeats = fruitless = 0
-            elif event.kind == "lost" and event.data["outcome"] == outcome.name:
-                repeats += 1
-            elif event.kind == "rented":
-                fruitless += 1
-        return History(phase, repeats, fruitless)
-
-    def _preempted(self) -> int:
-        found = [event for event in read(self.home.folder.events) if event.kind == "lost"]
-        return sum(event.data["outcome"] == Outcome.PREEMPTED.name for event in found)
+        known = self.home.known
+        return History(phase, known.losses[outcome.name], known.fruitless)
 
     def _say_lost(self, lease: Lease, result: Result, action: Action) -> None:
         told = result.why or result.outcome.value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from lorry import units
 from lorry.compute import dead_man, market, reap
@@ -15,9 +16,13 @@ from lorry.compute.needs import chosen
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Order, Provider
 from lorry.compute.recovery import Action, History, Interruptible, Phase, decide
+from lorry.compute.shared import Shared
 from lorry.compute.ssh import KeyPair
+from lorry.compute.turns import Turns
+from lorry.compute.watch import Watch
 from lorry.plan.cost import HOURS_A_MONTH
 from lorry.plan.offers import Offer
+from lorry.plugins import make
 from lorry.track.caps import Cap, caps, renting
 from lorry.track.folder import home
 from lorry.track.leases import LeaseRow, Leases
@@ -29,6 +34,8 @@ _IDLE = 1800.0
 """Seconds that a machine on which nothing was begun waits for its controller."""
 _SILENT = 1800.0
 """Seconds without a sign of life of the agent after which the machine ends itself."""
+_ASKING = Turns(4)
+"""Runs that go through offers at once: providers count requests, and the first one may take what the others would."""
 _PAUSES = (2.0, 60.0)
 """First and longest pause while there is no machine, in seconds."""
 
@@ -59,6 +66,8 @@ class Renting:
     leases: Leases
     key: KeyPair
     clock: Clock = field(default_factory=Clock)
+    shared: Shared | None = None
+    """What it has in common with other runs of this process; None where it is alone."""
     passed_over: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     """Offers whose machine did not become ready: provider, key, place."""
     _volume_id: str = ""
@@ -69,7 +78,8 @@ class Renting:
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
         refused = ""
         for pause in _growing():
-            found = await self._once(kind)
+            async with _ASKING.taken():
+                found = await self._once(kind)
             if isinstance(found, Found):
                 return found
             if found.outcome not in (Outcome.NO_CAPACITY, Outcome.BUSY, Outcome.API_DOWN):
@@ -122,6 +132,7 @@ class Renting:
                 return NothingFound(Outcome.BUDGET, f"{allowed.why} does not leave enough for another machine")
             order = self._order(provider, offer, allowed, kind, volume)
             lease = begun(self._row(order, provider, allowed), provider, self.leases, self.clock)
+            lease.watch = self.watch(provider)
         try:
             await lease.ask(order)
         except OutcomeError as error:
@@ -203,6 +214,14 @@ class Renting:
             deadline=self.clock.now() + allowed.seconds,
             storage_usd_per_hour=_storage(order.offer, order.disk_gb),
         )
+
+    def provider(self, spec: Mapping[str, Any]) -> Provider:
+        """A provider by its settings."""
+        return self.shared.provider(spec) if self.shared else cast("Provider", make("providers", dict(spec)))
+
+    def watch(self, provider: Provider) -> Watch | None:
+        """The look at an account's machines that all of its runs share; None where there is no other."""
+        return self.shared.watch(provider) if self.shared else None
 
     def pass_over(self, offer: Offer) -> None:
         """Remembers an offer whose machine was of no use, for this run."""

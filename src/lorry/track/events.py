@@ -166,6 +166,21 @@ def last_number(path: Path) -> int:
     return _parse(whole.rpartition(b"\n")[2], path, whole.count(b"\n") + 1).seq if whole else 0
 
 
+def last(path: Path) -> Event | None:
+    """The last whole event, read from the file's end; None where there is none."""
+    if not path.exists():
+        return None
+    size = path.stat().st_size
+    for wanted in (1 << 14, size):
+        with path.open("rb") as file:
+            file.seek(max(0, size - wanted))
+            whole, newline, _ = file.read(wanted).rpartition(b"\n")
+        before, found, line = whole.rpartition(b"\n")
+        if newline and (found or wanted >= size):
+            return _parse(line, path, whole.count(b"\n") + 1) if line or before else None
+    return None
+
+
 def last_attempt(path: Path) -> int:
     """The highest attempt that events are of; 1 where there are none."""
     return max((event.attempt for event in read(path)), default=1)
