@@ -267,7 +267,7 @@ def _raise_what_may_bill(run: Run) -> None:
         return
     from lorry.compute.receipt import by_hand
 
-    for row in Leases.open().of_run(run.id):
+    for row in Leases.open().serving(run.id):
         if row.is_open:
             price = f"{units.money(row.usd_per_hour + row.storage_usd_per_hour)} an hour"
             told = f"the machine `{row.machine_id or row.name}` at {row.provider} may still bill {price}"

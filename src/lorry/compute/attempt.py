@@ -41,6 +41,7 @@ _NOT_AS_SOLD = frozenset(
         *("machine.disk-full", "machine.not-writable"),
     }
 )
+_LEAVE = 'cd "$HOME/.lorry" && rm -f ended run agent.pid && : >>contact && touch contact'
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
 
@@ -128,6 +129,23 @@ class Attempt:
         """Gives the connection back; the machine goes on."""
         if self._link is not None:
             await self._link.close()
+
+    async def leave(self) -> None:
+        """Takes the run, which has ended, off the machine: it waits for the next one, for as long as it may be idle.
+
+        Raises OutcomeError, and TimeoutError, where that cannot be done.
+        """
+        link = self._link if self._link and self._link.is_open else await self._connected()
+        done = await link.run(_LEAVE, seconds=30)
+        if done.code != 0:
+            raise OutcomeError(Outcome.SETUP_FAILED, "the run could not be taken off the machine")
+
+    async def clear(self) -> None:
+        """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
+        if self._link is None or self.home.recipe.compute.volume:
+            return
+        with suppress(OutcomeError, TimeoutError):
+            await self._link.run(f"rm -rf {shlex.quote(await self._run_folder(self._link))}", seconds=60)
 
     # --- until it trains
 
@@ -239,7 +257,7 @@ class Attempt:
             now = self.lease.clock.now()
             self.lease.write(ready_at=now)
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
-            since = now - (self.lease.row.rented_at or began)
+            since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)
         return after
 
@@ -257,7 +275,8 @@ class Attempt:
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:
             await clone(link, self._place, self.home.recipe.compute.code)
-        gone = self.lease.clock.now() - (self.lease.row.rented_at or self.lease.clock.now())
+        now = self.lease.clock.now()
+        gone = now - (self.lease.row.serving_since or now)
         price = self.lease.row.usd_per_hour
         budget = on_machine(self.home.recipe.budget, self.allowed, price, self.home.seconds_before, gone)
         sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)

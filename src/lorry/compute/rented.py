@@ -15,6 +15,7 @@ from lorry import units
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
+from lorry.compute.handing_on import hand_on
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
@@ -40,6 +41,8 @@ class Rented:
     patience: Patience = field(default_factory=Patience)
     endings: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     """Machines that are being ended while the run goes on."""
+    ended: set[str] = field(default_factory=set[str])
+    """Their leases' names."""
 
     def __post_init__(self) -> None:
         self.home = self.renting.home
@@ -65,13 +68,15 @@ class Rented:
                 rented = await self._rent()
                 if isinstance(rented, NothingFound):
                     return Result(rented.outcome, rented.why)
-                found = rented
+                found = rented or await self._taken_up()
+            if found is None:
+                continue
             result = await self._attempt(found)
             if result is not None:
                 return result
             found = None
 
-    async def _rent(self) -> Found | NothingFound:
+    async def _rent(self) -> Found | NothingFound | None:
         compute = self.home.recipe.compute
         kind = kind_of_machine(compute.interruptible, self.home.known.preempted, compute.preemptions)
         if kind is None:
@@ -80,9 +85,10 @@ class Rented:
         return await self.renting.rent(kind)
 
     async def _taken_up(self) -> Found | None:
-        """The machine that an earlier controller left training; others of the run are ended."""
+        """The machine that an earlier controller left training, or that another run has handed over; others are ended."""
         held: Found | None = None
-        for row in reversed([row for row in self.renting.leases.of_run(self.home.id) if row.is_open]):
+        rows = self.renting.leases.serving(self.home.id)
+        for row in reversed([row for row in rows if row.name not in self.ended]):
             lease = self._lease(row)
             if row.state == "asked":
                 with suppress(OutcomeError):
@@ -116,6 +122,9 @@ class Rented:
             action = decide(result.outcome, self._history(result.outcome, attempt.phase))
             if action is Action.FETCH:
                 result, action = await self._fetched(attempt, result)
+            is_done_well = action is Action.FETCH and result.outcome is Outcome.FINISHED
+            if is_done_well and await hand_on(attempt, self.renting):
+                return result
         finally:
             with suppress(OutcomeError):
                 await attempt.close()
@@ -159,6 +168,7 @@ class Rented:
 
     def _end_in_background(self, lease: Lease, outcome: Outcome, why: str = "") -> None:
         """Has a machine ended while the run goes on; what comes of it is looked at in the end."""
+        self.ended.add(lease.name)
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
@@ -167,8 +177,9 @@ class Rented:
         if row.rented_at is None:
             return
         now = self.renting.clock.now()
-        told = f"{row.described} is given back after {units.duration(row.seconds(now))}"
-        self.home.tell("returned", lease=row.name, seconds=row.seconds(now), usd=row.usd(now), message=told)
+        seconds, usd = row.seconds_of(self.home.id, now), row.usd_of(self.home.id, now)
+        told = f"{row.described} is given back after {units.duration(seconds)}"
+        self.home.tell("returned", lease=row.name, seconds=seconds, usd=usd, message=told)
 
     async def _give_back(self) -> None:
         """Waits until every machine is confirmed to be gone; says which is not."""
@@ -203,7 +214,7 @@ class Rented:
 
 def _left(row: LeaseRow, now: float) -> Allowance:
     """What a machine that was rented before may take, counted from when it was."""
-    since = row.rented_at or now
+    since = row.serving_since or now
     seconds = UNLIMITED if row.deadline is None else max(0.0, row.deadline - since)
     return Allowance(seconds, "the machine's deadline")
 

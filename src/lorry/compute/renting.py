@@ -11,6 +11,7 @@ from lorry import units
 from lorry.compute import dead_man, market, reap
 from lorry.compute.allowance import Allowance, allowance
 from lorry.compute.at_home import RunAtHome
+from lorry.compute.handing_on import Candidate
 from lorry.compute.lease import Clock, Lease, begun, drafted, name_for
 from lorry.compute.needs import chosen
 from lorry.compute.outcomes import Outcome, OutcomeError
@@ -73,8 +74,16 @@ class Renting:
     _volume_id: str = ""
     _refusals: int = 0
 
-    async def rent(self, kind: Interruptible) -> Found | NothingFound:
-        """A machine for the next attempt; waits for one as long as the recipe says."""
+    @property
+    def candidate(self) -> Candidate:
+        """The run as one that waits for a machine."""
+        return Candidate(self.home.id, self.home.recipe, self.home.needs, self.providers)
+
+    async def rent(self, kind: Interruptible) -> Found | NothingFound | None:
+        """A machine for the next attempt; waits for one as long as the recipe says.
+
+        None where another run has handed its own over: it stands in the store.
+        """
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
         refused = ""
         for pause in _growing():
@@ -92,8 +101,16 @@ class Renting:
             if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
                 hours = self.home.recipe.compute.wait_hours
                 self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
-            await self.clock.sleep(pause)
+            if await self._paused(pause):
+                return None
         raise AssertionError("pauses never run out")
+
+    async def _paused(self, seconds: float) -> bool:
+        """Waits before the next look; whether a machine was handed over meanwhile."""
+        if self.shared is None:
+            await self.clock.sleep(seconds)
+            return False
+        return await self.shared.succession.wait(self.candidate, self.clock.sleep(seconds))
 
     async def _once(self, kind: Interruptible) -> Found | NothingFound:
         """Goes through the offers once."""
@@ -174,13 +191,17 @@ class Renting:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
         return NothingFound(error.outcome, error.message)
 
-    def allowed(self, offer: Offer) -> Allowance:
-        """How long a machine of this offer may be kept."""
-        budget = self.home.recipe.budget
-        asking = Asking(self.home.id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
+    def allowed(self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "") -> Allowance:
+        """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.
+
+        By this run, or by another one of this installation.
+        """
+        run = candidate or self.candidate
+        budget = run.recipe.budget
+        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=budget.usd, hours=budget.hours))
         left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
-        known = self.home.needs.seconds(offer)
-        price = offer.usd_per_hour.likely + _storage(offer, self.home.needs.disk_gb)
+        known = run.needs.seconds(offer)
+        price = offer.usd_per_hour.likely + _storage(offer, run.needs.disk_gb)
         return allowance(left, price, highest=None if known is None else 3 * known)
 
     def _order(self, provider: Provider, offer: Offer, allowed: Allowance, kind: Interruptible, volume: str) -> Order:

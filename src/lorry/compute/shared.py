@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from lorry.compute import reap
+from lorry.compute.handing_on import Succession
 from lorry.compute.providers._base import Provider
 from lorry.compute.rows import Rows
 from lorry.compute.watch import Watch
@@ -24,6 +25,7 @@ class Shared:
     store: Store
     leases: Leases
     rows: Rows
+    succession: Succession = field(default_factory=Succession)
     _providers: dict[str, Provider] = field(default_factory=dict[str, Provider])
     _watches: dict[int, Watch] = field(default_factory=dict[int, Watch])
 

@@ -201,10 +201,10 @@ class Store:
         return [row for row in under_way if row.status == status][:limit]
 
     def under_way(self) -> list[RunRow]:
-        """The runs that have not ended, newest first, as they were written: no process is looked for."""
+        """The runs that have not ended, the oldest first, as they were written: no process is looked for."""
         query = _runs.select().where(_runs.c.status.in_((*_UNDER_WAY, "interrupted")))
         with self.connection() as connection:
-            rows = connection.execute(query.order_by(_runs.c.created_at.desc(), _runs.c.id.desc()))
+            rows = connection.execute(query.order_by(_runs.c.created_at, _runs.c.id))
             return [RunRow(found[0], found[1], Path(found[2]), *found[3:]) for found in rows]
 
     def count(self) -> int:
