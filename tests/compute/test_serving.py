@@ -84,7 +84,7 @@ def test_run_that_cannot_be_controlled_rests_and_holds_no_other_up(tmp_path, mac
     async def work() -> None:
         server = Server(lambda _folder: None, Shared.open(), Settings(borrowed.QUICK))
         task = asyncio.create_task(server.serve(until_idle=True))
-        while ending(whole) != "finished":  # noqa: ASYNC110
+        while ending(whole) != "finished":
             await asyncio.sleep(0.2)
         assert not task.done(), "it is looked at again"
         task.cancel()
@@ -122,7 +122,7 @@ def test_process_that_serves_leaves_machines_as_they_are_when_it_ends(tmp_path, 
     async def work() -> None:
         server = Server(lambda _folder: None, Shared.open(), Settings(borrowed.QUICK))
         task = asyncio.create_task(server.serve(until_idle=True))
-        while not steps_of(run):  # noqa: ASYNC110
+        while not steps_of(run):
             await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -153,7 +153,7 @@ def test_limit_of_open_files_is_never_lowered():
 def test_run_that_has_ended_is_known_by_its_last_event(tmp_path):
     folder = RunFolder(tmp_path)
     assert not controller.has_ended(folder)
-    lines = ['{"seq":1,"at":1,"kind":"note","data":{"message":"%s"}}' % ("x" * 40_000)]  # noqa: UP031
+    lines = ['{"seq":1,"at":1,"kind":"note","data":{"message":"%s"}}' % ("x" * 40_000)]
     lines.append('{"seq":2,"at":1,"kind":"finished","data":{"seconds":1}}')
     folder.events.write_text("\n".join(lines) + "\n")
     assert controller.has_ended(folder)
