@@ -6,42 +6,26 @@ So a controller that takes a run up again goes through the same steps, and finds
 from __future__ import annotations
 
 import asyncio
-import atexit
-import json
 import shlex
-import shutil
-import tempfile
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from threading import Lock
 from typing import Any, cast
 
-from lorry.compute import fetching, sending, ssh, transfer, watch, wheel
+from lorry.compute import fetching, sending, ssh, starting, transfer, watch, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.cloning import clone
 from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, follow
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.providers._base import Address, Machine
+from lorry.compute.providers._base import Address
 from lorry.compute.recovery import Action, History, Phase, decide
-from lorry.compute.setting_up import Ready, set_up
+from lorry.compute.setting_up import set_up
+from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
-from lorry.secrets.found import INHERITED, secret
 from lorry.track.events import ENDINGS, Event
 from lorry.trainer.checkpoint import steps
 
-_BEGIN = "begin.py"
-_NOT_AS_SOLD = frozenset(
-    {
-        *("machine.gpu-missing", "machine.gpu-broken", "machine.less-memory"),
-        *("machine.disk-full", "machine.not-writable"),
-    }
-)
-_LEAVE = 'cd "$HOME/.lorry" && rm -f ended run agent.pid && : >>contact && touch contact'
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
 
@@ -135,10 +119,7 @@ class Attempt:
 
         Raises OutcomeError, and TimeoutError, where that cannot be done.
         """
-        link = self._link if self._link and self._link.is_open else await self._connected()
-        done = await link.run(_LEAVE, seconds=30)
-        if done.code != 0:
-            raise OutcomeError(Outcome.SETUP_FAILED, "the run could not be taken off the machine")
+        await starting.leave(self._link if self._link and self._link.is_open else await self._connected())
 
     async def clear(self) -> None:
         """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
@@ -203,7 +184,7 @@ class Attempt:
             if decide(error.outcome, History(self.phase)) is Action.KEEP_WAITING:
                 return None
             raise
-        still = _stands_still(machine, self.phase)
+        still = stands_still(machine, self.phase)
         if still is not None:
             raise still
         return machine.address if machine else None
@@ -219,7 +200,7 @@ class Attempt:
                 continue
             still: OutcomeError | None = None
             with suppress(OutcomeError):
-                still = _stands_still(await self.lease.seen(), self.phase)
+                still = stands_still(await self.lease.seen(), self.phase)
             # The last word of a machine that is taken back may still be on its way.
             if still is not None and was_still:
                 raise still
@@ -245,13 +226,14 @@ class Attempt:
             after is not None
             and self.phase is Phase.TRAINING
             and not self._begin_again
-            and await self._goes_on(link, run)
+            and await starting.goes_on(link, run)
         ):
             return after
-        ready = await set_up(link, self._place, own=await asyncio.to_thread(own_wheel))
+        ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
         if after is None or not await self._is_there(link, run):
             after = await self._send(link)
-        await self._begin(link, ready, run)
+        await starting.begin(link, ready, self._place, run, again=self._begin_again)
+        self._begin_again = False
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
@@ -286,36 +268,6 @@ class Attempt:
         await transfer.send(link, load.files, self._place)
         self.home.tell("sent", lease=self.lease.name, after=after, bytes=load.bytes)
         return after
-
-    async def _begin(self, link: ssh.Link, ready: Ready, run: str) -> None:
-        """Starts the agent, detached; nothing happens where it runs, or has ended and is not to begin again."""
-        await self._detached(link, run, self._words(ready, run))
-        self._begin_again = False
-
-    async def _goes_on(self, link: ssh.Link, run: str) -> bool:
-        """Whether training runs there or has ended, so that there is nothing to do but to listen: one round trip."""
-        return await self._detached(link, run, {"words": []}) in ("running", "ended")
-
-    def _words(self, ready: Ready, run: str) -> dict[str, Any]:
-        """How the agent is started."""
-        given = {name: value for name in INHERITED if (value := secret(name))}
-        given = {name: value for name, value in given.items() if name == "HF_TOKEN"}
-        environment = {**ready.environment, **given, "LORRY_HOME": self._place, "HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment["HF_HOME"] = f"{self._place}/huggingface"
-        words = [ready.python, "-m", "lorry.compute.aboard", run]
-        return {"words": words, "environment": environment, "again": self._begin_again}
-
-    async def _detached(self, link: ssh.Link, run: str, asked: dict[str, Any]) -> str:
-        """What `on_machine/begin.py` answers: how it stands with the run on this machine."""
-        script = files("lorry.compute.on_machine").joinpath(_BEGIN).read_bytes()
-        command = f'python3 -c "import sys; exec(sys.stdin.buffer.read({len(script)}))"'
-        done = await link.run(command, stdin=script + json.dumps({**asked, "run": run}).encode() + b"\n", seconds=120)
-        if done.code != 0:
-            told = done.err.decode("utf-8", "replace").strip()[-500:]
-            raise OutcomeError(Outcome.SETUP_FAILED, f"training could not be started: {told}")
-        with suppress(ValueError, TypeError, KeyError):
-            return str(json.loads(done.out.splitlines()[-1])["state"])
-        return ""
 
     # --- while it trains
 
@@ -368,7 +320,7 @@ class Attempt:
         if event.kind == "finished":
             return Result(Outcome.FINISHED, event=event)
         if event.kind == "failed":
-            return Result(_why_failed(self._faults), str(event.data["error"]), event)
+            return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
         if outcome is Outcome.PREEMPTED:
@@ -421,22 +373,6 @@ class Attempt:
             self._asked_to_stop = done.code == 0
 
 
-_BUILDING = Lock()
-
-
-def own_wheel() -> Path:
-    """Lorry's own wheel, built once a process, however many threads ask; it is gone when the process is."""
-    with _BUILDING:
-        return _built()
-
-
-@cache
-def _built() -> Path:
-    folder = tempfile.mkdtemp(prefix="lorry-wheel-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return wheel.build(Path(folder))
-
-
 def _outcome_of(work: asyncio.Task[Result]) -> Result:
     try:
         return work.result()
@@ -454,30 +390,3 @@ def _failure(task: asyncio.Task[None]) -> Result | None:
     if error is not None:
         raise error
     return None
-
-
-def _stands_still(machine: Machine | None, phase: Phase) -> OutcomeError | None:
-    """Why nothing more comes from a machine, as its provider tells; None where it runs, or will."""
-    if machine is None:
-        return OutcomeError(Outcome.VANISHED, "the provider has no such machine any more")
-    if machine.state in ("stopped", "broken"):
-        return OutcomeError(_why_still(machine, phase), machine.why)
-    return None
-
-
-def _why_still(machine: Machine, phase: Phase) -> Outcome:
-    """Why a machine stands still."""
-    if machine.balance_empty:
-        return Outcome.BALANCE_EMPTY
-    if machine.preempted:
-        return Outcome.PREEMPTED
-    if machine.state == "broken":
-        return Outcome.IMAGE_BROKEN if phase is Phase.PREPARING else Outcome.HOST_LOST
-    return Outcome.STOPPED
-
-
-def _why_failed(faults: list[str]) -> Outcome:
-    """Whether a run failed by itself, or for what the trainer found wrong with the machine before it began."""
-    if "machine.gpu-uncovered" in faults:
-        return Outcome.TORCH_UNFIT
-    return Outcome.NOT_AS_SOLD if _NOT_AS_SOLD & set(faults) else Outcome.FAILED

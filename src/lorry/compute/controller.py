@@ -6,24 +6,28 @@ A controller may die at any moment; the next one takes its runs up where they st
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from lorry.compute import ssh
+from lorry.compute import needs, ssh
 from lorry.compute.at_home import RunAtHome, answered, requested
 from lorry.compute.attempt import Patience
+from lorry.compute.handing_on import Candidate
 from lorry.compute.lease import Clock
 from lorry.compute.rented import Rented
 from lorry.compute.renting import Renting
 from lorry.compute.shared import Shared
 from lorry.errors import DetachedError, RefusedError
+from lorry.recipe.schema import Recipe
 from lorry.track.events import ENDINGS, Event, last, read
 from lorry.track.folder import RunFolder, home
 from lorry.track.process import started
@@ -40,19 +44,27 @@ class Settings:
     clock: Clock = field(default_factory=Clock)
 
 
-def train(folder: RunFolder, show: Show, *, after: int = 0, settings: Settings | None = None) -> Event:
+def train(
+    folder: RunFolder,
+    show: Show,
+    *,
+    after: int = 0,
+    settings: Settings | None = None,
+    then: Sequence[RunFolder] = (),
+) -> Event:
     """Carries a rented run out, or takes it up again, and returns its last event; blocks until then.
 
     `show` is given every event with a number above `after`. Raises RefusedError where another process controls the run, and
-    DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is.
+    DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is. Where the run
+    ends well and the first run of `then` can use its machine, that is handed over to it, and this process has to go on with it.
     """
     for event in read(folder.events, after=after):
         show(event)
-    return asyncio.run(_until_let_go(folder, show, settings or Settings()))
+    return asyncio.run(_until_let_go(folder, show, settings or Settings(), then))
 
 
-async def _until_let_go(folder: RunFolder, show: Show, settings: Settings) -> Event:
-    work = asyncio.create_task(control(folder, show, settings))
+async def _until_let_go(folder: RunFolder, show: Show, settings: Settings, then: Sequence[RunFolder]) -> Event:
+    work = asyncio.create_task(_alone(folder, show, settings, then))
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=settings.patience.tick)
@@ -69,7 +81,15 @@ async def control(folder: RunFolder, show: Show, settings: Settings, shared: Sha
     """The same within a loop that controls other runs too, which have `shared` in common."""
     if shared is not None:
         return await _controlled(folder, show, settings, shared)
+    return await _alone(folder, show, settings)
+
+
+async def _alone(folder: RunFolder, show: Show, settings: Settings, then: Sequence[RunFolder] = ()) -> Event:
+    """The same in a process with no other run but those that come after it."""
     alone = Shared.open()
+    # Only the first: a machine that waits for a later one would bill meanwhile.
+    for one in then[:1]:
+        alone.succession.add(_candidate(one, alone))
     rows = asyncio.create_task(alone.rows.keep())
     try:
         return await _controlled(folder, show, settings, alone)
@@ -77,6 +97,13 @@ async def control(folder: RunFolder, show: Show, settings: Settings, shared: Sha
         rows.cancel()
         await asyncio.gather(rows, return_exceptions=True)
         await alone.close()
+
+
+def _candidate(folder: RunFolder, shared: Shared) -> Candidate:
+    """A run that is not under way yet, as one that a machine may be handed to."""
+    facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
+    recipe = Recipe.model_validate(facts["recipe"])
+    return Candidate(folder.id, recipe, needs.load(folder), shared.providers(recipe.compute.on))
 
 
 async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared: Shared) -> Event:
@@ -126,6 +153,31 @@ def go_on_alone(folder: RunFolder) -> int:
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home()
         )
     return process.pid
+
+
+class InTurn:
+    """Runs that this process carries out one after another, and keeps from all other processes until then."""
+
+    def __init__(self, folders: Sequence[RunFolder]) -> None:
+        self._left = list(folders)
+        self._locks = {folder.id: ExitStack() for folder in folders}
+
+    def __enter__(self) -> InTurn:
+        for folder in self._left:
+            self._locks[folder.id].enter_context(held(folder))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lock in self._locks.values():
+            lock.close()
+
+    def begin(self, folder: RunFolder) -> list[RunFolder]:
+        """Lets go of the run whose turn it is, for it to be controlled; those that come after it, in order."""
+        self._left.remove(folder)
+        self._locks[folder.id].close()
+        return list(self._left)
 
 
 @contextmanager
