@@ -109,6 +109,7 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "returned": lambda data: (
         f"{data.get('message') or data['lease']}, {units.money(data['usd'])}; its end is confirmed"
     ),
+    "handed": lambda data: f"{data.get('message') or data['lease']}, {units.money(data['usd'])} up to here",
     "may_bill": lambda data: f"{data['message']}; {data['hint']}",
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),

@@ -50,6 +50,22 @@ class _Best:
 
 def run(wish: Wish, terms: Terms) -> int:
     """From a recipe that names who rents to a tested adapter. Refuses whatever can be refused before anything is rented."""
+    plan = agreed(wish, terms)
+    if terms.dry_run:
+        return plan.exit_code if plan else 0
+    if plan is None:
+        output.note("nothing was rented")
+        return 0
+    view = View(told=plan.warnings, as_json=terms.as_json)
+    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
+    return 0
+
+
+def agreed(wish: Wish, terms: Terms) -> Plan | None:
+    """The plan, once it is shown and the person wants what it costs; None where not. A dry run asks nothing.
+
+    Refuses whatever can be refused before anything is rented.
+    """
     plan, offers, asked = _looked(wish)
     if not terms.dry_run:
         job.refuse_errors(plan)
@@ -58,14 +74,8 @@ def run(wish: Wish, terms: Terms) -> int:
     elif terms.dry_run:
         output.emit_json(plan_json(plan))
     if terms.dry_run:
-        return plan.exit_code
-    best = _best(wish, asked, offers)
-    if not _agrees(wish, best, terms):
-        output.note("nothing was rented")
-        return 0
-    view = View(told=plan.warnings, as_json=terms.as_json)
-    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
-    return 0
+        return plan
+    return plan if _agrees(wish, _best(wish, asked, offers), terms) else None
 
 
 def _looked(wish: Wish) -> tuple[Plan, list[Offer], Needs]:

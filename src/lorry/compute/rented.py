@@ -15,6 +15,7 @@ from lorry import units
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
+from lorry.compute.handing_on import hand_on
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
@@ -23,8 +24,7 @@ from lorry.errors import MayBillError, RunFailedError
 from lorry.plan import gpus
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
-from lorry.plugins import make
-from lorry.track.events import Event, read
+from lorry.track.events import Event
 from lorry.track.leases import LeaseRow
 
 _FETCHING = 900.0
@@ -41,6 +41,8 @@ class Rented:
     patience: Patience = field(default_factory=Patience)
     endings: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     """Machines that are being ended while the run goes on."""
+    ended: set[str] = field(default_factory=set[str])
+    """Their leases' names."""
 
     def __post_init__(self) -> None:
         self.home = self.renting.home
@@ -66,24 +68,27 @@ class Rented:
                 rented = await self._rent()
                 if isinstance(rented, NothingFound):
                     return Result(rented.outcome, rented.why)
-                found = rented
+                found = rented or await self._taken_up()
+            if found is None:
+                continue
             result = await self._attempt(found)
             if result is not None:
                 return result
             found = None
 
-    async def _rent(self) -> Found | NothingFound:
+    async def _rent(self) -> Found | NothingFound | None:
         compute = self.home.recipe.compute
-        kind = kind_of_machine(compute.interruptible, self._preempted(), compute.preemptions)
+        kind = kind_of_machine(compute.interruptible, self.home.known.preempted, compute.preemptions)
         if kind is None:
-            told = f"taken back {self._preempted()} times, and `compute.interruptible` is `only`"
+            told = f"taken back {self.home.known.preempted} times, and `compute.interruptible` is `only`"
             return NothingFound(Outcome.PREEMPTED, told)
         return await self.renting.rent(kind)
 
     async def _taken_up(self) -> Found | None:
-        """The machine that an earlier controller left training; others of the run are ended."""
+        """The machine that an earlier controller left training, or that another run has handed over; others are ended."""
         held: Found | None = None
-        for row in reversed([row for row in self.renting.leases.of_run(self.home.id) if row.is_open]):
+        rows = self.renting.leases.serving(self.home.id)
+        for row in reversed([row for row in rows if row.name not in self.ended]):
             lease = self._lease(row)
             if row.state == "asked":
                 with suppress(OutcomeError):
@@ -98,8 +103,7 @@ class Rented:
 
     def _say_rented(self, lease: Lease) -> None:
         """Says what a controller that died right after renting could not say."""
-        told = [event for event in read(self.home.folder.events) if event.kind == "rented"]
-        if lease.name not in [event.data["lease"] for event in told]:
+        if lease.name not in self.home.known.rented:
             row = lease.row
             facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
             self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
@@ -107,8 +111,8 @@ class Rented:
     def _lease(self, row: LeaseRow) -> Lease:
         """The lease of a row, with its provider as it was when it was asked."""
         same = [one for one in self.renting.providers if one.name == row.provider]
-        provider: Any = same[0] if same else make("providers", {"name": row.provider, **row.settings})
-        return Lease(row, provider, self.renting.leases, self.renting.clock)
+        provider = same[0] if same else self.renting.provider({**row.settings, "name": row.provider})
+        return Lease(row, provider, self.renting.leases, self.renting.clock, self.renting.watch(provider))
 
     async def _attempt(self, found: Found) -> Result | None:
         """One attempt, with what follows from it done; None where another one is to come."""
@@ -118,6 +122,9 @@ class Rented:
             action = decide(result.outcome, self._history(result.outcome, attempt.phase))
             if action is Action.FETCH:
                 result, action = await self._fetched(attempt, result)
+            is_done_well = action is Action.FETCH and result.outcome is Outcome.FINISHED
+            if is_done_well and await hand_on(attempt, self.renting):
+                return result
         finally:
             with suppress(OutcomeError):
                 await attempt.close()
@@ -152,19 +159,8 @@ class Rented:
 
     def _history(self, outcome: Outcome, phase: Phase) -> History:
         """What came before without a step in between, as the run's events tell."""
-        repeats = fruitless = 0
-        for event in read(self.home.folder.events):
-            if event.kind == "step":
-                repeats = fruitless = 0
-            elif event.kind == "lost" and event.data["outcome"] == outcome.name:
-                repeats += 1
-            elif event.kind == "rented":
-                fruitless += 1
-        return History(phase, repeats, fruitless)
-
-    def _preempted(self) -> int:
-        found = [event for event in read(self.home.folder.events) if event.kind == "lost"]
-        return sum(event.data["outcome"] == Outcome.PREEMPTED.name for event in found)
+        known = self.home.known
+        return History(phase, known.losses[outcome.name], known.fruitless)
 
     def _say_lost(self, lease: Lease, result: Result, action: Action) -> None:
         told = result.why or result.outcome.value
@@ -172,6 +168,7 @@ class Rented:
 
     def _end_in_background(self, lease: Lease, outcome: Outcome, why: str = "") -> None:
         """Has a machine ended while the run goes on; what comes of it is looked at in the end."""
+        self.ended.add(lease.name)
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
@@ -180,8 +177,9 @@ class Rented:
         if row.rented_at is None:
             return
         now = self.renting.clock.now()
-        told = f"{row.described} is given back after {units.duration(row.seconds(now))}"
-        self.home.tell("returned", lease=row.name, seconds=row.seconds(now), usd=row.usd(now), message=told)
+        seconds, usd = row.seconds_of(self.home.id, now), row.usd_of(self.home.id, now)
+        told = f"{row.described} is given back after {units.duration(seconds)}"
+        self.home.tell("returned", lease=row.name, seconds=seconds, usd=usd, message=told)
 
     async def _give_back(self) -> None:
         """Waits until every machine is confirmed to be gone; says which is not."""
@@ -216,7 +214,7 @@ class Rented:
 
 def _left(row: LeaseRow, now: float) -> Allowance:
     """What a machine that was rented before may take, counted from when it was."""
-    since = row.rented_at or now
+    since = row.serving_since or now
     seconds = UNLIMITED if row.deadline is None else max(0.0, row.deadline - since)
     return Allowance(seconds, "the machine's deadline")
 

@@ -82,7 +82,7 @@ class LeaseRow:
     asked_at: float = 0.0
     rented_at: float | None = None
     ready_at: float | None = None
-    """When training on it began."""
+    """When training on it began, of the run that it serves now."""
     ended_at: float | None = None
     """When the provider confirmed that it is gone."""
     deadline: float | None = None
@@ -101,6 +101,24 @@ class LeaseRow:
     def is_open(self) -> bool:
         """Whether a machine may bill."""
         return self.state in OPEN
+
+    @property
+    def serves(self) -> str:
+        """The run that it was handed to last, or was rented for."""
+        return str(self.runs[-1][1]) if self.runs else self.run_id
+
+    @property
+    def serving_since(self) -> float | None:
+        """When it began to serve that run; None before the provider had it."""
+        return float(self.runs[-1][0]) if self.runs else self.rented_at
+
+    def seconds_of(self, run_id: str, now: float) -> float:
+        """Seconds that it served a run up to now, or to its end."""
+        return math.fsum(3600 * span.hours for span in self.spans(now) if span.run_id == run_id)
+
+    def usd_of(self, run_id: str, now: float) -> float:
+        """What it has cost while it served a run."""
+        return math.fsum(span.usd for span in self.spans(now) if span.run_id == run_id)
 
     def seconds(self, now: float) -> float:
         """Seconds that are billed up to now, or to its end; nothing before the provider had it."""
@@ -230,8 +248,8 @@ class Leases:
         return self.change(name, prices=[*row.prices, [at, usd_per_hour, storage_usd_per_hour]])
 
     def handed(self, name: str, at: float, run_id: str) -> LeaseRow:
-        """Writes which run it serves from a time on, without being rented again."""
-        return self.change(name, runs=[*self.get(name).runs, [at, run_id]])
+        """Writes which run it serves from a time on, without being rented again; training of that one has not begun."""
+        return self.change(name, runs=[*self.get(name).runs, [at, run_id]], ready_at=None)
 
     def get(self, name: str) -> LeaseRow:
         """The lease of this name. Raises InputError where there is none."""
@@ -241,8 +259,15 @@ class Leases:
         return found[0]
 
     def of_run(self, run_id: str) -> list[LeaseRow]:
-        """The leases of a run, in the order in which they were asked for."""
+        """The leases that were asked for for a run, in that order."""
         return self._select(_leases.select().where(_leases.c.run_id == run_id).order_by(_leases.c.asked_at))
+
+    def serving(self, run_id: str) -> list[LeaseRow]:
+        """Every lease whose machine may bill and serves a run now, also one that was asked for for another."""
+        handed = sql.cast(_leases.c.runs, sql.String).contains(json.dumps(run_id), autoescape=True)
+        maybe = _leases.c.state.in_(OPEN) & ((_leases.c.run_id == run_id) | handed)
+        found = self._select(_leases.select().where(maybe).order_by(_leases.c.asked_at))
+        return [row for row in found if row.serves == run_id]
 
     def opened(self) -> list[LeaseRow]:
         """Every lease whose machine may bill."""

@@ -113,7 +113,7 @@ class RunState:
         if event.kind == "rented":
             told = str(event.data.get("message") or event.data["machine"])
             self.borrowed[str(event.data["lease"])] = Borrowed(told, float(event.data["usd_per_hour"]), event.at)
-        elif event.kind == "returned" and (found := self.borrowed.get(str(event.data["lease"]))):
+        elif event.kind in ("returned", "handed") and (found := self.borrowed.get(str(event.data["lease"]))):
             found.usd = float(event.data["usd"])
         if event.kind == "saved":
             self.pauses.append(float(event.data.get("pause", 0.0)))
