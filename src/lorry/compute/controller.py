@@ -112,7 +112,13 @@ def go_on_alone(folder: RunFolder) -> int:
     return process.pid
 
 
-async def serve(settle: Callable[[RunFolder], None], *, only: frozenset[str] = frozenset(), until_idle: bool) -> None:
+async def serve(
+    settle: Callable[[RunFolder], None],
+    *,
+    only: frozenset[str] = frozenset(),
+    until_idle: bool,
+    settings: Settings | None = None,
+) -> None:
     """Controls every rented run that nobody else does, and those that come; with `until_idle` until none is left.
 
     `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone.
@@ -123,16 +129,16 @@ async def serve(settle: Callable[[RunFolder], None], *, only: frozenset[str] = f
             tasks.pop(name)
         rows = [row for row in Store.open().list() if not only or row.id in only]
         for folder in uncontrolled(row for row in rows if row.id not in tasks):
-            tasks[folder.id] = asyncio.create_task(_carried_out(folder, settle))
+            tasks[folder.id] = asyncio.create_task(_carried_out(folder, settle, settings or Settings()))
         if until_idle and not tasks:
             return
         await asyncio.sleep(_LOOK) if not tasks else await asyncio.wait(tasks.values(), timeout=_LOOK)
 
 
-async def _carried_out(folder: RunFolder, settle: Callable[[RunFolder], None]) -> None:
+async def _carried_out(folder: RunFolder, settle: Callable[[RunFolder], None], settings: Settings) -> None:
     """One run among others: what goes wrong with it is its own affair."""
     try:
-        await control(folder, lambda _event: None, Settings())
+        await control(folder, lambda _event: None, settings)
     except RefusedError:
         return  # another process was faster
     except LorryError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
@@ -44,6 +44,7 @@ class Rented:
 
     def __post_init__(self) -> None:
         self.home = self.renting.home
+        self.renting.let_go = self._end_in_background
 
     async def carry_out(self) -> Event:
         """The run to its end; returns its last event, written down when every machine is given back, or is known to bill.
@@ -51,18 +52,20 @@ class Rented:
         Cancelled, it leaves a machine that trains as it is: whoever calls this next takes the run up again.
         """
         try:
-            result = await self._until_over()
+            found = await self._taken_up()
+            result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
         finally:
             for ending in self.endings:
                 ending.cancel()
         return self._say_end(result)
 
-    async def _until_over(self) -> Result:
-        """Attempt after attempt; how the last one ended."""
-        found = await self._taken_up()
+    async def _until_over(self, found: Found | None) -> Result:
+        """Attempt after attempt, the first on a machine that is there already; how the last one ended."""
         while True:
             if found is None:
+                if self.home.request:
+                    return Result(Outcome.STOPPED_BY_PERSON, "stopped before another machine was rented")
                 rented = await self._rent()
                 if isinstance(rented, NothingFound):
                     return Result(rented.outcome, rented.why)
@@ -72,13 +75,36 @@ class Rented:
                 return result
             found = None
 
+    def _known(self, result: Result) -> Result:
+        """Writes down how it ended before its machine is: whoever takes the run up then rents no other one."""
+        last = None if result.event is None else asdict(result.event)
+        self.home.tell("over", outcome=result.outcome.name, message=result.why or result.outcome.value, last=last)
+        return result
+
+    def _known_before(self, found: Found | None) -> Result | None:
+        """How it ended under a controller that died while it gave the machines back; the one that is left is ended."""
+        over = self.home.over
+        if over is None:
+            return None
+        last = over.data["last"]
+        result = Result(Outcome[over.data["outcome"]], over.data["message"], Event(**last) if last else None)
+        if found is not None:
+            self._end_in_background(found.lease, result.outcome, result.why)
+        return result
+
     async def _rent(self) -> Found | NothingFound:
         compute = self.home.recipe.compute
         kind = kind_of_machine(compute.interruptible, self._preempted(), compute.preemptions)
         if kind is None:
             told = f"taken back {self._preempted()} times, and `compute.interruptible` is `only`"
             return NothingFound(Outcome.PREEMPTED, told)
-        return await self.renting.rent(kind)
+        while True:
+            rented = await self.renting.rent(kind)
+            pending = [ending for ending in self.endings if not ending.done()]
+            if not pending or isinstance(rented, Found) or rented.outcome is not Outcome.BUDGET:
+                return rented
+            # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _taken_up(self) -> Found | None:
         """The machine that an earlier controller left training; others of the run are ended."""

@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "lost": ("lease", "outcome", "message", "action"),  # what befell a machine or an offer, and what is done about it
     "copied": ("path",),  # a checkpoint is home
     "fetched": ("bytes",),  # adapter, scores and the rest are home
+    "over": ("outcome", "message", "last"),  # how it ended, with the machine's last word; said again once all is given back
     "returned": ("lease", "seconds", "usd"),  # the provider has confirmed that the machine is gone
     "may_bill": ("lease", "message", "hint"),  # and this it has not
     "loaded": ("parameters", "trainable", "precision", "device"),
@@ -86,6 +87,7 @@ CONTROLLERS = frozenset(
         "lost",
         "copied",
         "fetched",
+        "over",
         "returned",
         "may_bill",
     }
