@@ -255,6 +255,15 @@ def test_agent_that_is_killed_is_started_again_on_the_same_machine(cloud, tmp_pa
     assert len(cloud.of_run(run.id)) == 1
 
 
+def test_connection_that_is_cut_while_the_adapter_is_fetched_is_made_again(cloud, tmp_path):
+    run = er.begin(tmp_path)
+    cut = on_machine(cloud, run, kind="cut_connections")
+    cuts = [er.when(cut, kind="scored"), er.when(cut, kind="copied", step=40), er.when(cut, kind="copied", step=35)]
+    assert er.train(run, lambda event: [one(event) for one in cuts] and None).kind == "finished"
+    er.must_be_finished(run, cloud)
+    assert er.lost(run) == []
+
+
 # --- what ends it from outside
 
 

@@ -150,6 +150,8 @@ class Rented:
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        # Whoever takes the run up again must not wait for this machine once more.
+        found.lease.give_up(result.outcome, result.why)
         self._say_lost(found.lease, result, action)
         self._end_in_background(found.lease, result.outcome, result.why)
         if action not in (Action.NEXT_OFFER, Action.NEXT_ATTEMPT):
@@ -166,7 +168,7 @@ class Rented:
         left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
         try:
             async with asyncio.timeout(max(1.0, min(_FETCHING, left))):
-                await attempt.fetch()
+                await self._fetch(attempt)
         except (OutcomeError, TimeoutError) as error:
             outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST
             told = f"not everything could be fetched: {error or 'it took too long'}"
@@ -175,6 +177,16 @@ class Rented:
                 return lost, decide(outcome, self._history(outcome, Phase.TRAINING))
             self.home.tell("warning", message=told)
         return result, Action.FETCH
+
+    async def _fetch(self, attempt: Attempt) -> None:
+        """Fetches as often as the connection breaks: what has come stays. Raises OutcomeError where the machine is lost."""
+        while True:
+            try:
+                return await attempt.fetch()
+            except OutcomeError as error:
+                if decide(error.outcome, History(Phase.TRAINING)) is not Action.KEEP_WAITING:
+                    raise
+            await asyncio.sleep(self.patience.tick)
 
     def _history(self, outcome: Outcome, phase: Phase) -> History:
         """What came before without a step in between, as the run's events tell."""
