@@ -79,7 +79,14 @@ class Cloud:
 
 
 @contextmanager
-def cloud(folder: Path, name: str = "runpod", *, scripted: bool = True, pace: float = 0.02) -> Generator[Cloud]:
+def cloud(
+    folder: Path,
+    name: str = "runpod",
+    *,
+    scripted: bool = True,
+    pace: float = 0.02,
+    environment: dict[str, str] | None = None,
+) -> Generator[Cloud]:
     """A cloud for as long as the block runs, with its variables in this process; nothing of it is left after."""
     image = folder / "image"
     (image / "bin").mkdir(parents=True)
@@ -88,7 +95,8 @@ def cloud(folder: Path, name: str = "runpod", *, scripted: bool = True, pace: fl
     os.environ["PYTHONPATH"] = str(SOURCES)
     found = Cloud(name, folder / name, python)
     os.environ.update(found.emulator.variables)
-    found.control.settings(boot_seconds=0.2, ssh_seconds=0, environment={"LORRY_SCRIPTED_STEP": str(pace)})
+    variables = {"LORRY_SCRIPTED_STEP": str(pace), **(environment or {})}
+    found.control.settings(boot_seconds=0.2, ssh_seconds=0, environment=variables)
     try:
         yield found
     finally:
