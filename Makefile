@@ -15,7 +15,7 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo demo-remote test test-slow test-gpu chaos lint types docs lock bench clean
+.PHONY: help demo demo-remote test test-slow test-gpu chaos chaos-remote lint types docs lock bench clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +33,10 @@ test-slow: .venv/ready-dev ## Run the tests that take minutes
 	@$(PYTEST) -m 'slow and not gpu and not chaos'
 
 chaos: .venv/ready-dev ## Kill runs of a real model at random moments, for about an hour
-	@$(PYTEST) -m chaos -n $(WORKERS)
+	@$(PYTEST) -m chaos -n $(WORKERS) --ignore tests/chaos/remote
+
+chaos-remote: .venv/ready-dev ## Carry 100 rented runs through random faults of an emulated cloud, for up to an hour
+	@$(PYTEST) -m chaos -s tests/chaos/remote
 
 test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 	@$(PYTHON) -m pytest -m gpu

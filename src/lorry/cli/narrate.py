@@ -106,6 +106,7 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "lost": lambda data: f"{data['message']}; {data['action']}",
     "copied": lambda data: f"checkpoint copied home: {data['path']}",
     "fetched": lambda data: f"adapter and scores are home{_of_bytes(data)}",
+    "over": lambda data: f"{data['message']}; its machine is given back",
     "returned": lambda data: (
         f"{data.get('message') or data['lease']}, {units.money(data['usd'])}; its end is confirmed"
     ),

@@ -98,6 +98,17 @@ class RunAtHome:
         return self.known.sent_after(lease)
 
     @property
+    def over(self) -> Event | None:
+        """How the run was known to end when its controller died before all was given back; None where it goes on."""
+        found: Event | None = None
+        for event in read(self.folder.events):
+            if event.kind == "over":
+                found = event
+            elif event.kind in ENDINGS:
+                found = None
+        return found
+
+    @property
     def last_number(self) -> int:
         """The number of the last event here."""
         return self.known.number

@@ -126,6 +126,11 @@ class Lease:
             machine = await self.watch.find(self.row.machine_id, within=within)
         return None if machine is None or machine.state == "ended" else machine
 
+    def give_up(self, outcome: Outcome, why: str = "") -> None:
+        """Writes down that the machine is to be ended; the first reason stays. A lease that is closed stays as it is."""
+        if self.row.is_open:
+            self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
+
     async def end(self, outcome: Outcome, why: str = "", *, seconds: float = 600.0) -> None:
         """Ends the machine, and asks until the provider confirms that it is gone.
 
@@ -134,7 +139,7 @@ class Lease:
         """
         if not self.row.is_open:
             return
-        self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
+        self.give_up(outcome, why)
         until = self.clock.now() + seconds
         trouble = ""
         for pause in _growing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
@@ -46,6 +46,7 @@ class Rented:
 
     def __post_init__(self) -> None:
         self.home = self.renting.home
+        self.renting.let_go = self._end_in_background
 
     async def carry_out(self) -> Event:
         """The run to its end; returns its last event, written down when every machine is given back, or is known to bill.
@@ -53,18 +54,20 @@ class Rented:
         Cancelled, it leaves a machine that trains as it is: whoever calls this next takes the run up again.
         """
         try:
-            result = await self._until_over()
+            found = await self._taken_up()
+            result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
         finally:
             for ending in self.endings:
                 ending.cancel()
         return self._say_end(result)
 
-    async def _until_over(self) -> Result:
-        """Attempt after attempt; how the last one ended."""
-        found = await self._taken_up()
+    async def _until_over(self, found: Found | None) -> Result:
+        """Attempt after attempt, the first on a machine that is there already; how the last one ended."""
         while True:
             if found is None:
+                if self.home.request:
+                    return Result(Outcome.STOPPED_BY_PERSON, "stopped before another machine was rented")
                 rented = await self._rent()
                 if isinstance(rented, NothingFound):
                     return Result(rented.outcome, rented.why)
@@ -76,13 +79,36 @@ class Rented:
                 return result
             found = None
 
+    def _known(self, result: Result) -> Result:
+        """Writes down how it ended before its machine is: whoever takes the run up then rents no other one."""
+        last = None if result.event is None else asdict(result.event)
+        self.home.tell("over", outcome=result.outcome.name, message=result.why or result.outcome.value, last=last)
+        return result
+
+    def _known_before(self, found: Found | None) -> Result | None:
+        """How it ended under a controller that died while it gave the machines back; the one that is left is ended."""
+        over = self.home.over
+        if over is None:
+            return None
+        last = over.data["last"]
+        result = Result(Outcome[over.data["outcome"]], over.data["message"], Event(**last) if last else None)
+        if found is not None:
+            self._end_in_background(found.lease, result.outcome, result.why)
+        return result
+
     async def _rent(self) -> Found | NothingFound | None:
         compute = self.home.recipe.compute
         kind = kind_of_machine(compute.interruptible, self.home.known.preempted, compute.preemptions)
         if kind is None:
             told = f"taken back {self.home.known.preempted} times, and `compute.interruptible` is `only`"
             return NothingFound(Outcome.PREEMPTED, told)
-        return await self.renting.rent(kind)
+        while True:
+            rented = await self.renting.rent(kind)
+            pending = [ending for ending in self.endings if not ending.done()]
+            if not pending or not isinstance(rented, NothingFound) or rented.outcome is not Outcome.BUDGET:
+                return rented
+            # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _taken_up(self) -> Found | None:
         """The machine that an earlier controller left training, or that another run has handed over; others are ended."""
@@ -131,6 +157,8 @@ class Rented:
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        # Whoever takes the run up again must not wait for this machine once more.
+        found.lease.give_up(result.outcome, result.why)
         self._say_lost(found.lease, result, action)
         self._end_in_background(found.lease, result.outcome, result.why)
         if action not in (Action.NEXT_OFFER, Action.NEXT_ATTEMPT):
@@ -147,7 +175,7 @@ class Rented:
         left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
         try:
             async with asyncio.timeout(max(1.0, min(_FETCHING, left))):
-                await attempt.fetch()
+                await self._fetch(attempt)
         except (OutcomeError, TimeoutError) as error:
             outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST
             told = f"not everything could be fetched: {error or 'it took too long'}"
@@ -156,6 +184,16 @@ class Rented:
                 return lost, decide(outcome, self._history(outcome, Phase.TRAINING))
             self.home.tell("warning", message=told)
         return result, Action.FETCH
+
+    async def _fetch(self, attempt: Attempt) -> None:
+        """Fetches as often as the connection breaks: what has come stays. Raises OutcomeError where the machine is lost."""
+        while True:
+            try:
+                return await attempt.fetch()
+            except OutcomeError as error:
+                if decide(error.outcome, History(Phase.TRAINING)) is not Action.KEEP_WAITING:
+                    raise
+            await asyncio.sleep(self.patience.tick)
 
     def _history(self, outcome: Outcome, phase: Phase) -> History:
         """What came before without a step in between, as the run's events tell."""

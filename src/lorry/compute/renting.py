@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -56,6 +56,8 @@ class NothingFound:
 
     outcome: Outcome
     why: str
+    retry_after: float = 0.0
+    """Seconds that the provider wants to be left alone."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Renting:
     """What it has in common with other runs of this process; None where it is alone."""
     passed_over: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     """Offers whose machine did not become ready: provider, key, place."""
+    let_go: Callable[[Lease, Outcome], object] = lambda _lease, _outcome: None
+    """What ends a machine of which nobody said whether it was made, while another one is looked for."""
     _volume_id: str = ""
     _refusals: int = 0
 
@@ -101,16 +105,22 @@ class Renting:
             if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
                 hours = self.home.recipe.compute.wait_hours
                 self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
-            if await self._paused(pause):
+            if await self._paused(max(pause, found.retry_after)):
                 return None
         raise AssertionError("pauses never run out")
 
     async def _paused(self, seconds: float) -> bool:
         """Waits before the next look; whether a machine was handed over meanwhile."""
         if self.shared is None:
-            await self.clock.sleep(seconds)
+            await self._pause(seconds)
             return False
-        return await self.shared.succession.wait(self.candidate, self.clock.sleep(seconds))
+        return await self.shared.succession.wait(self.candidate, self._pause(seconds))
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but for no longer than a person lets it: a provider may ask for an hour."""
+        until = self.clock.now() + seconds
+        while (left := until - self.clock.now()) > 0 and not self.home.request:
+            await self.clock.sleep(min(left, 1.0))
 
     async def _once(self, kind: Interruptible) -> Found | NothingFound:
         """Goes through the offers once."""
@@ -176,6 +186,7 @@ class Renting:
                 if await lease.reconcile() is not None:
                     return None
             except OutcomeError as again:
+                self.let_go(lease, error.outcome)
                 return self._judged(again)
             return NothingFound(Outcome.NO_CAPACITY, "no machine was made")
         self.home.tell("lost", lease=lease.name, outcome=error.outcome.name, message=error.message, action=action.value)
@@ -189,7 +200,7 @@ class Renting:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
         if action is Action.NEXT_OFFER:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
-        return NothingFound(error.outcome, error.message)
+        return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
     def allowed(self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "") -> Allowance:
         """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.

@@ -98,13 +98,16 @@ class Server:
                 _note(str(error))
 
 
-async def serve(settle: Settle, *, only: frozenset[str] = frozenset(), until_idle: bool) -> None:
+async def serve(
+    settle: Settle, *, only: frozenset[str] = frozenset(), until_idle: bool, settings: Settings | None = None
+) -> None:
     """Controls every rented run that nobody else does, and those that come; with `until_idle` until none is left.
 
     `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone.
     """
     allow_many_files()
-    await Server(settle, await asyncio.to_thread(Shared.open), only=only).serve(until_idle=until_idle)
+    server = Server(settle, await asyncio.to_thread(Shared.open), settings or Settings(Patience(tick=_TICK)), only)
+    await server.serve(until_idle=until_idle)
 
 
 def allow_many_files() -> None:

@@ -26,6 +26,11 @@ KINDS: dict[str, tuple[str, ...]] = {
     "copied": ("path",),  # a checkpoint is home
     "fetched": ("bytes",),  # adapter, scores and the rest are home
     "handed": ("lease", "run", "seconds", "usd"),  # the machine serves another run now, and was not rented anew
+    "over": (
+        "outcome",
+        "message",
+        "last",
+    ),  # how it ended, with the machine's last word; said again once all is given back
     "returned": ("lease", "seconds", "usd"),  # the provider has confirmed that the machine is gone
     "may_bill": ("lease", "message", "hint"),  # and this it has not
     "loaded": ("parameters", "trainable", "precision", "device"),
@@ -88,6 +93,7 @@ CONTROLLERS = frozenset(
         "copied",
         "fetched",
         "handed",
+        "over",
         "returned",
         "may_bill",
     }
