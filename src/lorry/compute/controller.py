@@ -31,7 +31,7 @@ from lorry.track.events import ENDINGS, Event, read
 from lorry.track.folder import RunFolder, home
 from lorry.track.leases import Leases
 from lorry.track.process import started
-from lorry.track.store import Changes, RunRow, Store
+from lorry.track.store import UNDER_WAY, Changes, RunRow, Store
 
 _LOOK = 5.0
 """Seconds between two looks for runs that nobody controls."""
@@ -52,6 +52,8 @@ def train(folder: RunFolder, show: Show, *, after: int = 0, settings: Settings |
     `show` is given every event with a number above `after`. Raises RefusedError where another process controls the run, and
     DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is.
     """
+    if requested(folder) == "detach":
+        answered(folder)  # it was meant for whoever held the run before
     for event in read(folder.events, after=after):
         show(event)
     return asyncio.run(_until_let_go(folder, show, settings or Settings()))
@@ -97,7 +99,7 @@ def is_controlled(folder: RunFolder) -> bool:
 
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
-    found = [RunFolder(row.folder) for row in rows if row.status in ("created", "running", "interrupted")]
+    found = [RunFolder(row.folder) for row in rows if row.status in UNDER_WAY]
     return [folder for folder in found if folder.is_rented and not _has_ended(folder) and not is_controlled(folder)]
 
 
@@ -107,7 +109,13 @@ def go_on_alone(folder: RunFolder) -> int:
     with (home() / "logs" / "controller.log").open("ab") as log:
         words = [sys.executable, "-m", "lorry", "controller", "--run", folder.id, "--until-idle"]
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home()
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=home(),
+            env={**os.environ, "LORRY_HOME": str(home().absolute())},
         )
     return process.pid
 
