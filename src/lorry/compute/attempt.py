@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from lorry.compute import fetching, sending, ssh, transfer, wheel
+from lorry.compute import copies, fetching, sending, ssh, transfer, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.cloning import clone
@@ -56,6 +56,8 @@ class Patience:
     """While a machine is said to run and does not answer; it trains on meanwhile."""
     pause: float = 5.0
     """The longest between two tries to reach it."""
+    ending: float = 600.0
+    """For a provider to confirm that a machine is gone, before a person is told that it may still bill."""
     tick: float = 0.5
     """Between two looks at what a person asks for, and at the clock."""
 
@@ -115,8 +117,9 @@ class Attempt:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
         link = self._link if self._link and self._link.is_open else await self._connected()
         run = await self._run_folder(link)
-        for step in sorted(await fetching.complete(link, run), reverse=True):
-            await self._copy_one(link, step)
+        there = sorted(await fetching.complete(link, run), reverse=True)
+        for step in there[:1] if self._kept_there else there:
+            await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
         total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
         delivered = [event.step for event in self._delivered()]
         fetching.mark(self.home.folder, delivered[-1] if delivered else None)
@@ -315,7 +318,7 @@ class Attempt:
             return Result(_why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
-        if outcome is Outcome.PREEMPTED:
+        if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
                     run = await self._run_folder(link)
@@ -329,19 +332,28 @@ class Attempt:
             self._new.clear()
             newest = max(self._there, default=0)
             link = self._link
-            if not newest or link is None or newest in steps(self.home.folder.checkpoints):
+            if not newest or link is None or self._kept_there or newest in steps(self.home.folder.checkpoints):
                 continue
             try:
-                await self._copy_one(link, newest)
+                if await self._copy_one(link, newest):
+                    await copies.copy_on(self.home, newest)
                 fetching.forget(self.home.folder, self._there)
             except OutcomeError as error:
                 if error.outcome is not Outcome.SSH_DOWN:
                     raise
 
-    async def _copy_one(self, link: ssh.Link, step: int) -> None:
+    async def _copy_one(self, link: ssh.Link, step: int) -> bool:
+        """Brings a checkpoint home; whether it is new here."""
         run = await self._run_folder(link)
         if step and await fetching.copy_checkpoint(link, run, step, self.home.folder):
             self.home.tell("copied", step=step, path=f"checkpoints/step-{step:06d}")
+            return True
+        return False
+
+    @property
+    def _kept_there(self) -> bool:
+        """Whether checkpoints outlive the machine without coming home: they lie on a network volume."""
+        return self.home.recipe.compute.copies == copies.VOLUME
 
     def _delivered(self) -> Iterator[Event]:
         return (event for event in read(self.home.folder.events) if event.kind == "delivered")

@@ -75,7 +75,7 @@ async def _until_let_go(folder: RunFolder, show: Show, settings: Settings) -> Ev
 
 async def control(folder: RunFolder, show: Show, settings: Settings) -> Event:
     """The same within a loop that controls other runs too."""
-    with _held(folder):
+    with held(folder):
         Store.open().update(folder.id, **_mine())
         run = RunAtHome(folder, show)
         providers = _providers(run.recipe.compute.on)
@@ -156,7 +156,8 @@ def _note(folder: RunFolder, error: LorryError) -> None:
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Generator[None]:
+def held(folder: RunFolder) -> Generator[None]:
+    """Holds a rented run: nobody else controls it meanwhile. Raises RefusedError where another process does."""
     try:
         with FileLock(_lock(folder), timeout=0):
             yield

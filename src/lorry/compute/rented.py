@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorry import units
+from lorry.compute import copies
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
@@ -24,7 +25,7 @@ from lorry.plan import gpus
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
 from lorry.plugins import make
-from lorry.track.events import Event, read
+from lorry.track.events import ENDINGS, Event, read
 from lorry.track.leases import LeaseRow
 
 _FETCHING = 900.0
@@ -53,6 +54,7 @@ class Rented:
         try:
             result = await self._until_over()
             await self._give_back()
+            await copies.copy_all_on(self.home)
         finally:
             for ending in self.endings:
                 ending.cancel()
@@ -154,7 +156,7 @@ class Rented:
         """What came before without a step in between, as the run's events tell."""
         repeats = fruitless = 0
         for event in read(self.home.folder.events):
-            if event.kind == "step":
+            if event.kind == "step" or event.kind in ENDINGS:  # after its end a person has it go on: a new beginning
                 repeats = fruitless = 0
             elif event.kind == "lost" and event.data["outcome"] == outcome.name:
                 repeats += 1
@@ -163,8 +165,14 @@ class Rented:
         return History(phase, repeats, fruitless)
 
     def _preempted(self) -> int:
-        found = [event for event in read(self.home.folder.events) if event.kind == "lost"]
-        return sum(event.data["outcome"] == Outcome.PREEMPTED.name for event in found)
+        """How often machines were taken back since the run began, or was told to go on."""
+        count = 0
+        for event in read(self.home.folder.events):
+            if event.kind in ENDINGS:
+                count = 0
+            elif event.kind == "lost":
+                count += event.data["outcome"] == Outcome.PREEMPTED.name
+        return count
 
     def _say_lost(self, lease: Lease, result: Result, action: Action) -> None:
         told = result.why or result.outcome.value
@@ -175,7 +183,7 @@ class Rented:
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
-        await lease.end(outcome, why)
+        await lease.end(outcome, why, seconds=self.patience.ending)
         row = lease.row
         if row.rented_at is None:
             return
