@@ -212,7 +212,7 @@ def _must_be_at_rest(row: RunRow) -> None:
         told = f"`{row.id}` has not ended: its machine may train on, and nobody controls it"
         raise RefusedError(told, hint=f"take it up: `lorry attach {row.id}`")
     if row.status in UNDER_WAY:
-        raise RefusedError(f"`{row.id}` is {row.status}", hint=f"follow it: `lorry watch {row.id}`")
+        raise RefusedError(f"`{row.id}` is {row.status}", hint=f"follow it: `lorry logs -f {row.id}`")
 
 
 def _facts(folder: RunFolder) -> dict[str, Any]:

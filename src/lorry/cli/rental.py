@@ -11,7 +11,7 @@ from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
 from lorry.cli.outcome import View, says_yes
 from lorry.cli.watching import attach, follow_rented
-from lorry.compute import cloning, copies, market, needs
+from lorry.compute import cloning, copies, hosts, market, needs
 from lorry.compute.allowance import Allowance, allowance, refuse_too_little
 from lorry.compute.needs import Needs
 from lorry.compute.providers._base import Provider
@@ -81,6 +81,7 @@ def run(wish: Wish, terms: Terms) -> int:
     if terms.dry_run:
         return plan.exit_code
     order = _Order(wish.recipe, asked)
+    _look_at_hosts(order.recipe)
     if not _agrees(order, _best(order, offers), terms):
         output.note("nothing was rented")
         return 0
@@ -94,8 +95,8 @@ def resume(wish: Continuation, terms: Terms) -> int:
     intended = resuming.intended(wish)
     _refuse_at_once(intended.recipe)
     order = _Order(intended.recipe, intended.needs or Needs(), intended.folder.id, intended.left)
-    providers = market.providers(order.recipe.compute.on)
-    offers = _asked(order.recipe, providers)
+    offers = _asked(order.recipe, market.providers(order.recipe.compute.on))
+    _look_at_hosts(order.recipe)
     if not _agrees(order, _best(order, offers), terms):
         output.note("nothing was rented")
         return 0
@@ -108,6 +109,12 @@ def _refuse_at_once(recipe: Recipe) -> None:
     if recipe.compute.code:
         cloning.parse(recipe.compute.code)
     copies.refuse_unusable(recipe.compute)
+
+
+def _look_at_hosts(recipe: Recipe) -> None:
+    """Logs in at the person's own hosts: one that lets nobody in, or is another one by now, is told at once."""
+    for trouble in asyncio.run(hosts.look_at(market.providers(recipe.compute.on))):
+        output.warn(trouble)
 
 
 def _wants_earlier(row: RunRow, terms: Terms) -> bool:

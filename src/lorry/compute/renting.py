@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from lorry import units
-from lorry.compute import dead_man, market, reap
+from lorry.compute import dead_man, hosts, market, reap
 from lorry.compute.allowance import Allowance, allowance
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.lease import Clock, Lease, begun, drafted, name_for
@@ -200,6 +200,7 @@ class Renting:
         return replace(
             drafted(self.home.id, attempt, order, provider),
             account=reap.account(provider),
+            host_key=hosts.known_key(self.leases, order.offer.key) if provider.name == hosts.NAME else "",
             deadline=self.clock.now() + allowed.seconds,
             storage_usd_per_hour=_storage(order.offer, order.disk_gb),
         )
