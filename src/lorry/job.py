@@ -114,9 +114,14 @@ def carry_on(run: Run, watch: Watcher, *, after: int = 0, then: Sequence[Run] = 
         ending = _train(run, watch, after, then)
     finally:
         settle(run.folder)
+    raise_unless_well(run, ending)
+    return run
+
+
+def raise_unless_well(run: Run, ending: Event) -> None:
+    """Raises what a person must know of a run that has ended: a machine that may still bill, else why it did not finish."""
     _raise_what_may_bill(run)
     _raise_unless_finished(run, ending)
-    return run
 
 
 def settle(folder: RunFolder) -> None:

@@ -115,8 +115,9 @@ class RunAtHome:
 
     @property
     def request(self) -> Request:
-        """What a person asks for; empty for nothing."""
-        return requested(self.folder)
+        """Whether a person asks for the run's end, and how; empty where not. Being let go is no affair of the run's."""
+        found = requested(self.folder)
+        return "" if found == "detach" else found
 
     @property
     def seconds_before(self) -> float:

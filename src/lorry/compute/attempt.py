@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from lorry.compute import fetching, sending, ssh, starting, transfer, watch, wheel
+from lorry.compute import copies, fetching, sending, ssh, starting, transfer, watch, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.cloning import clone
@@ -40,6 +40,8 @@ class Patience:
     """While a machine is said to run and does not answer; it trains on meanwhile."""
     pause: float = 5.0
     """The longest between two tries to reach it."""
+    ending: float = 600.0
+    """For a provider to confirm that a machine is gone, before a person is told that it may still bill."""
     tick: float = 0.5
     """Between two looks at what a person asks for, and at the clock."""
 
@@ -103,8 +105,9 @@ class Attempt:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
         link = self._link if self._link and self._link.is_open else await self._connected()
         run = await self._run_folder(link)
-        for step in sorted(await fetching.complete(link, run), reverse=True):
-            await self._copy_one(link, step)
+        there = sorted(await fetching.complete(link, run), reverse=True)
+        for step in there[:1] if self._kept_there else there:
+            await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
         total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
         fetching.mark(self.home.folder, self.home.known.delivered)
         self.home.tell("fetched", bytes=total)
@@ -323,7 +326,7 @@ class Attempt:
             return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
-        if outcome is Outcome.PREEMPTED:
+        if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
                     run = await self._run_folder(link)
@@ -337,19 +340,28 @@ class Attempt:
             self._new.clear()
             newest = max(self._there, default=0)
             link = self._link
-            if not newest or link is None or newest in steps(self.home.folder.checkpoints):
+            if not newest or link is None or self._kept_there or newest in steps(self.home.folder.checkpoints):
                 continue
             try:
-                await self._copy_one(link, newest)
+                if await self._copy_one(link, newest):
+                    await copies.copy_on(self.home, newest)
                 await asyncio.to_thread(fetching.forget, self.home.folder, set(self._there))
             except OutcomeError as error:
                 if error.outcome is not Outcome.SSH_DOWN:
                     raise
 
-    async def _copy_one(self, link: ssh.Link, step: int) -> None:
+    async def _copy_one(self, link: ssh.Link, step: int) -> bool:
+        """Brings a checkpoint home; whether it is new here."""
         run = await self._run_folder(link)
         if step and await fetching.copy_checkpoint(link, run, step, self.home.folder):
             self.home.tell("copied", step=step, path=f"checkpoints/step-{step:06d}")
+            return True
+        return False
+
+    @property
+    def _kept_there(self) -> bool:
+        """Whether checkpoints outlive the machine without coming home: they lie on a network volume."""
+        return self.home.recipe.compute.copies == copies.VOLUME
 
     # --- what cuts it short
 

@@ -31,7 +31,7 @@ from lorry.recipe.schema import Recipe
 from lorry.track.events import ENDINGS, Event, last, read
 from lorry.track.folder import RunFolder, home
 from lorry.track.process import started
-from lorry.track.store import Changes, RunRow
+from lorry.track.store import UNDER_WAY, Changes, RunRow
 
 Show = Callable[[Event], None]
 
@@ -58,6 +58,8 @@ def train(
     DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is. Where the run
     ends well and the first run of `then` can use its machine, that is handed over to it, and this process has to go on with it.
     """
+    if requested(folder) == "detach":
+        answered(folder)  # it was meant for whoever held the run before
     for event in read(folder.events, after=after):
         show(event)
     return asyncio.run(_until_let_go(folder, show, settings or Settings(), then))
@@ -134,7 +136,7 @@ def is_controlled(folder: RunFolder) -> bool:
 
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
-    found = [RunFolder(row.folder) for row in rows if row.status in ("created", "running", "interrupted")]
+    found = [RunFolder(row.folder) for row in rows if row.status in UNDER_WAY]
     return [folder for folder in found if folder.is_rented and not has_ended(folder) and not is_controlled(folder)]
 
 
@@ -150,7 +152,13 @@ def go_on_alone(folder: RunFolder) -> int:
     with (home() / "logs" / "controller.log").open("ab") as log:
         words = [sys.executable, "-m", "lorry", "controller", "--run", folder.id, "--until-idle"]
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=home()
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=home(),
+            env={**os.environ, "LORRY_HOME": str(home().absolute())},
         )
     return process.pid
 

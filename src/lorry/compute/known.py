@@ -47,10 +47,13 @@ class Known:
         self.number = event.seq
         self.attempt = max(self.attempt, event.attempt)
         self.has_ended = event.kind in ENDINGS
+        if self.has_ended:  # where a person has it go on after that, it is a new beginning
+            self.preempted = 0
         if event.told is not None:
             self._told = max(self._told, event.told)
         if event.kind == "step":
             self.step = event.step or 0
+        if event.kind == "step" or self.has_ended:
             self.fruitless = 0
             self.losses.clear()
         elif event.kind == "lost":

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
+from lorry.compute import copies
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
@@ -57,6 +58,7 @@ class Rented:
             found = await self._taken_up()
             result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
+            await copies.copy_all_on(self.home)
         finally:
             for ending in self.endings:
                 ending.cancel()
@@ -210,7 +212,7 @@ class Rented:
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
-        await lease.end(outcome, why)
+        await lease.end(outcome, why, seconds=self.patience.ending)
         row = lease.row
         if row.rented_at is None:
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from lorry import units
-from lorry.compute import dead_man, market, reap
+from lorry.compute import dead_man, hosts, market, reap
 from lorry.compute.allowance import Allowance, allowance
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.handing_on import Candidate
@@ -240,6 +240,7 @@ class Renting:
         return replace(
             drafted(self.home.id, attempt, order, provider),
             account=reap.account(provider),
+            host_key=hosts.known_key(self.leases, order.offer.key) if provider.name == hosts.NAME else "",
             deadline=self.clock.now() + allowed.seconds,
             storage_usd_per_hour=_storage(order.offer, order.disk_gb),
         )

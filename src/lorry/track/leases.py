@@ -201,6 +201,10 @@ def _copied(path: Path) -> LeaseRow | None:
         return None
 
 
+_FEW = 500
+"""Runs that are asked for by name; of more, all are read: a statement can only be so long."""
+
+
 class Leases:
     """All leases and volumes, in the store's database. Each method is a transaction of its own, on disk when it returns."""
 
@@ -269,6 +273,16 @@ class Leases:
         found = self._select(_leases.select().where(maybe).order_by(_leases.c.asked_at))
         return [row for row in found if row.serves == run_id]
 
+    def places(self, runs: Sequence[str]) -> dict[str, str]:
+        """Where each of these that is rented was last, in few words: `runpod, RTX 4090`, or a host's own name."""
+        columns = (_leases.c.run_id, _leases.c.provider, _leases.c.gpu, _leases.c.machine_id)
+        query = sql.select(*columns).where(_leases.c.machine_id != "").order_by(_leases.c.asked_at)
+        if len(runs) <= _FEW:
+            query = query.where(_leases.c.run_id.in_(runs))
+        with self._store.connection() as connection:
+            rows = [tuple(map(str, found)) for found in connection.execute(query)]
+        return {run: _in_few_words(provider, gpu, machine) for run, provider, gpu, machine in rows}
+
     def opened(self) -> list[LeaseRow]:
         """Every lease whose machine may bill."""
         return self._select(_leases.select().where(_leases.c.state.in_(OPEN)).order_by(_leases.c.asked_at))
@@ -306,3 +320,10 @@ class Leases:
     def _select(self, query: Any) -> list[LeaseRow]:
         with self._store.connection() as connection:
             return [LeaseRow(**found) for found in connection.execute(query).mappings()]
+
+
+def _in_few_words(provider: str, gpu: str, machine: str) -> str:
+    """A host has the name that the person gave it; a machine that was rented has one that says nothing."""
+    if provider == "ssh":
+        return f"ssh:{machine}"
+    return f"{provider}, {gpu}" if gpu else provider

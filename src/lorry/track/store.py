@@ -19,15 +19,20 @@ from sqlalchemy import exc
 
 from lorry.errors import InputError, LorryError
 from lorry.track import process
-from lorry.track.folder import home
+from lorry.track.folder import RunFolder, home
 
 VERSION = 1
 """Of the tables; a newer database is refused, for it may mean something else."""
 
-STATUSES = ("created", "running", "finished", "failed", "stopped", "interrupted")
-"""What a run can be. `interrupted` is found out, not written: the row says that it runs, and its process is gone."""
+STATUSES = ("created", "running", "finished", "failed", "stopped", "interrupted", "detached")
+"""What a run can be. The last two are found out, not written: the row says that it runs, and its process is gone. A rented run
+is `detached` then: its machine may train on, and whoever attaches to it, or `lorry controller`, takes it up.
+"""
+UNDER_WAY = ("created", "running", "detached")
+"""Statuses of runs that go on, or may."""
 
-_UNDER_WAY = ("created", "running")
+_WRITTEN_UNDER_WAY = ("created", "running", "interrupted")
+"""What stands in the rows of runs that did not come to their end."""
 _WAIT = 30.0
 """Seconds to wait for another process's write."""
 
@@ -196,15 +201,15 @@ class Store:
         query = _runs.select().order_by(_runs.c.created_at.desc(), _runs.c.id.desc())
         if status is None:
             return self._select(query.limit(limit))
-        if status not in (*_UNDER_WAY, "interrupted"):
+        if status not in (*UNDER_WAY, "interrupted"):
             return self._select(query.where(_runs.c.status == status).limit(limit))
         # Whether these still run is known only after looking for their processes, so the limit comes last.
-        under_way = self._select(query.where(_runs.c.status.in_((*_UNDER_WAY, "interrupted"))))
+        under_way = self._select(query.where(_runs.c.status.in_(_WRITTEN_UNDER_WAY)))
         return [row for row in under_way if row.status == status][:limit]
 
     def under_way(self) -> list[RunRow]:
         """The runs that have not ended, the oldest first, as they were written: no process is looked for."""
-        query = _runs.select().where(_runs.c.status.in_((*_UNDER_WAY, "interrupted")))
+        query = _runs.select().where(_runs.c.status.in_(UNDER_WAY))
         with self.connection() as connection:
             rows = connection.execute(query.order_by(_runs.c.created_at, _runs.c.id))
             return [RunRow(found[0], found[1], Path(found[2]), *found[3:]) for found in rows]
@@ -251,12 +256,19 @@ def _updating(run_id: str, changes: Changes) -> sql.Update:
 
 
 def _row(found: Any) -> RunRow:
-    """A row as it is shown: one that says it runs, and whose process is gone, was interrupted."""
+    """A row as it is shown: one that says it runs, and whose process is gone, was interrupted, or let go where it is rented."""
     run_id, name, folder, *rest = found
     row = RunRow(run_id, name, Path(folder), *rest)
-    if row.status in _UNDER_WAY and row.pid is not None and not process.is_alive(row.pid, row.pid_started):
-        return replace(row, status="interrupted")
-    return row
+    if row.status not in _WRITTEN_UNDER_WAY or _is_held(row):
+        return row
+    return replace(row, status="detached" if RunFolder(row.folder).is_rented else "interrupted")
+
+
+def _is_held(row: RunRow) -> bool:
+    """Whether the process that answers for a run is there, or was not written down yet."""
+    if row.status == "interrupted":  # as a rebuilt store has it
+        return False
+    return row.pid is None or process.is_alive(row.pid, row.pid_started)
 
 
 def _version(connection: sql.Connection) -> int:

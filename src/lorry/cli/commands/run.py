@@ -60,7 +60,7 @@ def command(options: Options) -> int:
     if not wish.recipe.compute.is_here:
         from lorry.cli import rental
 
-        return rental.run(wish, rental.Terms(options.yes, options.dry_run, options.json))
+        return rental.run(wish, rental.Terms(options.yes, options.dry_run, options.json, options.new))
     price = wish.recipe.budget.price_per_hour
     earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(wish, asks=asks)
     if earlier:
