@@ -136,7 +136,7 @@ def is_controlled(folder: RunFolder) -> bool:
 
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
-    found = [RunFolder(row.folder) for row in rows if row.status in UNDER_WAY]
+    found = [RunFolder(row.folder) for row in rows if row.status in (*UNDER_WAY, "interrupted")]
     return [folder for folder in found if folder.is_rented and not has_ended(folder) and not is_controlled(folder)]
 
 

@@ -209,7 +209,7 @@ class Store:
 
     def under_way(self) -> list[RunRow]:
         """The runs that have not ended, the oldest first, as they were written: no process is looked for."""
-        query = _runs.select().where(_runs.c.status.in_(UNDER_WAY))
+        query = _runs.select().where(_runs.c.status.in_(_WRITTEN_UNDER_WAY))
         with self.connection() as connection:
             rows = connection.execute(query.order_by(_runs.c.created_at, _runs.c.id))
             return [RunRow(found[0], found[1], Path(found[2]), *found[3:]) for found in rows]
