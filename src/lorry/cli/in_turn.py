@@ -22,14 +22,15 @@ def run(wishes: Sequence[Wish], terms: Terms) -> int:
 
     All are checked and agreed to before the first is rented for. One that fails does not keep the next from its turn.
     """
-    plans = [rental.agreed(wish, terms) for wish in wishes]
+    found = [rental.agreed(wish, terms) for wish in wishes]
+    agreed = [one for one in found if one is not None]
     if terms.dry_run:
-        return max((plan.exit_code for plan in plans if plan), default=0)
-    if not all(plans):
+        return max((plan.exit_code for plan, _ in agreed), default=0)
+    if len(agreed) < len(found):
         output.note("nothing was rented")
         return 0
-    runs = [job.opened(wish, plan) for wish, plan in zip(wishes, plans, strict=True) if plan]
-    views = [View(told=plan.warnings, as_json=terms.as_json) for plan in plans if plan]
+    runs = [job.opened(wish, plan) for plan, wish in agreed]
+    views = [View(told=plan.warnings, as_json=terms.as_json) for plan, _ in agreed]
     codes: list[int] = []
     with InTurn([one.folder for one in runs]) as turns:
         for one, view in zip(runs, views, strict=True):

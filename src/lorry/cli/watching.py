@@ -14,7 +14,7 @@ from lorry.cli.outcome import View, follow, tell
 from lorry.cli.progress import Progress
 from lorry.compute import controller, receipt
 from lorry.compute.at_home import Request, ask
-from lorry.errors import DetachedError, InputError, LorryError, StoppedError
+from lorry.errors import DetachedError, InputError, LorryError, RefusedError, StoppedError
 from lorry.job import Watcher
 from lorry.track.events import Event
 from lorry.track.folder import RunFolder, home
@@ -64,6 +64,11 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
         if seen.folder is None or not seen.folder.is_rented:
             raise
         _ask(seen, view)
+    except RefusedError:
+        if seen.folder is None or not controller.is_controlled(seen.folder):
+            _show_receipt(seen.folder)
+            raise
+        attach(seen.folder, view, after=seen.number)  # a controller of all runs was faster
     except (LorryError, typer.Exit):
         _show_receipt(seen.folder)
         raise

@@ -23,26 +23,36 @@ from lorry.trainer.supervise.relayed import Relayed
 
 Request = Literal["", "stop", "now", "detach"]
 """What a person asked of a run from outside: to stop after a checkpoint, or at once; or that its controller let it go."""
-_REQUEST = "request.json"
+_REQUEST, _DETACH = "request.json", "detach.json"
 _BEAT_EVERY = 15.0
 """Seconds between two writes of a machine's heartbeat to the disk."""
 
 
 def ask(folder: RunFolder, request: Request) -> None:
-    """Leaves a request for whoever controls the run."""
-    write_json(folder.path / _REQUEST, {"request": request, "at": time.time()})
+    """Leaves a request for whoever controls the run. To let it go takes no wish to stop away."""
+    write_json(folder.path / (_DETACH if request == "detach" else _REQUEST), {"request": request, "at": time.time()})
 
 
 def requested(folder: RunFolder) -> Request:
-    """What is asked of a run; empty for nothing."""
+    """Whether it is to stop, and how; empty for not."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads((folder.path / _REQUEST).read_text(encoding="utf-8"))["request"]
-        return found if found in ("stop", "now", "detach") else ""
+        return found if found in ("stop", "now") else ""
     return ""
 
 
+def is_to_let_go(folder: RunFolder) -> bool:
+    """Whether its controller is asked to let it go."""
+    return (folder.path / _DETACH).exists()
+
+
+def let_go(folder: RunFolder) -> None:
+    """Takes that request away: it has been carried out, or was meant for somebody else."""
+    (folder.path / _DETACH).unlink(missing_ok=True)
+
+
 def answered(folder: RunFolder) -> None:
-    """Takes a request away: it has been carried out."""
+    """Takes a request to stop away: it has been carried out."""
     (folder.path / _REQUEST).unlink(missing_ok=True)
 
 

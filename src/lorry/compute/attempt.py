@@ -26,6 +26,8 @@ from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
 from lorry.trainer.checkpoint import steps
 
+_CONTACT = 60.0
+"""Seconds between two signs of life to the dead-man switch."""
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
 
@@ -78,11 +80,21 @@ class Attempt:
         self._asked_to_stop = False
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
+        self._runs = False
+        self._contact: asyncio.Task[None] | None = None
+        self.gave_up: Action | None = None
+        """What is to follow, where the attempt itself has tried all else."""
         self._heard = float("inf")
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the run lies on the machine, so that there may be something to fetch."""
+        return self.home.sent_after(self.lease.name) is not None
 
     async def carry_out(self) -> Result:
         """Goes through to the end of training there, or to whatever else ends the attempt. The machine is not ended here."""
         work = asyncio.create_task(self._work())
+        self._contact = self._contact or asyncio.create_task(self._keep_contact())
         copies, looks = asyncio.create_task(self._copy()), asyncio.create_task(self._look_after())
         try:
             while not work.done():
@@ -114,6 +126,9 @@ class Attempt:
 
     async def close(self) -> None:
         """Gives the connection back; the machine goes on."""
+        if self._contact is not None:
+            self._contact.cancel()
+            await asyncio.gather(self._contact, return_exceptions=True)
         if self._link is not None:
             await self._link.close()
 
@@ -137,16 +152,32 @@ class Attempt:
         """Connects, prepares and follows, as often as the connection breaks."""
         while True:
             try:
-                link = await self._connected()
-                return await self._followed(link, await self._prepared(link))
+                return await self._through()
             except OutcomeError as error:
                 action = decide(error.outcome, self._history(error.outcome))
                 if action is Action.KEEP_WAITING:
                     await asyncio.sleep(self.patience.tick)
                 elif action is Action.START_AGENT:
-                    self._begin_again = True
+                    self._begin_again, self._asked_to_stop = True, False
                 else:
+                    self.gave_up = action
                     raise
+
+    async def _through(self) -> Result:
+        """Once through all of it. A machine that does not get a command done in time counts as one that does not answer."""
+        try:
+            link = await self._connected()
+            return await self._followed(link, await self._prepared(link))
+        except TimeoutError as error:
+            raise OutcomeError(Outcome.SSH_DOWN, f"the machine is too slow: {error}") from error
+
+    async def _keep_contact(self) -> None:
+        """Has the dead-man switch know that somebody is there, also while an hour of files goes over."""
+        while True:
+            await asyncio.sleep(_CONTACT)
+            if self._link is not None and self._link.is_open:
+                with suppress(OutcomeError, TimeoutError):
+                    await self._link.run('touch "$HOME/.lorry/contact"', seconds=20)
 
     def _history(self, outcome: Outcome) -> History:
         """How often this outcome came without a step in between."""
@@ -164,11 +195,15 @@ class Attempt:
         is_new = self.phase is Phase.PREPARING
         seconds = self.patience.ready if is_new else self.patience.silence
         known = self.lease.row.host_key or None
+        self._runs = False
         try:
             link = await ssh.until_ready(self._address, self.key, known, seconds=seconds, pause=self._pause)
         except OutcomeError as error:
             if error.outcome is not Outcome.NEVER_READY:
                 raise
+            if not is_new and not self._runs:
+                # Neither machine nor provider answers: it is this computer's network that is down, and training goes on.
+                raise OutcomeError(Outcome.SSH_DOWN, error.message) from error
             outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
             raise OutcomeError(outcome, await self._last_lines() or error.message) from error
         if known is None:
@@ -183,13 +218,12 @@ class Attempt:
         """Where the machine answers now. Raises OutcomeError where it never will."""
         try:
             machine = await self.lease.look()
-        except OutcomeError as error:
-            if decide(error.outcome, History(self.phase)) is Action.KEEP_WAITING:
-                return None
-            raise
+        except OutcomeError:
+            return None  # whatever keeps the provider from answering says nothing of the machine
         still = stands_still(machine, self.phase)
         if still is not None:
             raise still
+        self._runs = True
         return machine.address if machine else None
 
     async def _look_after(self) -> None:
@@ -235,6 +269,7 @@ class Attempt:
         ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
         if after is None or not await self._is_there(link, run):
             after = await self._send(link)
+        await self._order(link, run)
         await starting.begin(link, ready, self._place, run, again=self._begin_again)
         self._begin_again = False
         if self.phase is Phase.PREPARING:
@@ -260,17 +295,30 @@ class Attempt:
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:
             await clone(link, self._place, self.home.recipe.compute.code)
-        now = self.lease.clock.now()
-        gone = now - (self.lease.row.serving_since or now)
-        price = self.lease.row.usd_per_hour
-        budget = on_machine(self.home.recipe.budget, self.allowed, price, self.home.seconds_before, gone)
-        sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)
         await self.home.keep_beat(now=True)
-        load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
+        # A copy that does not grow while it is on its way: what happens to other machines meanwhile is written down too.
         after = self.home.last_number
+        await asyncio.to_thread(sending.freeze, self.home.folder)
+        load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
         await transfer.send(link, load.files, self._place)
         self.home.tell("sent", lease=self.lease.name, after=after, bytes=load.bytes)
         return after
+
+    async def _order(self, link: ssh.Link, run: str) -> None:
+        """Tells the machine what to do, and what time it has left: last of all, for each minute before has been paid for."""
+        now = self.lease.clock.now()
+        gone = now - (self.lease.row.serving_since or now)
+        price = self.lease.row.usd_per_hour
+        budget = on_machine(self.home.recipe.budget, self._time(), price, self.home.seconds_before, gone)
+        files = sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)
+        await transfer.send(link, files, run)
+
+    def _time(self) -> Allowance:
+        """What the machine may take from when it served this run: a deadline may have been shortened since it was asked for."""
+        since, deadline = self.lease.row.serving_since, self.lease.row.deadline
+        if since is None or deadline is None:
+            return self.allowed
+        return replace(self.allowed, seconds=min(self.allowed.seconds, deadline - since))
 
     # --- while it trains
 
@@ -300,7 +348,10 @@ class Attempt:
 
     def _note(self, event: Event) -> None:
         """An event of the machine. The run's end is only taken for one when everything is home."""
-        self._last = event if event.kind in ENDINGS else None
+        if event.kind in ENDINGS:
+            self._last = event
+        elif event.kind in ("loaded", "started"):
+            self._last = None  # the trainer was started again
         if event.kind == "machine":
             found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
             self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
