@@ -357,3 +357,16 @@ def test_controller_that_dies_while_a_machine_is_ended_rents_no_other(cloud, tmp
     assert er.train(run).kind == "finished"
     er.must_be_finished(run, cloud)
     assert len(cloud.of_run(run.id)) == 1
+
+
+@pytest.mark.slow
+def test_machine_whose_controller_never_comes_back_ends_itself_at_its_deadline(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=100_000, budget={"hours": 122 / 3600})
+    with er.controlled(run) as process:
+        er.until(lambda: er.told(run, "copied"))
+        process.kill()
+    deadline = er.leases(run)[0].deadline or 0
+    er.until(lambda: cloud.of_run(run.id)[0].is_over, seconds=200)
+    assert (cloud.of_run(run.id)[0].ended or 0) <= deadline + 60
+    assert er.train(run).kind in ("stopped", "finished")
+    er.must_be_paid(run, cloud)

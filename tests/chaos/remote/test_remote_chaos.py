@@ -41,9 +41,11 @@ def test_eight_runs_with_random_faults_end_as_they_must(tmp_path):
 def test_ninety_scripted_runs_with_random_faults_end_as_they_must(tmp_path):
     few = max(1, RUNS // 30)
     plans = [remote_plans.limited(SEED, number, hangs=hangs) for number in range(few) for hangs in (True, False)]
-    plans += [remote_plans.drawn(SEED, number) for number in range(RUNS - len(plans))]
-    with er.cloud(tmp_path, pace=0.1) as cloud:
-        must_end_well(Campaign(tmp_path, {"runpod": cloud}, SEED), plans, seconds=2400)
+    clouds = ("runpod", "runpod", "vast")
+    plans += [remote_plans.drawn(SEED, number, clouds=clouds) for number in range(RUNS - len(plans))]
+    with er.cloud(tmp_path / "a", pace=0.1) as runpod, er.cloud(tmp_path / "b", "vast", pace=0.1) as vast:
+        campaign = Campaign(tmp_path, {"runpod": runpod, "vast": vast}, SEED)
+        must_end_well(campaign, plans, seconds=2400)
 
 
 @pytest.mark.chaos
