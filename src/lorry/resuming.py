@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from lorry import job
+from lorry.compute import needs
+from lorry.compute.needs import Needs
+from lorry.compute.sending import at_home, sent_model, with_kept_names
 from lorry.data.prepare import Prepared, rows_folder, tells_day
 from lorry.errors import DataError, InputError, LorryError, RefusedError
 from lorry.plan.expected import of_run
@@ -28,7 +32,7 @@ from lorry.track.folder import Answers, RunFolder, write_json
 from lorry.track.process import started
 from lorry.track.run import Run
 from lorry.track.state import state
-from lorry.track.store import RunRow, Store
+from lorry.track.store import UNDER_WAY, RunRow, Store
 from lorry.trainer.sources.locate import locate
 from lorry.trainer.supervise.orphan import end_orphan
 
@@ -52,6 +56,18 @@ class Continuation:
     """How questions are answered that come up while it trains."""
 
 
+@dataclass(frozen=True)
+class Intended:
+    """What going on with a run would do."""
+
+    folder: RunFolder
+    recipe: Recipe
+    needs: Needs | None
+    """What it asks of a machine; None where it trains here."""
+    left: float
+    """The share of its steps that are to be trained."""
+
+
 def resume(
     run: str = "last", *, start: str | None = None, overrides: Sequence[str] = (), watch: job.Watcher | None = None
 ) -> Run:
@@ -71,34 +87,72 @@ def go_on(wish: Continuation, watch: job.Watcher) -> Run:
 
 def make_ready(wish: Continuation) -> Run:
     """The run, ready to be trained on: what changed is checked and written down, nothing is started yet."""
-    job.require_training_packages()
+    row = Store.open().find(wish.run)
+    folder = RunFolder(row.folder)
+    if not folder.is_rented:
+        job.require_training_packages()
+    _must_be_at_rest(row)
+    _facts(folder)
+    with _alone(folder):
+        return _made_ready(wish, row, folder)
+
+
+def intended(wish: Continuation) -> Intended:
+    """What going on would do; nothing is written. Raises as `make_ready` does."""
     row = Store.open().find(wish.run)
     folder = RunFolder(row.folder)
     _must_be_at_rest(row)
-    _facts(folder)
+    facts = _facts(folder)
+    before = _recipe_of(folder, facts)
+    recipe, changes = _changed(before, wish, folder, smoke=bool(facts.get("smoke")))
+    _must_have_more_to_do(row, before, recipe, wish)
+    asked = None
+    if folder.is_rented:
+        _must_be_at_hand(facts, recipe, folder)
+        asked = _needs_anew(folder, facts, recipe) if changes else needs.load(folder)
+    left = 1 - min((row.step or 0) / row.steps, 1.0) if row.steps else 1.0
+    return Intended(folder, recipe, asked, left)
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Generator[None]:
+    """Keeps others from the run while it is made ready. Raises RefusedError where somebody works on it."""
+    if folder.is_rented:
+        from lorry.compute import controller
+
+        with controller.held(folder):
+            yield
+        return
     try:
         with FileLock(folder.path / "agent.lock", timeout=0):
             end_orphan(folder)
-            return _made_ready(wish, row, folder)
+            yield
     except Timeout as error:
         hint = "wait a moment; `lorry ps` shows when it has ended"
-        raise RefusedError(f"`{row.id}` is just being ended by its agent", hint=hint) from error
+        raise RefusedError(f"`{folder.id}` is just being ended by its agent", hint=hint) from error
 
 
 def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
-    recipe, changes = _changed(before, wish, smoke=bool(facts.get("smoke")))
+    recipe, changes = _changed(before, wish, folder, smoke=bool(facts.get("smoke")))
     _must_have_more_to_do(row, before, recipe, wish)
-    _must_be_at_hand(facts, recipe)
-    lines = [f"continued with {change}" for change in changes] + _said_of_rows(facts, recipe)
+    _must_be_at_hand(facts, recipe, folder)
+    lines = [f"continued with {change}" for change in changes] + _said_of_rows(facts, recipe, folder)
     if wish.start is not None:
         rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
         lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
     asked = {"answers": wish.answers, "watcher": [os.getpid(), started(os.getpid())]}
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), **asked})
-    if changes:
+    if changes and folder.is_rented:
+        needs.save(folder, _needs_anew(folder, facts, recipe))
+    elif changes:
         _expect_anew(folder, facts, recipe)
+    if folder.is_rented:
+        from lorry.compute.at_home import answered
+
+        answered(folder)
+        lines.append("the run goes on")  # so that it is under way again, whoever takes it up
     log = EventLog(folder.events, attempt=last_attempt(folder.events))
     for line in lines:
         log.append("note", message=line)
@@ -110,7 +164,7 @@ def price_per_hour(wish: Continuation) -> float:
     folder = RunFolder(Store.open().find(wish.run).folder)
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
-    return _changed(before, wish, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
+    return _changed(before, wish, folder, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
 
 
 def seconds_left(row: RunRow) -> float | None:
@@ -124,10 +178,10 @@ def seconds_left(row: RunRow) -> float | None:
 
 
 def interrupted(loaded: recipes.Loaded) -> RunRow | None:
-    """The newest run of this recipe that did not come to its end and has a checkpoint; None where there is none."""
+    """The newest run of this recipe that did not come to its end, and has a checkpoint or a machine; else None."""
     name = experiment_name(loaded.recipe)
     for row in Store.open().list(limit=100):
-        if row.name == name and row.status in RESUMABLE and _is_of(row, loaded):
+        if row.name == name and row.status in (*RESUMABLE, "detached") and _is_of(row, loaded):
             return row
     return None
 
@@ -138,7 +192,9 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
     try:
         facts = _facts(folder)
         differs = differences(_recipe_of(folder, facts), loaded.recipe)[0]
-        if differs or not any(folder.checkpoints.glob("step-*/manifest.json")):
+        if differs or folder.is_rented == loaded.recipe.compute.is_here:
+            return False
+        if row.status != "detached" and not any(folder.checkpoints.glob("step-*/manifest.json")):
             return False
         return _has_the_rows_of(facts, loaded.recipe)
     except (LorryError, UnavailableError, OSError):
@@ -152,7 +208,10 @@ def _has_the_rows_of(facts: dict[str, Any], recipe: Recipe) -> bool:
 
 
 def _must_be_at_rest(row: RunRow) -> None:
-    if row.status in ("created", "running"):
+    if row.status == "detached":
+        told = f"`{row.id}` has not ended: its machine may train on, and nobody controls it"
+        raise RefusedError(told, hint=f"take it up: `lorry attach {row.id}`")
+    if row.status in UNDER_WAY:
         raise RefusedError(f"`{row.id}` is {row.status}", hint=f"follow it: `lorry logs -f {row.id}`")
 
 
@@ -180,10 +239,16 @@ def _unknowable(folder: RunFolder, why: str) -> InputError:
     return InputError(f"`{folder.id}` cannot be continued: {why}", place=str(folder.resolved), hint=hint)
 
 
-def _changed(before: Recipe, wish: Continuation, *, smoke: bool) -> tuple[Recipe, list[str]]:
+def _changed(before: Recipe, wish: Continuation, folder: RunFolder, *, smoke: bool) -> tuple[Recipe, list[str]]:
     """The recipe to go on with, and what differs. Raises RefusedError with the differences that would make it another run."""
     after = before if wish.recipe is None else as_smoke(wish.recipe) if smoke else wish.recipe
     after = recipes.with_flags(after, wish.overrides)
+    if folder.is_rented:
+        after = with_kept_names(after, before)
+    if after.compute.is_here == folder.is_rented:
+        began, goes = ("on rented machines", "here") if folder.is_rented else ("here", "on a rented machine")
+        hint = "leave `compute.on` as it is, or start a new run: `lorry run RECIPE`"
+        raise RefusedError(f"the run began {began}, and cannot go on {goes}", place="compute.on", hint=hint)
     refused, changes = differences(before, after)
     if refused:
         told = "\n".join(["these settings decide what is learned, and differ from the run's:", *refused])
@@ -209,7 +274,7 @@ def _must_have_more_to_do(row: RunRow, before: Recipe, recipe: Recipe, wish: Con
 
 def _expect_anew(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> None:
     """Has the run held against what it takes with the changed recipe; where that cannot be known, against nothing."""
-    subject = Subject(recipe, Path(facts["base"]), prepared=Prepared.open(Path(facts["data_folder"])))
+    subject = _subject(folder, facts, recipe)
     try:
         expected = subject.planner.estimate().expected
     except UnavailableError:
@@ -224,12 +289,27 @@ def _expect_anew(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> No
     write_json(folder.plan, {**kept, "expected": expected.as_json() if expected else None})
 
 
-def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
+def _needs_anew(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> Needs:
+    """What the changed run asks of a machine. Raises InputError where it fits on none that the recipe names."""
+    return needs.needs_of(_subject(folder, facts, recipe))
+
+
+def _subject(folder: RunFolder, facts: dict[str, Any], recipe: Recipe) -> Subject:
+    """The run as plans see it, with the rows that it began with."""
+    prepared = Prepared.open(Path(facts["data_folder"]))
+    return Subject(at_home(recipe, folder), Path(facts["base"]), prepared=prepared)
+
+
+def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe, folder: RunFolder) -> None:
     """Brings back model and rows where a cache was cleared. Raises InputError where they are not what they were."""
     base = Path(facts["base"])
+    recipe = at_home(recipe, folder)
     if not Path(facts["model_folder"]).is_dir():
-        revision = recipe.model.revision or facts["source"].get("revision")
-        facts["model_folder"] = str(locate(recipe.model.model_copy(update={"revision": revision}), base).folder)
+        model = recipe.model.model_copy(update={"revision": recipe.model.revision or facts["source"].get("revision")})
+        is_sent = (
+            not folder.is_rented or sent_model(facts) is not None
+        )  # else the machine fetches the weights by itself
+        facts["model_folder"] = str(locate(model, base, weights=is_sent).folder)
     try:
         Prepared.open(Path(facts["data_folder"]))
     except DataError:
@@ -243,10 +323,10 @@ def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe) -> None:
         facts["data_folder"] = str(prepared.folder)
 
 
-def _said_of_rows(facts: dict[str, Any], recipe: Recipe) -> list[str]:
+def _said_of_rows(facts: dict[str, Any], recipe: Recipe, folder: RunFolder) -> list[str]:
     """What a person who has changed the files since must know."""
     try:
-        is_same = _has_the_rows_of(facts, recipe)
+        is_same = _has_the_rows_of(facts, at_home(recipe, folder))
     except (LorryError, UnavailableError, OSError):
         return []  # the files are not needed any more
     told = "the data, or how it is rendered, has changed since this run began; it goes on with the rows it began with"

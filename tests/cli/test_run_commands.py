@@ -47,7 +47,7 @@ def test_ps_without_runs_says_how_to_start(capsys: Capture):
 def test_ps_lists_newest_first_with_status_step_and_loss(done: RunFolder, failed: RunFolder, capsys: Capture):
     assert run(["ps"]) == 0
     _, first, second = capsys.readouterr().out.splitlines()
-    assert first.split()[:4] == ["tiny-done", "finished", "40/40", "0.5000"]
+    assert first.split()[:5] == ["tiny-done", "finished", "here", "40/40", "0.5000"]
     assert second.split()[:2] == ["tiny-failed", "failed"]
 
 

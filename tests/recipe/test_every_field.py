@@ -11,11 +11,11 @@ import torch
 from transformers import dynamic_module_utils
 
 from lorry.recipe.schema import Recipe
-from probes import data, model, track, train
+from probes import compute, data, model, track, train
 from probes.probe import Probe, leaves
 from probes.workshop import furnish
 
-PROBES = [*data.PROBES, *model.PROBES, *train.PROBES, *track.PROBES]
+PROBES = [*data.PROBES, *model.PROBES, *train.PROBES, *track.PROBES, *compute.PROBES]
 
 
 @pytest.fixture(scope="module")

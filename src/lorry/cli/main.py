@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "ps": "List the runs",
         "show": "Show one run: what it is, where it stands, its scores",
         "logs": "Print a run's events as readable lines, or follow them",
+        "watch": "Look on at a run, live, wherever it trains",
         "attach": "Watch a rented run again, and control it where nobody does",
         "detach": "Free the terminal that watches a rented run",
         "stop": "End a run after a checkpoint, or now",

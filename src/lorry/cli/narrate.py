@@ -43,6 +43,12 @@ def _saved(data: Data) -> str:
     return f"checkpoint saved ({took}): {data['path']}"
 
 
+def _copied(data: Data) -> str:
+    if data.get("to"):
+        return f"copied on to {data['to']}: {data['path']}{_of_bytes(data)}"
+    return f"checkpoint copied home: {data['path']}"
+
+
 def _rung(data: Data) -> str:
     rows = f"{data['micro_batch']} rows at once, {data['accumulation']} times a step"
     twice = ", activations computed twice" if data["activation_checkpointing"] else ""
@@ -104,12 +110,13 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "sent": lambda data: f"the run is on the machine{_of_bytes(data)}",
     "ready": lambda data: f"training is started there, {units.duration(data['seconds'])} after the machine was rented",
     "lost": lambda data: f"{data['message']}; {data['action']}",
-    "copied": lambda data: f"checkpoint copied home: {data['path']}",
+    "copied": _copied,
     "fetched": lambda data: f"adapter and scores are home{_of_bytes(data)}",
     "over": lambda data: f"{data['message']}; its machine is given back",
     "returned": lambda data: (
         f"{data.get('message') or data['lease']}, {units.money(data['usd'])}; its end is confirmed"
     ),
+    "handed": lambda data: f"{data.get('message') or data['lease']}, {units.money(data['usd'])} up to here",
     "may_bill": lambda data: f"{data['message']}; {data['hint']}",
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),

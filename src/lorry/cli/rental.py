@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorry import job, plugins, units
+from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
 from lorry.cli.outcome import View, says_yes
-from lorry.cli.watching import follow_rented
-from lorry.compute import market, needs
+from lorry.cli.watching import attach, follow_rented
+from lorry.compute import cloning, copies, hosts, market, needs
 from lorry.compute.allowance import Allowance, allowance, refuse_too_little
 from lorry.compute.needs import Needs
 from lorry.compute.providers._base import Provider
@@ -22,10 +22,13 @@ from lorry.plan.offers import Offer
 from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
+from lorry.recipe.schema import Recipe
+from lorry.resuming import Continuation
 from lorry.track.caps import Cap, caps
-from lorry.track.folder import home
+from lorry.track.folder import RunFolder, home
 from lorry.track.leases import Leases
 from lorry.track.room import Asking, room
+from lorry.track.store import RunRow
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,20 @@ class Terms:
     """Whether the person has said yes to what it costs before."""
     dry_run: bool = False
     as_json: bool = False
+    new: bool = False
+    """Whether an earlier run of the same recipe is left alone."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be rented for."""
+
+    recipe: Recipe
+    needs: Needs
+    run_id: str = ""
+    """Of a run that goes on; what it has spent counts."""
+    left: float = 1.0
+    """The share of its steps that are to be trained."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,27 @@ class _Best:
 
 def run(wish: Wish, terms: Terms) -> int:
     """From a recipe that names who rents to a tested adapter. Refuses whatever can be refused before anything is rented."""
+    _refuse_at_once(wish.recipe)
+    earlier = None if terms.new or terms.dry_run or wish.smoke else resuming.interrupted(wish.loaded)
+    if earlier is not None and _wants_earlier(earlier, terms):
+        return _go_on_with(earlier, wish, terms)
+    plan = agreed(wish, terms)
+    if terms.dry_run:
+        return plan.exit_code if plan else 0
+    if plan is None:
+        output.note("nothing was rented")
+        return 0
+    view = View(told=plan.warnings, as_json=terms.as_json)
+    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
+    return 0
+
+
+def agreed(wish: Wish, terms: Terms) -> Plan | None:
+    """The plan, once it is shown and the person wants what it costs; None where not. A dry run asks nothing.
+
+    Refuses whatever can be refused before anything is rented.
+    """
+    _refuse_at_once(wish.recipe)
     plan, offers, asked = _looked(wish)
     if not terms.dry_run:
         job.refuse_errors(plan)
@@ -58,22 +96,67 @@ def run(wish: Wish, terms: Terms) -> int:
     elif terms.dry_run:
         output.emit_json(plan_json(plan))
     if terms.dry_run:
-        return plan.exit_code
-    best = _best(wish, asked, offers)
-    if not _agrees(wish, best, terms):
+        return plan
+    order = _Order(wish.recipe, asked)
+    _look_at_hosts(order.recipe)
+    return plan if _agrees(order, _best(order, offers), terms) else None
+
+
+def resume(wish: Continuation, terms: Terms) -> int:
+    """Has a rented run go on that failed or was stopped: asks first what that may cost."""
+    intended = resuming.intended(wish)
+    _refuse_at_once(intended.recipe)
+    order = _Order(intended.recipe, intended.needs or Needs(), intended.folder.id, intended.left)
+    offers = _asked(order.recipe, market.providers(order.recipe.compute.on))
+    _look_at_hosts(order.recipe)
+    if not _agrees(order, _best(order, offers), terms):
         output.note("nothing was rented")
         return 0
-    view = View(told=plan.warnings, as_json=terms.as_json)
-    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
+    follow_rented(lambda watch: resuming.go_on(wish, watch), View(as_json=terms.as_json), intended.folder)
     return 0
+
+
+def _refuse_at_once(recipe: Recipe) -> None:
+    """Raises what the recipe itself shows to be wrong, before anybody is asked."""
+    if recipe.compute.code:
+        cloning.parse(recipe.compute.code)
+    copies.refuse_unusable(recipe.compute)
+
+
+def _look_at_hosts(recipe: Recipe) -> None:
+    """Logs in at the person's own hosts: one that lets nobody in, or is another one by now, is told at once."""
+    for trouble in asyncio.run(hosts.look_at(market.providers(recipe.compute.on))):
+        output.warn(trouble)
+
+
+def _wants_earlier(row: RunRow, terms: Terms) -> bool:
+    """Whether the person goes on with a run of this recipe that did not come to its end, in place of a new one."""
+    if row.status == "detached":
+        told, verb = (
+            f"`{row.id}` is a run of this recipe that has not ended, and its machine may cost money",
+            "take it up",
+        )
+        command = f"`lorry attach {row.id}` takes it up"
+    else:
+        told = f"`{row.id}` is a run of this recipe that was {row.status} at step {row.step or 0} of {row.steps or '?'}"
+        verb, command = "go on with it", f"`lorry resume {row.id}` goes on with it"
+    if terms.yes or not output.can_ask():
+        output.note(f"{told}; {command}, this starts a new one")
+        return False
+    return says_yes(output.ask(f"{told}; {verb}? (yes, or no for a new run)", default="yes"))
+
+
+def _go_on_with(row: RunRow, wish: Wish, terms: Terms) -> int:
+    if row.status == "detached":
+        attach(RunFolder(row.folder), View(as_json=terms.as_json))
+        return 0
+    return resume(Continuation(row.id, recipe=wish.loaded.recipe, answers=wish.answers), terms)
 
 
 def _looked(wish: Wish) -> tuple[Plan, list[Offer], Needs]:
     """The plan on what is to be had now. Raises what speaks against renting any of it."""
     output.live("asking what is to be had now ..." if output.stderr_is_live() else "")
-    compute = wish.recipe.compute
-    providers = market.providers(compute.on)
-    offers = asyncio.run(_offers(wish, providers))
+    offers = _asked(wish.recipe, market.providers(wish.recipe.compute.on))
     output.live("checking the recipe, its model and its rows ..." if output.stderr_is_live() else "")
     subject = Subject.of(wish.loaded, wish.recipe)
     plan = make_plan(subject, [offer for offer in offers if offer.gpu is not None])
@@ -81,39 +164,49 @@ def _looked(wish: Wish) -> tuple[Plan, list[Offer], Needs]:
     return plan, offers, needs.needs_of(plan.subject) if plan.exit_code == 0 else Needs()
 
 
-async def _offers(wish: Wish, providers: Sequence[Provider]) -> list[Offer]:
-    compute = wish.recipe.compute
+def _asked(recipe: Recipe, providers: Sequence[Provider]) -> list[Offer]:
+    """The offers as of now, the cheapest first. Raises what speaks against renting any of them."""
+    return asyncio.run(_offers(recipe, providers))
+
+
+async def _offers(recipe: Recipe, providers: Sequence[Provider]) -> list[Offer]:
+    compute = recipe.compute
     try:
         volume = (await market.volume_of(providers, compute.volume))[1].id if compute.volume else ""
-        found = await market.survey(providers, market.wanted(compute, volume=volume), wish.recipe.budget.usd)
+        found = await market.survey(providers, market.wanted(compute, volume=volume), recipe.budget.usd)
     finally:
         await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)
     return [one.offer for one in found.listed]
 
 
-def _best(wish: Wish, asked: Needs, offers: Sequence[Offer]) -> _Best | None:
+def _best(order: _Order, offers: Sequence[Offer]) -> _Best | None:
     """What is tried first, and for how long it may be kept; None where nothing is to be had now and the run waits for it."""
+    recipe, asked = order.recipe, order.needs
     fitting = needs.chosen(asked, offers)
     if not fitting:
-        if wish.recipe.compute.wait_hours:
+        if recipe.compute.wait_hours:
             return None
-        names = " and ".join(str(one["name"]) for one in wish.recipe.compute.on)
+        names = " and ".join(str(one["name"]) for one in recipe.compute.on)
         hint = "set `compute.wait_hours`, allow more GPUs in `compute.gpu`, or name another provider in `compute.on`"
         raise RefusedError(f"{names} has no machine now on which the run fits", place="compute", hint=hint)
     offer = fitting[0]
-    budget = wish.recipe.budget
-    asking = Asking("", offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
+    budget = recipe.budget
+    asking = Asking(order.run_id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
     leases = Leases.open()
     left = room(caps(home()), leases.since(), leases.volumes(), time.time(), asking)
-    allowed = allowance(left, offer.usd_per_hour.likely, highest=asked.seconds(offer))
+    seconds = asked.seconds(offer)
+    allowed = allowance(left, offer.usd_per_hour.likely, highest=seconds)
     refuse_too_little(allowed, offer.usd_per_hour.likely, LEAST)
-    return _Best(offer, allowed, asked.seconds(offer), asked.usd(offer))
+    seconds = None if seconds is None else seconds * order.left
+    usd = asked.usd(offer)
+    return _Best(offer, allowed, seconds, None if usd is None else usd * order.left)
 
 
-def _agrees(wish: Wish, best: _Best | None, terms: Terms) -> bool:
+def _agrees(order: _Order, best: _Best | None, terms: Terms) -> bool:
     """Whether the person wants what it costs; a machine that costs nothing needs no word."""
     if best is None:
-        told = f"nothing is to be had now; wait up to {wish.recipe.compute.wait_hours:g} hours, and rent what comes?"
+        hours = order.recipe.compute.wait_hours
+        told = f"nothing is to be had now; wait up to {hours:g} hours, and rent what comes"
     elif not best.offer.usd_per_hour.likely:
         return True
     else:
@@ -123,7 +216,8 @@ def _agrees(wish: Wish, best: _Best | None, terms: Terms) -> bool:
         return True
     if not output.can_ask():
         raise RefusedError(f"renting costs money, and nobody is here to be asked: {told}", hint="say so: `--yes`")
-    return says_yes(output.ask(f"{told} start it?", default="yes"))
+    verb = "wait" if best is None else "go on" if order.run_id else "start"
+    return says_yes(output.ask(f"{told}; {verb}?", default="yes"))
 
 
 def _priced(best: _Best) -> str:
@@ -134,8 +228,8 @@ def _priced(best: _Best) -> str:
         likely = f", about {units.money(best.usd)} in {units.duration(best.seconds)}"
     most = units.money(price * best.allowed.seconds / 3600)
     alone = _only_a_live_controller(offer)
-    held = f"at most {most}: {best.allowed.why}, held by the machine itself too" if not alone else f"at most {most}"
-    return f"{offer.name} at {units.money(price)} an hour{likely}; {held}{alone};"
+    held = f"at most {most} ({best.allowed.why}{'' if alone else '; the machine holds to that by itself too'})"
+    return f"{offer.name} at {units.money(price)} an hour{likely}, {held}{alone}"
 
 
 def _only_a_live_controller(offer: Offer) -> str:

@@ -9,21 +9,20 @@ import typer
 
 from lorry import job
 from lorry.cli import output
+from lorry.cli.following import ending, to_the_end
 from lorry.cli.outcome import View, follow, tell
 from lorry.cli.progress import Progress
 from lorry.compute import controller, receipt
 from lorry.compute.at_home import Request, ask
 from lorry.errors import DetachedError, InputError, LorryError, StoppedError
 from lorry.job import Watcher
-from lorry.track import events
-from lorry.track.events import Event, read
+from lorry.track.events import Event
 from lorry.track.folder import RunFolder, home
 from lorry.track.leases import Leases
 from lorry.track.run import Run
-from lorry.track.state import state
 from lorry.track.store import Store
 
-_QUESTION = "the machine trains on; detach, stop after a checkpoint, or end it now? (detach, stop, now, or go on)"
+_QUESTION = "detach, stop after a checkpoint, or end it now? (detach, stop, now, or go on)"
 _ANSWERS: dict[str, Request] = {
     **dict.fromkeys(("d", "detach"), "detach"),
     **dict.fromkeys(("s", "stop"), "stop"),
@@ -35,9 +34,9 @@ _ANSWERS: dict[str, Request] = {
 class _Seen:
     """Which run is watched, and how far it was shown."""
 
-    def __init__(self, folder: RunFolder | None) -> None:
+    def __init__(self, folder: RunFolder | None, number: int = 0) -> None:
         self.folder = folder
-        self.number = 0
+        self.number = number
 
     def note(self, event: Event) -> None:
         if event.kind == "created" and self.folder is None:
@@ -58,7 +57,7 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
 
     try:
         follow(watched, view)
-        _show_receipt(seen)
+        _show_receipt(seen.folder)
     except DetachedError as error:
         _let_go(seen, error)
     except KeyboardInterrupt:
@@ -66,34 +65,89 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
             raise
         _ask(seen, view)
     except (LorryError, typer.Exit):
-        _show_receipt(seen)
+        _show_receipt(seen.folder)
         raise
 
 
-def _show_receipt(seen: _Seen) -> None:
-    """What ran, for how long, what it cost, and that all of it is given back."""
-    if seen.folder is not None and seen.folder.is_rented:
-        given = receipt.receipt(seen.folder.id, Leases.open().since(), time.time())
-        if given.items or given.may_bill:
-            output.note(receipt.text(given))
-
-
 def attach(folder: RunFolder, view: View, *, after: int = 0) -> None:
-    """Takes a run up that nobody controls, or watches the one that another process controls."""
-    if not controller.is_controlled(folder):
-        follow_rented(lambda watch: job.carry_on(Run(folder), watch, after=after), view, folder)
-        return
-    progress = Progress(price_per_hour=view.price_per_hour)
+    """Takes a run up that nobody controls, or watches the one that another process controls, until that one is gone."""
+    seen = _Seen(folder, after)
+    while ending(folder) is None:
+        if not controller.is_controlled(folder):
+            follow_rented(lambda watch: job.carry_on(Run(folder), watch, after=seen.number), view, folder)
+            return
+        try:
+            _look_on(folder, seen, view, unless=lambda: not controller.is_controlled(folder))
+        except KeyboardInterrupt:
+            _ask(seen, view)
+            return
+    say_outcome(folder, view)
+
+
+def watch(folder: RunFolder, view: View) -> None:
+    """Shows a run live to its end, and changes nothing: Ctrl-C ends the watching alone."""
     try:
-        for event in events.follow(folder.events, ended=lambda: not controller.is_controlled(folder), after=after):
-            progress.show(event)
+        _look_on(folder, _Seen(folder), view)
     except KeyboardInterrupt:
-        progress.close()
-        output.note(f"the run goes on; `lorry stop {folder.id}` stops it")
+        output.note(f"the run goes on; `lorry watch {folder.id}` shows it again")
         return
+    say_outcome(folder, view)
+
+
+def say_outcome(folder: RunFolder, view: View) -> None:
+    """Tells how a run ended, as whoever carried it out was told. Raises what went wrong with it."""
+    last = ending(folder)
+    if last is None:
+        raise StoppedError(f"`{folder.id}` was interrupted", hint=f"`lorry resume {folder.id}` goes on with it")
+    run = Run(folder)
+    job.settle(folder)
+    try:
+        job.raise_unless_well(run, last)
+    except LorryError:
+        _show_receipt(folder)
+        raise
+    if view.as_json:
+        output.emit_json(run.summary)
+    else:
+        tell(run)
+    _show_receipt(folder)
+
+
+def rented(run: str) -> RunFolder:
+    """The folder of a rented run. Raises InputError for one that trains here."""
+    row = Store.open().find(run)
+    folder = RunFolder(row.folder)
+    if not folder.is_rented:
+        raise InputError(f"`{row.id}` trains on this machine", hint=f"follow it: `lorry logs -f {row.id}`")
+    return folder
+
+
+def refuse_over(folder: RunFolder) -> None:
+    """Raises InputError for a run that has ended; what its controller may have died before writing down is written first."""
+    if ending(folder) is not None:
+        if Store.open().find(folder.id).status == "detached":
+            job.settle(folder)
+        raise InputError(f"`{folder.id}` has ended", hint=f"`lorry show {folder.id}` tells how")
+
+
+def _look_on(folder: RunFolder, seen: _Seen, view: View, unless: Callable[[], bool] = lambda: False) -> None:
+    """Shows what comes, until the run is over or `unless` says so."""
+    progress = Progress(price_per_hour=view.price_per_hour, told=view.told)
+    store = Store.open()
+    try:
+        for event in to_the_end(store, store.find(folder.id), after=seen.number, unless=unless):
+            seen.note(event)
+            progress.show(event)
     finally:
         progress.close()
-    tell(Run(folder))
+
+
+def _show_receipt(folder: RunFolder | None) -> None:
+    """What ran, for how long, what it cost, and that all of it is given back."""
+    if folder is not None and folder.is_rented:
+        given = receipt.receipt(folder.id, Leases.open().since(), time.time())
+        if given.items or given.may_bill:
+            output.note(receipt.text(given))
 
 
 def _ask(seen: _Seen, view: View) -> None:
@@ -102,7 +156,7 @@ def _ask(seen: _Seen, view: View) -> None:
     if folder is None:
         raise KeyboardInterrupt
     try:
-        answer = _answer() if output.can_ask() else "detach"
+        answer = _answer(folder) if output.can_ask() else "detach"
     except (KeyboardInterrupt, InputError):
         answer = "detach"
     if answer == "detach":
@@ -113,9 +167,11 @@ def _ask(seen: _Seen, view: View) -> None:
     attach(folder, view, after=seen.number)
 
 
-def _answer() -> Request:
+def _answer(folder: RunFolder) -> Request:
+    has_machine = any(row.is_open for row in Leases.open().of_run(folder.id))
+    stands = "the machine works on" if has_machine else "no machine is rented yet"
     while True:
-        said = output.ask(_QUESTION, default="go on").strip().lower()
+        said = output.ask(f"{stands}; {_QUESTION}", default="go on").strip().lower()
         if said in _ANSWERS:
             return _ANSWERS[said]
         output.note(f"`{said}` is none of them")
@@ -129,23 +185,3 @@ def _let_go(seen: _Seen, error: DetachedError | None) -> None:
     if not controller.is_controlled(folder):
         controller.go_on_alone(folder)
     output.note(f"the run goes on without this terminal; `lorry attach {folder.id}` watches it again")
-
-
-def rented(run: str) -> RunFolder:
-    """The folder of a rented run. Raises InputError for one that trains here."""
-    row = Store.open().find(run)
-    folder = RunFolder(row.folder)
-    if not folder.is_rented:
-        raise InputError(f"`{row.id}` trains on this machine", hint=f"follow it: `lorry logs -f {row.id}`")
-    return folder
-
-
-def is_over(folder: RunFolder) -> bool:
-    """Whether a run has come to its end."""
-    return state(read(folder.events)).status in ("finished", "failed", "stopped")
-
-
-def refuse_over(folder: RunFolder) -> None:
-    """Raises InputError for a run that has ended."""
-    if is_over(folder):
-        raise InputError(f"`{folder.id}` has ended", hint=f"`lorry show {folder.id}` tells how")

@@ -84,7 +84,7 @@ def write_request(
         },
     }
     write_json(folder.path / "sent" / REQUEST, request)
-    write_json(folder.path / "sent" / "plan.json", {"expected": known.expected if known else None})
+    write_json(folder.sent_plan, {"expected": known.expected if known else None})
 
 
 def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
@@ -102,13 +102,33 @@ def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
     return recipe.model_copy(update={"data": data, "model": model})
 
 
+def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe of a rented run with its own files as they lie in the run's folder; of any other run as it is."""
+    template, adapter = recipe.data.chat_template, recipe.model.adapter
+    data, model, files = recipe.data, recipe.model, folder.path / "files"
+    if template is not None and (files / template).is_file():
+        data = data.model_copy(update={"chat_template": str(files / template)})
+    if adapter is not None and (files / adapter).exists():
+        model = model.model_copy(update={"adapter": str(files / adapter)})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def with_kept_names(recipe: Recipe, before: Recipe) -> Recipe:
+    """The recipe with its own files named as those that the run has kept since it began, where they are the same names."""
+    template, adapter = recipe.data.chat_template, recipe.model.adapter
+    data, model = recipe.data, recipe.model
+    if template is not None and before.data.chat_template == _name_for(template, "chat_template.jinja"):
+        data = data.model_copy(update={"chat_template": before.data.chat_template})
+    if adapter is not None and before.model.adapter == _name_for(adapter, "adapter"):
+        model = model.model_copy(update={"adapter": before.model.adapter})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
 def _kept(name: str, base: Path, files: Path, otherwise: str) -> str:
     source = Path(base, Path(name).expanduser())
     if not source.exists():
         raise InputError(f"there is no `{name}`", hint="paths start from the recipe's folder")
-    relative = PurePosixPath(Path(name).as_posix())
-    is_below = not relative.is_absolute() and ".." not in relative.parts and not name.startswith("~")
-    kept = str(relative) if is_below else otherwise
+    kept = _name_for(name, otherwise)
     target = files / kept
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
@@ -116,6 +136,13 @@ def _kept(name: str, base: Path, files: Path, otherwise: str) -> str:
     else:
         shutil.copyfile(source, target)
     return kept
+
+
+def _name_for(name: str, otherwise: str) -> str:
+    """The name under which a file is kept: its own where that lies below the recipe's folder."""
+    relative = PurePosixPath(Path(name).as_posix())
+    is_below = not relative.is_absolute() and ".." not in relative.parts and not name.startswith("~")
+    return str(relative) if is_below else otherwise
 
 
 def _useful(folder: RunFolder) -> Iterator[int]:

@@ -80,9 +80,10 @@ _ADAPTER = TypeAdapter(Expected)
 
 
 def of_run(folder: RunFolder) -> Expected | None:
-    """What was expected of a run; None where there was no estimate."""
+    """What was expected of a run, of a rented one on the machine that it was sent to; None where there was no estimate."""
+    place = folder.sent_plan if folder.sent_plan.is_file() else folder.plan
     try:
-        return from_json(json.loads(folder.plan.read_text(encoding="utf-8"))["expected"])
+        return from_json(json.loads(place.read_text(encoding="utf-8"))["expected"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

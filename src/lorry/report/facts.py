@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorry import units
@@ -40,11 +41,33 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Training speed", _speed(mapping(summary["tokens"]).get("per_second"))),
         ("Peak memory", _size(summary["peak_memory_bytes"])),
         ("Checkpoints", _saves(mapping(summary.get("saves")))),
-        ("Cost", "" if summary["cost_usd"] is None else units.money(summary["cost_usd"])),
+        ("Trained on", _machines(summary.get("machines") or [])),
+        ("Cost", _cost(summary)),
         ("Adapter", _adapter(mapping(summary["adapter"]))),
         ("Generation", _generation(mapping(summary["inference_tokens_per_second"]))),
     ]
     return [(label, text) for label, text in found if text]
+
+
+def _machines(machines: Sequence[Mapping[str, Any]]) -> str:
+    """Each kind of machine once, with how many there were."""
+    counts = Counter(str(one["machine"]) for one in machines)
+    return "; ".join(f"{count} times {name}" if count > 1 else name for name, count in counts.items())
+
+
+def _cost(summary: Summary) -> str:
+    """What was spent, and whether that is all."""
+    usd = summary["cost_usd"]
+    if usd is None:
+        return ""
+    machines = summary.get("machines") or []
+    there = sum(one["until"] is None for one in machines)
+    if not machines:
+        return units.money(usd)
+    if there:
+        return f"{units.money(usd)} so far; {there} of {len(machines)} machines not confirmed to have ended"
+    every = "the machine is" if len(machines) == 1 else f"all of the {len(machines)} machines are"
+    return f"{units.money(usd)}; {every} confirmed to have ended"
 
 
 def _verdicts(summary: Summary) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lorry import units
 from lorry.report.facts import facts, headline
 from lorry.report.samples import sample, split_name
 from lorry.report.scores import Comparison
@@ -28,6 +29,7 @@ def markdown(sources: Sources, summary: dict[str, Any]) -> str:
         *_failure(summary),
         *_smoke(summary),
         *_scores(sources),
+        *_receipt(summary),
         *_dangers(summary),
         *_incidents(summary),
         *_samples(sources),
@@ -89,6 +91,21 @@ def _scores(sources: Sources) -> Iterator[str]:
         rows = facts_of_split.get("rows", "?")
         how = "bootstrap; Wilson's where all answers score alike"
         yield f"Over {rows} rows{answers}; in brackets the 95 % interval over rows ({how})."
+
+
+def _receipt(summary: dict[str, Any]) -> Iterator[str]:
+    """What was rented for the run, for how long, and what it cost."""
+    machines = summary["machines"]
+    if machines:
+        yield "## Receipt"
+        heads = ["machine", "at its provider", "from (UTC)", "to (UTC)", "cost", "what befell it"]
+        yield table(heads, [_bill(one) for one in machines])
+        yield f"In all {units.money(summary['cost_usd'] or 0.0)}. `lorry costs` counts volumes besides."
+
+
+def _bill(one: dict[str, Any]) -> list[str]:
+    until = one["until"] or "its end is not confirmed"
+    return [one["machine"], one["id"], one["since"], until, units.money(one["usd"]), one["lost"] or ""]
 
 
 def _dangers(summary: dict[str, Any]) -> Iterator[str]:

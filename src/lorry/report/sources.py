@@ -52,11 +52,12 @@ def read(folder: RunFolder) -> Sources:
         damage.append(str(error))
         now = state(_before_damage(folder.events))
     scores = mapping(_json(folder.evaluation / "scores.json", damage))
+    plan = mapping(_json(folder.plan, damage)) | mapping(_json(folder.sent_plan, damage))
     return Sources(
         run=folder.id,
         now=now,
         resolved=mapping(_json(folder.resolved, damage)),
-        plan=mapping(_json(folder.plan, damage)),
+        plan=plan,
         provenance=mapping(_json(folder.provenance, damage)),
         scores=scores,
         samples=_rows(folder.evaluation / "samples.jsonl", damage),

@@ -42,6 +42,7 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "peak_memory_bytes": _peak_memory(now),
         "saves": {"count": len(now.pauses), "pause_seconds": median(now.pauses) if now.pauses else None},
         "cost_usd": _cost(sources),
+        "machines": _machines(now),
         "data": now.latest.get("data"),
         "adapter": _adapter(sources),
         "scores": _scores(sources),
@@ -119,6 +120,24 @@ def _tokens(now: RunState) -> dict[str, Any]:
 
 def _peak_memory(now: RunState) -> int | None:
     return max((int(record.data.get("memory_bytes") or 0) for record in now.records.values()), default=0) or None
+
+
+def _machines(now: RunState) -> list[dict[str, Any]]:
+    """The machines that were rented for it, in order; none where it trained here."""
+    return [
+        {
+            "machine": one.machine,
+            "provider": one.provider,
+            "id": one.id,
+            "lease": lease,
+            "usd_per_hour": one.usd_per_hour,
+            "since": units.moment(one.since),
+            "until": None if one.until is None else units.moment(one.until),
+            "usd": one.cost(now.updated_at or one.since),
+            "lost": one.lost or None,
+        }
+        for lease, one in now.borrowed.items()
+    ]
 
 
 def _cost(sources: Sources) -> float | None:

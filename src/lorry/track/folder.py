@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "plan.json"
 
     @property
+    def sent_plan(self) -> Path:
+        """What was expected on the rented machine that the run was sent to last."""
+        return self.path / "sent" / "plan.json"
+
+    @property
     def plan_page(self) -> Path:
         """The same as one self-contained page."""
         return self.path / "plan.html"

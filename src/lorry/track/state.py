@@ -37,10 +37,18 @@ class Borrowed:
     """A rented machine, as the run's events tell of it: US dollars an hour, times in seconds since 1970."""
 
     machine: str
+    """In words."""
     usd_per_hour: float
     since: float
+    provider: str = ""
+    id: str = ""
+    """What the provider calls it."""
+    until: float | None = None
+    """When its end was confirmed; None before."""
     usd: float | None = None
     """What it cost in all; None while it is there."""
+    lost: str = ""
+    """What befell it; empty where nothing did."""
 
     def cost(self, now: float) -> float:
         """US dollars up to now, or to its end."""
@@ -111,10 +119,11 @@ class RunState:
         if event.kind in INCIDENTS:
             self.incidents.append(event)
         if event.kind == "rented":
-            told = str(event.data.get("message") or event.data["machine"])
-            self.borrowed[str(event.data["lease"])] = Borrowed(told, float(event.data["usd_per_hour"]), event.at)
-        elif event.kind == "returned" and (found := self.borrowed.get(str(event.data["lease"]))):
-            found.usd = float(event.data["usd"])
+            self._take_machine(event)
+        elif event.kind == "lost" and (lost := self.borrowed.get(str(event.data["lease"]))):
+            lost.lost = str(event.data["message"])
+        elif event.kind in ("returned", "handed") and (found := self.borrowed.get(str(event.data["lease"]))):
+            found.usd, found.until = float(event.data["usd"]), event.at
         if event.kind == "saved":
             self.pauses.append(float(event.data.get("pause", 0.0)))
         if event.kind == "started":
@@ -122,6 +131,13 @@ class RunState:
             self.steps = int(event.data["steps"])
             self.latest.pop("failed", None)  # an earlier attempt did, and the run went on
         self.latest[event.kind] = event.data if event.step is None else {**event.data, "step": event.step}
+
+    def _take_machine(self, event: Event) -> None:
+        said = event.data
+        told = str(said.get("message") or said["machine"])
+        machine, provider = str(said["machine"]), str(said["provider"])
+        found = Borrowed(told, float(said["usd_per_hour"]), event.at, provider=provider, id=machine)
+        self.borrowed[str(said["lease"])] = found
 
     def _forget_after(self, step: int) -> None:
         for kept in (self.records, self.evaluations):

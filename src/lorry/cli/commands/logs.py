@@ -13,11 +13,12 @@ import typer
 
 from lorry import units
 from lorry.cli import output
+from lorry.cli.following import has_ended, to_the_end
 from lorry.cli.narrate import line
 from lorry.errors import InputError
 from lorry.track import events
 from lorry.track.folder import RunFolder
-from lorry.track.store import RunRow, Store
+from lorry.track.store import Store
 
 _PAUSE = 0.3
 """Seconds between two looks at a file that is followed."""
@@ -33,11 +34,10 @@ def command(
     store = Store.open()
     row = store.find(run)
     folder = RunFolder(row.folder)
-    ended = _ended(store, row) if follow else _at_once
     if trainer:
-        _print_output(folder.logs, ended)
+        _print_output(folder, has_ended(store, row) if follow else _at_once)
         return
-    for event in events.follow(folder.events, ended=ended, pause=_PAUSE):
+    for event in to_the_end(store, row) if follow else events.read(folder.events):
         if as_json:
             output.data(json.dumps(asdict(event), ensure_ascii=True))
         else:
@@ -50,16 +50,14 @@ def _at_once() -> bool:
     return True
 
 
-def _ended(store: Store, row: RunRow) -> Callable[[], bool]:
-    """Whether nothing more will come: the run is over, or its process is gone."""
-    return lambda: store.find(row.id).status not in ("created", "running")
-
-
-def _print_output(logs: Path, ended: Callable[[], bool]) -> None:
+def _print_output(folder: RunFolder, ended: Callable[[], bool]) -> None:
     """Prints what the training processes wrote, oldest file first, and follows the newest."""
+    logs = folder.logs
     files = sorted((file for file in logs.glob("*") if file.is_file()), key=lambda file: file.stat().st_mtime)
     if not files:
-        raise InputError(f"there is no output of a training process in {logs}", hint="leave out `--trainer`")
+        there = f"lorry ssh {folder.id} -- tail -n 50 lorry/runs/{folder.id}/logs/trainer.log"
+        hint = f"it comes home at the end; until then: `{there}`" if folder.is_rented else "leave out `--trainer`"
+        raise InputError(f"there is no output of a training process in {logs}", hint=hint)
     for file in files[:-1]:
         output.data(_lines(file.read_bytes()))
     for text in _tail(files[-1], ended):

@@ -68,6 +68,22 @@ def try_(
         output.data(f"{provider.name}: {told}")
 
 
+@app.command()
+def forget(name: Annotated[str, typer.Argument(help="A host: `ssh:user@host`.")]) -> None:
+    """Forget the key of a host that was set up anew: the next one that it answers with is taken for its own."""
+    from lorry.compute import hosts
+    from lorry.track.leases import Leases
+
+    (provider,) = market.providers(providers_of([name]))
+    names: list[str] = getattr(provider, "hosts", [])
+    if not names:
+        told = f"`{name}` is no host: the machines of `{provider.name}` have a new key each"
+        raise InputError(told, hint="`lorry provider forget ssh:user@host`")
+    for host in names:
+        known = hosts.forget(Leases.open(), host)
+        output.note(f"`{host}`: its key is forgotten" if known else f"`{host}`: no key of it is known")
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """What a provider answered. Raises its refusals as people are told them."""
     try:

@@ -38,7 +38,7 @@ def command(
 
 def _status(row: RunRow) -> str | None:
     """What only the store knows: that the process is gone."""
-    return row.status if row.status == "interrupted" else None
+    return row.status if row.status in ("interrupted", "detached") else None
 
 
 def _is_stale(folder: RunFolder) -> bool:

@@ -26,17 +26,25 @@ class Options:
 
 
 @takes(Options)
-def command(options: Options) -> None:
+def command(options: Options) -> int:
     """Go on with a run that was interrupted, stopped or failed, exactly where it was.
 
-    More steps, evaluation, budget and tracking may change; what decides what is learned may not.
+    More steps, evaluation, budget and tracking may change; what decides what is learned may not. A rented run rents again: what
+    that may cost is said first, and asked. One that is `detached` has not ended: `lorry attach` takes it up.
     """
     from lorry import resuming
     from lorry.cli import output
     from lorry.cli.outcome import View, follow
     from lorry.recipe.load import load
+    from lorry.track.folder import RunFolder
+    from lorry.track.store import Store
 
     changed = load(options.recipe).recipe if options.recipe is not None else None
     answers = "ask" if output.can_ask() and not options.yes else "yes" if options.yes else "none"
     wish = resuming.Continuation(options.run, options.start, options.override or (), changed, answers)
+    if RunFolder(Store.open().find(options.run).folder).is_rented:
+        from lorry.cli import rental
+
+        return rental.resume(wish, rental.Terms(options.yes, as_json=options.json))
     follow(lambda watch: resuming.go_on(wish, watch), View(resuming.price_per_hour(wish), as_json=options.json))
+    return 0

@@ -13,7 +13,7 @@ from lorry.report.facts import facts, headline
 from lorry.report.samples import split_name
 from lorry.report.write import gather
 from lorry.track.folder import RunFolder
-from lorry.track.store import RunRow, Store
+from lorry.track.store import UNDER_WAY, RunRow, Store
 
 
 def command(
@@ -50,6 +50,8 @@ def _scores(summary: dict[str, Any]) -> None:
 
 
 def _next(row: RunRow) -> str:
-    if row.status in ("created", "running"):
-        return f"follow it: `lorry logs -f {row.id}`"
+    if row.status == "detached":
+        return f"nobody controls it: `lorry attach {row.id}` takes it up, `lorry stop {row.id}` ends it"
+    if row.status in UNDER_WAY:
+        return f"follow it: `lorry watch {row.id}`, `lorry logs -f {row.id}`"
     return f"more: `lorry report {row.id}`, `lorry logs {row.id}`"

@@ -25,8 +25,8 @@ from lorry.track.leases import Leases
 _BANNER_WITHIN = 10.0
 
 
-def _address(host: str) -> Address:
-    """`user@host:port` in its parts; the user is this computer's, the port 22 where none is given."""
+def address_of(host: str) -> Address:
+    """`user@host:port` in its parts; the user is this computer's, the port 22 where none is given. Raises ValueError."""
     parts = urlsplit(f"ssh://{host}")
     if not parts.hostname or parts.path or parts.query or parts.fragment or parts.password or host.startswith("-"):
         raise ValueError(f"`{host[:200]}` is not of the form user@host:port")
@@ -37,7 +37,7 @@ def _address(host: str) -> Address:
 
 def _checked(hosts: list[str]) -> list[str]:
     for host in hosts:
-        _address(host)
+        address_of(host)
     if len(set(hosts)) < len(hosts):
         raise ValueError("names one of them twice")
     return hosts
@@ -93,7 +93,7 @@ class Ssh(Provider):
 
     async def account(self) -> str:
         """Which hosts answer SSH. Raises OutcomeError API_DOWN where none does."""
-        answers = await asyncio.gather(*(_banner(_address(host)) for host in self.hosts))
+        answers = await asyncio.gather(*(_banner(address_of(host)) for host in self.hosts))
         told = [f"{host}: {answer or 'no answer'}" for host, answer in zip(self.hosts, answers, strict=True)]
         if not any(answers):
             hint = "does `ssh` from here reach it?"
@@ -119,7 +119,7 @@ class Ssh(Provider):
         return Offer("ssh", host, None, 0, Range.exact(self.usd_per_hour), key=host, source="usd_per_hour")
 
     def _machine(self, host: str, name: str) -> Machine:
-        return Machine(host, name, "running", self.usd_per_hour, _address(host))
+        return Machine(host, name, "running", self.usd_per_hour, address_of(host))
 
 
 async def _banner(address: Address) -> str:
