@@ -264,6 +264,15 @@ def test_connection_that_is_cut_while_the_adapter_is_fetched_is_made_again(cloud
     assert er.lost(run) == []
 
 
+def test_machine_whose_end_drags_on_harms_nothing_on_the_next_one(cloud, tmp_path):
+    cloud.control.arm("delete_fails", times=3)
+    run = er.begin(tmp_path, steps=150, budget={"usd": None})
+    assert er.train(run, er.when(on_machine(cloud, run, kind="interrupt"), kind="copied")).kind == "finished"
+    er.must_be_finished(run, cloud, 150)
+    rented, returned = er.told(run, "rented"), er.told(run, "returned")
+    assert rented[1].seq < returned[0].seq, "the next one is rented meanwhile"
+
+
 # --- what ends it from outside
 
 
@@ -285,11 +294,25 @@ def test_deadline_ends_the_machine_and_keeps_what_was_made(cloud, tmp_path):
 def test_budget_ends_training_before_the_deadline_and_what_there_is_is_delivered(cloud, tmp_path):
     run = er.begin(tmp_path, steps=100_000, budget={"hours": 125 / 3600})
     ahead = [0.0]
-    assert er.train(run, er.when(lambda: ahead.__setitem__(0, 105.0), kind="rented"), later(ahead)).kind == "finished"
+    assert er.train(run, er.when(lambda: ahead.__setitem__(0, 92.0), kind="rented"), later(ahead)).kind == "finished"
     now = er.must_be_over(run, cloud, "finished")
     assert "limit of" in er.told(run, "limit")[0].data["message"]
     assert er.adapter_of(run) == max(now.records)
     assert [row.outcome for row in er.leases(run)] == ["FINISHED"]
+
+
+def test_switch_that_tells_the_agent_to_end_at_the_deadline_is_no_preemption(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=100_000, budget={"hours": 125 / 3600})
+    ahead = [0.0]
+
+    def late() -> None:
+        ahead[0] = 100.0  # within the margin, and before the controller cuts it short
+        cloud.agent(cloud.of_run(run.id)[-1]).terminate()
+
+    last = er.train(run, er.when(late, kind="copied"), later(ahead))
+    assert (last.kind, last.data["cause"]) == ("stopped", "budget")
+    assert [row.outcome for row in er.leases(run)] == ["DEADLINE"]
+    assert er.lost(run) == []
 
 
 def test_budget_that_pays_no_machine_rents_none(cloud, tmp_path):

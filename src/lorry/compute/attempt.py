@@ -326,6 +326,10 @@ class Attempt:
             return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
+        if outcome is Outcome.PREEMPTED and self.lease.is_within(self.allowed.margin):
+            return Result(
+                Outcome.DEADLINE, f"{self.allowed.why} is used up"
+            )  # its own switch has told the agent to end
         if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
@@ -370,8 +374,7 @@ class Attempt:
         request = self.home.request
         if request == "now" or (request == "stop" and self.phase is Phase.PREPARING):
             return Result(Outcome.STOPPED_BY_PERSON, "stopped at once")
-        deadline = self.lease.row.deadline
-        if deadline is not None and self.lease.clock.now() >= deadline - 0.4 * self.allowed.margin:
+        if self.lease.is_within(0.4 * self.allowed.margin):
             return Result(Outcome.DEADLINE, f"{self.allowed.why} is used up")
         return None
 

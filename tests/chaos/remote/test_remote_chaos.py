@@ -27,7 +27,8 @@ def must_end_well(campaign: Campaign, plans: list[Plan], *, seconds: float, calm
     began = time.monotonic()
     under = campaign.carry_out(plans, seconds=seconds)
     print(f"\n{told(campaign, under, time.monotonic() - began)}")
-    assert faults_of(campaign, under, calm) == []
+    faults = faults_of(campaign, under, calm)
+    assert not faults, "\n".join(faults)
 
 
 def test_eight_runs_with_random_faults_end_as_they_must(tmp_path):
