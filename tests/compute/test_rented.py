@@ -354,6 +354,18 @@ def test_controller_that_is_killed_is_replaced_where_the_run_stood(cloud, tmp_pa
     assert len(er.told(run, "step")) == 300, "nothing is lost or repeated"
 
 
+def test_machine_that_never_gets_ready_is_not_waited_for_anew_by_each_controller(cloud, tmp_path):
+    cloud.control.arm("never_ready")
+    run = er.begin(tmp_path)
+    with er.controlled(run) as process:
+        er.until(lambda: er.told(run, "rented"))
+        process.kill()
+    patience = replace(er.QUICK.patience, ready=20)
+    assert er.train(run, settings=replace(later([60.0]), patience=patience)).kind == "finished"
+    assert er.lost(run) == ["NEVER_READY"]
+    assert er.told(run, "lost")[0].at - er.told(run, "rented")[0].at < 20
+
+
 def test_controller_that_dies_before_a_machine_is_answered_loses_no_machine(cloud, tmp_path, monkeypatch):
     with HoldingProxy(cloud.emulator.url, b"POST /v2/pods") as proxy:
         monkeypatch.setenv("RUNPOD_API_URL", f"{proxy.url}/v2")

@@ -162,7 +162,7 @@ class Attempt:
                 return self._link
             await self._link.close()
         is_new = self.phase is Phase.PREPARING
-        seconds = self.patience.ready if is_new else self.patience.silence
+        seconds = self._ready_within() if is_new else self.patience.silence
         known = self.lease.row.host_key or None
         try:
             link = await ssh.until_ready(self._address, self.key, known, seconds=seconds, pause=self._pause)
@@ -175,6 +175,11 @@ class Attempt:
             self.lease.write(host_key=link.host_key)
         self._link = link
         return link
+
+    def _ready_within(self) -> float:
+        """Seconds that a new machine still has; some are left to each controller, or the death of one would be its fault."""
+        now = self.lease.clock.now()
+        return max(self.patience.ready - (now - (self.lease.row.serving_since or now)), 0.2 * self.patience.ready)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, self.patience.pause))
