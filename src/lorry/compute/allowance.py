@@ -16,8 +16,9 @@ from lorry.track.room import Room, seconds_left, tightest
 
 UNLIMITED = 24 * 3600.0
 """Seconds after which a machine is given back although nobody set a limit, or three times the longest that was planned."""
-_FEWEST, _MOST, _SHARE = 15.0, 240.0, 0.05
-"""Seconds that are kept for fetching and ending: a share of all, within these."""
+_FEWEST, _MOST, _SHARE = 30.0, 240.0, 0.05
+"""Seconds that are kept for fetching and ending: a share of all, within these. The dead-man switch asks the agent to end 20 s
+before the deadline: training that ends by itself has to end before."""
 
 
 @dataclass(frozen=True)

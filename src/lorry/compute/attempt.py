@@ -193,7 +193,7 @@ class Attempt:
                 return self._link
             await self._link.close()
         is_new = self.phase is Phase.PREPARING
-        seconds = self.patience.ready if is_new else self.patience.silence
+        seconds = self._ready_within() if is_new else self.patience.silence
         known = self.lease.row.host_key or None
         self._runs = False
         try:
@@ -210,6 +210,11 @@ class Attempt:
             self.lease.write(host_key=link.host_key)
         self._link = link
         return link
+
+    def _ready_within(self) -> float:
+        """Seconds that a new machine still has; some are left to each controller, or the death of one would be its fault."""
+        now = self.lease.clock.now()
+        return max(self.patience.ready - (now - (self.lease.row.serving_since or now)), 0.2 * self.patience.ready)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, self.patience.pause))
@@ -377,6 +382,10 @@ class Attempt:
             return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
+        if outcome is Outcome.PREEMPTED and self.lease.is_within(self.allowed.margin):
+            return Result(
+                Outcome.DEADLINE, f"{self.allowed.why} is used up"
+            )  # its own switch has told the agent to end
         if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
@@ -421,8 +430,7 @@ class Attempt:
         request = self.home.request
         if request == "now" or (request == "stop" and self.phase is Phase.PREPARING):
             return Result(Outcome.STOPPED_BY_PERSON, "stopped at once")
-        deadline = self.lease.row.deadline
-        if deadline is not None and self.lease.clock.now() >= deadline - 0.4 * self.allowed.margin:
+        if self.lease.is_within(0.4 * self.allowed.margin):
             return Result(Outcome.DEADLINE, f"{self.allowed.why} is used up")
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shlex
 import shutil
@@ -23,6 +22,8 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}"
 _LOADED = rf"{_NAME}\.(safetensors|json|jsonl|jinja|model|txt|md)"
 """Weights, configurations, tokenizers, model cards: nothing that runs code when it is loaded."""
 
+_PART = ".part"
+"""What the name of a checkpoint ends with that is not home whole; only whoever holds the run writes it."""
 CHECKPOINT = Rules({_LOADED: 200 * _GB}, files=64, total=400 * _GB)
 RESULT = Rules(
     {
@@ -70,7 +71,7 @@ async def copy_checkpoint(link: Link, run: str, step: int, folder: RunFolder) ->
     final = checkpoint.path_of(folder.checkpoints, step)
     if final.exists():
         return False
-    aside = final.with_name(f".{final.name}.{os.getpid()}")
+    aside = final.with_name(f".{final.name}{_PART}")
     there = f"{run}/checkpoints/{final.name}"
     try:
         try:
@@ -84,7 +85,7 @@ async def copy_checkpoint(link: Link, run: str, step: int, folder: RunFolder) ->
         shutil.rmtree(aside, ignore_errors=True)
         raise OutcomeError(Outcome.UNTRUSTED, f"the checkpoint of step {step} is not whole: {error.message}") from error
     except BaseException:
-        # What has come stays, so that the next try goes on from there.
+        # What has come stays, so that the next try goes on from there, be it another controller's.
         raise
     final.parent.mkdir(parents=True, exist_ok=True)
     aside.rename(final)
@@ -121,6 +122,9 @@ def forget(folder: RunFolder, there: set[int]) -> None:
     newest = max(here, default=0)
     kept = {step for step in here if step in there or step == newest or step > max(there, default=0)}
     checkpoint.prune(folder.checkpoints, kept)
+    for part in folder.checkpoints.glob(f".step-*{_PART}"):
+        if int(part.name.removeprefix(".step-").removesuffix(_PART)) < newest:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def mark(folder: RunFolder, delivered: int | None) -> None:
@@ -130,6 +134,14 @@ def mark(folder: RunFolder, delivered: int | None) -> None:
         checkpoint.mark(folder.checkpoints, "final", steps[-1])
     if delivered in steps:
         checkpoint.mark(folder.checkpoints, "best", delivered)
+
+
+def clear(folder: RunFolder) -> None:
+    """Deletes what was copied in part; for when the run is over and no machine has the rest any more."""
+    for part in folder.checkpoints.glob(f".step-*{_PART}"):
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(folder.path / ".fetched", ignore_errors=True)
+    checkpoint.clear_unfinished(folder.checkpoints)
 
 
 def _must_be_whole(place: Path) -> None:

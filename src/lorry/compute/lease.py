@@ -140,6 +140,10 @@ class Lease:
             machine = await self.watch.find(self.row.machine_id, within=within)
         return None if machine is None or machine.state == "ended" else machine
 
+    def is_within(self, seconds: float) -> bool:
+        """Whether the machine's deadline is no further away."""
+        return self.row.deadline is not None and self.clock.now() >= self.row.deadline - seconds
+
     def give_up(self, outcome: Outcome, why: str = "") -> None:
         """Writes down that the machine is to be ended; the first reason stays. A lease that is closed stays as it is."""
         if self.row.is_open:

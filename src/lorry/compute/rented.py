@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
-from lorry.compute import copies, reap
+from lorry.compute import copies, fetching, reap
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
@@ -60,6 +60,7 @@ class Rented:
             result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
             await copies.copy_all_on(self.home)
+            await asyncio.to_thread(fetching.clear, self.home.folder)
         except Exception:
             await self._given_up()
             raise
