@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 import sshd
-from hired import Person, background, cloud
-from lorry.emulators.launch import Emulator
+from hired import Person, background
 from lorry.track.events import Event
 
 pytestmark = sshd.needed()
-
-
-@pytest.fixture(scope="module")
-def runpod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with cloud(tmp_path_factory.mktemp("hired")) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def person(tmp_path: Path, lorry_home: Path, runpod: Emulator) -> Iterator[Person]:
-    """Somebody who leaves no machine behind."""
-    found = Person(tmp_path, lorry_home, runpod.variables)
-    yield found
-    found.end()
-    runpod.control.wait(lambda _: not runpod.control.left(), seconds=20)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -40,7 +20,7 @@ def steps(events: list[Event]) -> list[int]:
     return [event.step or 0 for event in events if event.kind == "step"]
 
 
-def test_run_trains_there_comes_home_and_shows_its_receipt(person: Person, runpod: Emulator):
+def test_run_trains_there_comes_home_and_shows_its_receipt(person: Person):
     done = person.lorry("run", person.recipe(), "--yes")
     assert done.returncode == 0, done.stderr
     told = done.stderr
@@ -48,6 +28,13 @@ def test_run_trains_there_comes_home_and_shows_its_receipt(person: Person, runpo
     assert f"receipt of {person.run().id}" in told
     assert "the machine has ended, confirmed at" in told
     assert steps(person.events()) == list(range(1, 21))
+    (loaded,) = [event for event in person.events() if event.kind == "loaded"]
+    assert loaded.data["parameters"] == 8, "a scripted trainer, not a real one"
+    told = person.lorry("show").stdout
+    assert "Trained on" in told
+    assert "runpod community, RTX 4090 at $0.34 an hour" in told
+    assert "the machine is confirmed to have ended" in told
+    assert "## Receipt" in person.lorry("report").stdout
 
 
 def test_ctrl_c_asks_and_detach_leaves_the_run_to_the_background(person: Person):
