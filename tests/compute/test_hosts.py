@@ -47,7 +47,7 @@ def test_one_host_of_a_pool_that_does_not_answer_is_only_told(tmp_path: Path):
         assert look(machine.name) == []
         (told,) = look(machine.name, "me@127.0.0.1:1")
         assert "me@127.0.0.1:1" in told
-    with pytest.raises(InputError, match="127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:1"):
         look("me@127.0.0.1:1")
 
 
