@@ -15,13 +15,16 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo test test-slow test-gpu chaos lint types docs lock bench clean
+.PHONY: help demo demo-remote test test-slow test-gpu chaos chaos-remote lint types docs lock bench clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/ready ## Train a small model on bash commands here, and write the report
 	@lorry run recipes/demo.yaml
+
+demo-remote: .venv/ready .venv/sshd ## The same on a rented machine that is taken away in the middle; the cloud is emulated here
+	@$(PYTHON) -m lorry.emulators.demo recipes/demo.yaml
 
 test: .venv/ready-dev ## Run the tests
 	@$(PYTEST) -m 'not slow and not gpu and not chaos' -n $(WORKERS)
@@ -30,7 +33,10 @@ test-slow: .venv/ready-dev ## Run the tests that take minutes
 	@$(PYTEST) -m 'slow and not gpu and not chaos'
 
 chaos: .venv/ready-dev ## Kill runs of a real model at random moments, for about an hour
-	@$(PYTEST) -m chaos -n $(WORKERS)
+	@$(PYTEST) -m chaos -n $(WORKERS) --ignore tests/chaos/remote
+
+chaos-remote: .venv/ready-dev ## Carry 100 rented runs through random faults of an emulated cloud, for up to an hour
+	@$(PYTEST) -m chaos -s tests/chaos/remote
 
 test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 	@$(PYTHON) -m pytest -m gpu
@@ -66,9 +72,18 @@ clean: ## Remove the virtual environment and everything built
 	@$(INSTALL) --editable '.[train,demo]'
 	@touch $@
 
-.venv/ready-dev: .venv/ready
+.venv/ready-dev: .venv/ready .venv/sshd
 	@echo 'Installing what the checks need into .venv'
 	@$(INSTALL) --editable '.[train,demo,dev]'
+	@touch $@
+
+# Emulated machines answer SSH with the system's own server.
+.venv/sshd: | .venv/bin/python
+	@if ! PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v sshd >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server >/dev/null; \
+	  else echo 'Emulated machines need an SSH server: `sudo apt-get install openssh-server`' >&2; exit 1; fi; \
+	fi
 	@touch $@
 
 .venv/bin/python:

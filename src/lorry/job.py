@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -90,20 +90,28 @@ def plan(wish: Wish) -> Plan:
 
 def train_as_planned(wish: Wish, plan: Plan, watch: Watcher) -> Run:
     """From a plan to a tested adapter. Raises InputError or RefusedError where the plan says that it cannot work."""
+    return carry_on(opened(wish, plan), watch)
+
+
+def opened(wish: Wish, plan: Plan) -> Run:
+    """A run that is ready to be trained. Raises InputError or RefusedError where the plan says that it cannot work."""
     refuse_errors(plan)
     source = _model(wish)
     run = _begin(wish, plan.subject, source)
     _say_first(run, wish, plan)
     for message in source.notes:
         EventLog(run.folder.events).append("note", message=message)
-    return carry_on(run, watch)
+    return run
 
 
-def carry_on(run: Run, watch: Watcher, *, after: int = 0) -> Run:
-    """From a run's folder to its tested adapter, be it new or interrupted; `watch` gets events numbered above `after`."""
+def carry_on(run: Run, watch: Watcher, *, after: int = 0, then: Sequence[Run] = ()) -> Run:
+    """From a run's folder to its tested adapter, be it new or interrupted; `watch` gets events numbered above `after`.
+
+    A rented machine goes to the first run of `then` instead of being given back, where that can use it.
+    """
     secrets.export()
     try:
-        ending = _train(run, watch, after)
+        ending = _train(run, watch, after, then)
     finally:
         settle(run.folder)
     raise_unless_well(run, ending)
@@ -239,12 +247,12 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
     )
 
 
-def _train(run: Run, watch: Watcher, after: int) -> Event:
+def _train(run: Run, watch: Watcher, after: int, then: Sequence[Run]) -> Event:
     """Has the run trained to its end, here or on borrowed machines; returns the event that ended it."""
     if run.folder.is_rented:
         from lorry.compute import controller
 
-        return controller.train(run.folder, watch, after=after)
+        return controller.train(run.folder, watch, after=after, then=[one.folder for one in then])
     return _train_here(run, watch, after)
 
 
@@ -272,7 +280,7 @@ def _raise_what_may_bill(run: Run) -> None:
         return
     from lorry.compute.receipt import by_hand
 
-    for row in Leases.open().of_run(run.id):
+    for row in Leases.open().serving(run.id):
         if row.is_open:
             price = f"{units.money(row.usd_per_hour + row.storage_usd_per_hour)} an hour"
             told = f"the machine `{row.machine_id or row.name}` at {row.provider} may still bill {price}"

@@ -111,3 +111,53 @@ def test_listing_that_fails_is_told_and_tried_again_by_the_next():
         return await watch.find(one)
 
     assert asyncio.run(look()) is not None
+
+
+def test_who_waits_for_a_machine_is_told_of_a_newer_listing():
+    counted = Counted()
+
+    async def look() -> None:
+        provider = counted.provider()
+        (one,) = await rented(provider, 1)
+        watch = Watch(provider, every=10, clock=counted.clock)
+        counted.asked.clear()
+        for counted.now in (0, 1, 2):
+            await asyncio.gather(*(watch.find(one, within=1.5) for _ in range(50)))
+
+    asyncio.run(look())
+    assert len(counted.asked) == 2
+
+
+def test_listing_that_fails_is_told_to_all_who_wait_and_asked_for_once():
+    counted = Counted()
+
+    async def look() -> list[Any]:
+        provider = counted.provider()
+        (one,) = await rented(provider, 1)
+        watch = Watch(provider, clock=counted.clock)
+        counted.is_down = True
+        counted.asked.clear()
+        with pytest.raises(OutcomeError):
+            await watch.find(one)
+        alone = len(counted.asked)
+        counted.asked.clear()
+        found = await asyncio.gather(*(watch.find(one) for _ in range(100)), return_exceptions=True)
+        assert len(counted.asked) == alone
+        return found
+
+    assert all(isinstance(one, OutcomeError) for one in asyncio.run(look()))
+
+
+def test_one_who_is_cancelled_takes_the_listing_from_nobody():
+    counted = Counted()
+
+    async def look() -> Any:
+        provider = counted.provider()
+        (one,) = await rented(provider, 1)
+        watch = Watch(provider, clock=counted.clock)
+        first, second = asyncio.create_task(watch.find(one)), asyncio.create_task(watch.find(one))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(look()) is not None

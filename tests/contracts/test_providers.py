@@ -23,6 +23,8 @@ from lorry import plugins
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address, Machine, Order, Provider, Volume, Wanted
 from lorry.compute.providers._http import HttpProvider
+from lorry.emulators import launch
+from lorry.emulators.launch import Emulator
 from scripted import KEYS, SECRET
 
 NAMES = plugins.names("providers")
@@ -55,13 +57,40 @@ async def no_sleep(_: float) -> None:
     await asyncio.sleep(0)
 
 
+@contextmanager
+def served(name: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    """A provider whose cloud is another process; what was rented there vanishes in the end."""
+    for variable, value in emulator.variables.items():
+        monkeypatch.setenv(variable, value)
+    yield cast("Provider", plugins.make("providers", name))
+    for machine in emulator.control.machines():
+        if machine.state != "ended":
+            emulator.control.arm("vanish", machine=machine.id)
+
+
 WORLDS: dict[str, World] = {name: in_memory(name) for name in NAMES}
+EMULATED = ("runpod", "vast")
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Emulator]]:
+    """Clouds that speak HTTP, and whose machines are real."""
+    found = {name: launch.start(name, tmp_path_factory.mktemp(name)) for name in EMULATED}
+    yield found
+    for emulator in found.values():
+        emulator.end()
+
+
+@pytest.fixture(params=[*WORLDS, *(f"emulated {name}" for name in EMULATED)])
 def rented(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rented]:
     """A provider, and an order for its cheapest offer that nobody takes back."""
-    with WORLDS[request.param](monkeypatch) as provider:
+    name = str(request.param)
+    if name.startswith("emulated "):
+        cloud = name.removeprefix("emulated ")
+        world = served(cloud, request.getfixturevalue("emulators")[cloud], monkeypatch)
+    else:
+        world = WORLDS[name](monkeypatch)
+    with world as provider:
         cheapest = does(provider, provider.offers(Wanted()))[0]
         name = f"lorry-{uuid4().hex[:8]}-contract"
         yield provider, Order(name, cheapest, provider.default_image, public_key="ssh-ed25519 AAAA lorry")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from emulated import Client, key_pair
-
 from lorry.emulators import launch
 from lorry.emulators.launch import Emulator
 from lorry.emulators.machine import processes

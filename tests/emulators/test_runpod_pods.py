@@ -6,8 +6,8 @@ import json
 import time
 
 import pytest
-from emulated import GPU, SWITCH, Client, left_behind, order, ssh, ssh_when_ready
 
+from emulated import GPU, SWITCH, Client, left_behind, order, ssh, ssh_when_ready
 from lorry.emulators.runpod import shapes
 
 
@@ -41,6 +41,13 @@ def test_ssh_session_has_the_machines_home_and_gpu_but_not_the_first_process_var
     first = ssh(pod, keys[0], "cat ../etc/rp_environment").stdout
     assert "export MY_FLAG='1'" in first
     assert "RUNPOD_POD_ID" in first
+
+
+def test_variables_of_the_image_are_in_sessions_too(client, runpod, keys):
+    runpod.control.settings(environment={"HF_HOME": "/some place/hf"})
+    pod = client.until(client.create(env={"PUBLIC_KEY": keys[1]}), "RUNNING")
+    runpod.control.settings(environment={})
+    assert ssh_when_ready(pod, keys[0], 'echo "$HF_HOME"') == "/some place/hf\n"
 
 
 def test_machine_has_its_own_python_and_uv(client, keys):

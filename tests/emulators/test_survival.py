@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
-from emulated import SWITCH, Client, key_pair, left_behind, ssh, ssh_when_ready
 
+from emulated import SWITCH, Client, key_pair, left_behind, ssh, ssh_when_ready
 from lorry.emulators import launch
 from lorry.emulators.machine import processes
 
@@ -76,8 +77,9 @@ def test_machine_that_starts_processes_as_fast_as_it_can_is_ended_whole(runpod, 
 def test_server_that_is_told_to_end_ends_its_machines_too(tmp_path):
     with launch.running("runpod", tmp_path / "home with a blank") as emulator, Client(emulator) as client:
         emulator.control.settings(boot_seconds=0.1)
-        pod = client.until(client.create(args=SWITCH), "RUNNING")
-        time.sleep(0.3)
+        private, public = key_pair(tmp_path)
+        pod = client.until(client.create(args=SWITCH, env={"PUBLIC_KEY": public}), "RUNNING")
+        assert ssh_when_ready(pod, private, "pwd").endswith("/disk/root\n")
         assert left_behind(emulator)[pod["id"]]
     assert emulator.process.returncode == 0
     assert left_behind(emulator) == {}
@@ -153,3 +155,32 @@ def test_page_in_a_browser_reaches_neither_the_api_nor_the_control(runpod):
         sent = browser.post(f"{runpod.url}/_control/faults", content=b'{"kind": "vanish"}', headers=plain)
     assert sent.status_code == 415
     assert runpod.control.armed() == []
+
+
+def test_server_killed_again_and_again_in_the_middle_of_work_loses_no_machine(tmp_path):
+    random = Random(5)
+    emulator = launch.start("runpod", tmp_path / "home")
+    emulator.control.settings(boot_seconds=0.1)
+    known: set[str] = set()
+    for _ in range(4):
+        until = time.monotonic() + random.uniform(0.3, 1.2)
+        with Client(emulator) as client:
+            while time.monotonic() < until:
+                pods = client.get("/pods").json()["pods"]
+                known.add(client.create(args=SWITCH)["id"])
+                for pod in random.sample(pods, min(2, len(pods))):
+                    action = random.choice(["stop", "start", "restart", "terminate"])
+                    client.post(f"/pods/{pod['id']}/action", json={"action": action})
+        emulator.kill()
+        emulator = launch.start("runpod", tmp_path / "home")
+    with Client(emulator) as client:
+        machines = emulator.control.machines()
+        assert {one.id for one in machines} == known
+        for one in machines:
+            client.delete(f"/pods/{one.id}")
+        emulator.control.wait(lambda machines: all(one.is_over and not one.pids for one in machines), seconds=40)
+        assert emulator.control.left() == []
+        assert emulator.control.ledger()["usd_per_hour"] == 0
+    emulator.end()
+    assert left_behind(emulator) == {}
+    assert not any((tmp_path / "home" / "machines").iterdir())

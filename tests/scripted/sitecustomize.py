@@ -35,8 +35,8 @@ class Script:
         from lorry.trainer.channel import FD, Pipe
 
         self.folder = folder
-        facts = json.loads((folder / "resolved.json").read_text())
-        self.train = facts["recipe"]["train"]
+        self.facts = json.loads((folder / "resolved.json").read_text())
+        self.train = self.facts["recipe"]["train"]
         self.pace = float(os.environ.get("LORRY_SCRIPTED_STEP", "0.05"))
         self.pipe = Pipe(int(os.environ.pop(FD)))
         self.stopped = 0
@@ -50,6 +50,8 @@ class Script:
     def run(self) -> int:
         from lorry.trainer import checkpoint
 
+        if not self.is_as_sold():
+            return 3
         root, steps = self.folder / "checkpoints", int(self.train["steps"])
         every = int(self.train["save_every"] or 10)
         newest = checkpoint.newest(root, lambda place, why: self.pipe.append("rejected", path=str(place), reason=why))
@@ -58,7 +60,7 @@ class Script:
         if newest:
             self.pipe.append("resumed", from_step=step, path=str(newest))
         self.pipe.append("started", steps=steps, from_step=step)
-        while step < steps and not self.stopped:
+        while step < steps and not self.stopped and not self.budget_is_used_up(step):
             time.sleep(self.pace)
             step += 1
             numbers = {"loss": 1 / step, "learning_rate": 1e-4, "grad_norm": 1.0, "trained_tokens": step}
@@ -68,8 +70,40 @@ class Script:
                 self.save(root, step)
         if self.stopped:
             return self.leave(root, step)
+        self.save(root, step)
         self.deliver(root, step)
         return 0
+
+    def is_as_sold(self) -> bool:
+        """Whether the machine acts the GPU that it was sold with, judged as the real trainer does, without torch."""
+        from dataclasses import asdict
+
+        from lorry.plan import machine
+
+        acted = machine.emulated_gpu()
+        if acted is None:
+            return True
+        major, minor = acted.capability
+        seen = machine.MachineFacts([acted] if acted.memory else [], [f"sm_{major}{minor}"], room=2**60)
+        found = machine.judge(seen, machine.Promised(**self.facts.get("promised", {})))
+        self.pipe.append("machine", findings=[asdict(one) for one in found])
+        faults = [one for one in found if one.severity == "error"]
+        if faults:
+            self.pipe.end("failed", error=faults[0].message, hint=faults[0].remedy, exit_code=3)
+        return not faults
+
+    def budget_is_used_up(self, step: int) -> bool:
+        """As the real trainer sees it: what there is then is delivered."""
+        from lorry.recipe.here import recipe_here
+        from lorry.trainer import stopping
+        from lorry.trainer.channel import BEGAN
+
+        self.budget = getattr(self, "budget", None) or recipe_here(self.facts).budget
+        began = float(os.environ.get(BEGAN, time.monotonic()))
+        reached = stopping.limit_reached(self.budget, time.monotonic() - began)
+        if reached:
+            self.pipe.append("limit", step=step, message=reached)
+        return bool(reached)
 
     def save(self, root: Path, step: int) -> None:
         from lorry.trainer import checkpoint

@@ -112,9 +112,11 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "lost": lambda data: f"{data['message']}; {data['action']}",
     "copied": _copied,
     "fetched": lambda data: f"adapter and scores are home{_of_bytes(data)}",
+    "over": lambda data: f"{data['message']}; its machine is given back",
     "returned": lambda data: (
         f"{data.get('message') or data['lease']}, {units.money(data['usd'])}; its end is confirmed"
     ),
+    "handed": lambda data: f"{data.get('message') or data['lease']}, {units.money(data['usd'])} up to here",
     "may_bill": lambda data: f"{data['message']}; {data['hint']}",
     "loaded": _loaded,
     "note": lambda data: str(data["message"]),

@@ -71,6 +71,23 @@ def run(wish: Wish, terms: Terms) -> int:
     earlier = None if terms.new or terms.dry_run or wish.smoke else resuming.interrupted(wish.loaded)
     if earlier is not None and _wants_earlier(earlier, terms):
         return _go_on_with(earlier, wish, terms)
+    plan = agreed(wish, terms)
+    if terms.dry_run:
+        return plan.exit_code if plan else 0
+    if plan is None:
+        output.note("nothing was rented")
+        return 0
+    view = View(told=plan.warnings, as_json=terms.as_json)
+    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
+    return 0
+
+
+def agreed(wish: Wish, terms: Terms) -> Plan | None:
+    """The plan, once it is shown and the person wants what it costs; None where not. A dry run asks nothing.
+
+    Refuses whatever can be refused before anything is rented.
+    """
+    _refuse_at_once(wish.recipe)
     plan, offers, asked = _looked(wish)
     if not terms.dry_run:
         job.refuse_errors(plan)
@@ -79,15 +96,10 @@ def run(wish: Wish, terms: Terms) -> int:
     elif terms.dry_run:
         output.emit_json(plan_json(plan))
     if terms.dry_run:
-        return plan.exit_code
+        return plan
     order = _Order(wish.recipe, asked)
     _look_at_hosts(order.recipe)
-    if not _agrees(order, _best(order, offers), terms):
-        output.note("nothing was rented")
-        return 0
-    view = View(told=plan.warnings, as_json=terms.as_json)
-    follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
-    return 0
+    return plan if _agrees(order, _best(order, offers), terms) else None
 
 
 def resume(wish: Continuation, terms: Terms) -> int:

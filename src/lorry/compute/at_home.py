@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lorry.compute import needs
+from lorry.compute.known import Known
 from lorry.compute.needs import Needs
+from lorry.compute.rows import Rows
+from lorry.compute.told import Beat
 from lorry.recipe.schema import Recipe
-from lorry.track.events import ENDINGS, Event, EventLog, last_attempt, last_number, read
+from lorry.track.events import ENDINGS, Event, EventLog, read
 from lorry.track.folder import RunFolder, write_json
 from lorry.track.store import Changes, Store
 from lorry.trainer.supervise.relayed import Relayed
@@ -20,9 +24,8 @@ from lorry.trainer.supervise.relayed import Relayed
 Request = Literal["", "stop", "now", "detach"]
 """What a person asked of a run from outside: to stop after a checkpoint, or at once; or that its controller let it go."""
 _REQUEST = "request.json"
-_ROW_EVERY = 5.0
-"""Seconds between two writes of a run's row while steps come: hundreds of runs share one database."""
-_FREQUENT = frozenset({"step", "scoring"})
+_BEAT_EVERY = 15.0
+"""Seconds between two writes of a machine's heartbeat to the disk."""
 
 
 def ask(folder: RunFolder, request: Request) -> None:
@@ -45,30 +48,41 @@ def answered(folder: RunFolder) -> None:
 
 @dataclass
 class RunAtHome:
-    """One run; held by one process at a time. `show` is given each event once it is written."""
+    """One run; held by one process at a time. `show` is given each event once it is written, `rows` what is new of the run.
+
+    Making one reads all of the run's events: where others must not wait for that, in a thread.
+    """
 
     folder: RunFolder
     show: Callable[[Event], None]
+    rows: Rows | None = None
     recipe: Recipe = field(init=False)
     facts: dict[str, Any] = field(init=False)
     needs: Needs = field(init=False)
-    step: int = 0
-    """The last step that is known here."""
+    known: Known = field(init=False)
+    """What its events have told so far."""
 
     def __post_init__(self) -> None:
         self.facts = json.loads(self.folder.resolved.read_text(encoding="utf-8"))
         self.recipe = Recipe.model_validate(self.facts["recipe"])
         self.needs = needs.load(self.folder)
-        self._log = EventLog(self.folder.events, attempt=last_attempt(self.folder.events))
+        self._log = EventLog(self.folder.events)
+        self.known = Known.of(read(self.folder.events))
+        self._log.attempt = self.known.attempt
         self._relay = Relayed(self.folder, self.recipe)
-        self._store = Store.open()
-        self._wrote = 0.0
-        self.step = max((event.step or 0 for event in read(self.folder.events) if event.kind == "step"), default=0)
+        self._rows = self.rows or Rows(Store.open())
+        self._beat: Beat | None = None
+        self._beat_kept = float("-inf")
 
     @property
     def id(self) -> str:
         """The run's id."""
         return self.folder.id
+
+    @property
+    def step(self) -> int:
+        """The last step that is known here."""
+        return self.known.step
 
     def tell(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
         """Writes an event of the controller's own."""
@@ -81,18 +95,23 @@ class RunAtHome:
 
     def sent_after(self, lease: str) -> int | None:
         """The number of the machine's last event that is known here; None where the run was not sent to that machine yet."""
-        known: int | None = None
+        return self.known.sent_after(lease)
+
+    @property
+    def over(self) -> Event | None:
+        """How the run was known to end when its controller died before all was given back; None where it goes on."""
+        found: Event | None = None
         for event in read(self.folder.events):
-            if event.kind == "sent":
-                known = int(event.data["after"]) if event.data["lease"] == lease else None
-            elif event.told is not None and known is not None:
-                known = max(known, event.told)
-        return known
+            if event.kind == "over":
+                found = event
+            elif event.kind in ENDINGS:
+                found = None
+        return found
 
     @property
     def last_number(self) -> int:
         """The number of the last event here."""
-        return last_number(self.folder.events)
+        return self.known.number
 
     @property
     def request(self) -> Request:
@@ -103,10 +122,24 @@ class RunAtHome:
     @property
     def seconds_before(self) -> float:
         """Seconds that the run has been worked on, as its agents counted them."""
+        if self._beat is not None:
+            return self._beat.seconds if 0 <= self._beat.seconds < 1e9 else 0.0
         with suppress(OSError, ValueError, KeyError, TypeError):
             told = float(json.loads(self.folder.heartbeat.read_text(encoding="utf-8"))["seconds"])
             return told if 0 <= told < 1e9 else 0.0
         return 0.0
+
+    def beat(self, told: Beat) -> None:
+        """Takes in a sign of life: what is known of the run is of now. `keep_beat` writes it down."""
+        self._beat = told
+        self._rows.note(self.id)
+
+    async def keep_beat(self, *, now: bool = False) -> None:
+        """Writes the machine's last heartbeat down, from time to time, or `now`."""
+        at = time.monotonic()
+        if self._beat is not None and (now or at - self._beat_kept >= _BEAT_EVERY):
+            self._beat_kept = at
+            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
 
     def tend(self) -> None:
         """Keeps trackers and people told."""
@@ -117,12 +150,9 @@ class RunAtHome:
         self._relay.close()
 
     def _noted(self, event: Event) -> Event:
-        if event.kind == "step" and event.step is not None:
-            self.step = event.step
-        now = time.monotonic()
-        if event.kind not in ENDINGS and (event.kind not in _FREQUENT or now - self._wrote >= _ROW_EVERY):
-            self._wrote = now
-            self._store.update(self.id, **self._row(event))
+        self.known.add(event)
+        if event.kind not in ENDINGS:
+            self._rows.note(self.id, **self._row(event))
         self.show(event)
         return event
 

@@ -6,42 +6,26 @@ So a controller that takes a run up again goes through the same steps, and finds
 from __future__ import annotations
 
 import asyncio
-import atexit
-import json
 import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from lorry.compute import copies, fetching, sending, ssh, transfer, wheel
+from lorry.compute import copies, fetching, sending, ssh, starting, transfer, watch, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.cloning import clone
 from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, follow
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.providers._base import Address, Machine
+from lorry.compute.providers._base import Address
 from lorry.compute.recovery import Action, History, Phase, decide
-from lorry.compute.setting_up import Ready, set_up
+from lorry.compute.setting_up import set_up
+from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
-from lorry.secrets.found import INHERITED, secret
-from lorry.track.events import ENDINGS, Event, read
-from lorry.track.folder import write_json
+from lorry.track.events import ENDINGS, Event
 from lorry.trainer.checkpoint import steps
 
-_BEGIN = "begin.py"
-_NOT_AS_SOLD = frozenset(
-    {
-        *("machine.gpu-missing", "machine.gpu-broken", "machine.less-memory"),
-        *("machine.disk-full", "machine.not-writable"),
-    }
-)
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
 
@@ -94,24 +78,28 @@ class Attempt:
         self._asked_to_stop = False
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
+        self._heard = float("inf")
 
     async def carry_out(self) -> Result:
         """Goes through to the end of training there, or to whatever else ends the attempt. The machine is not ended here."""
         work = asyncio.create_task(self._work())
-        copies = asyncio.create_task(self._copy())
+        copies, looks = asyncio.create_task(self._copy()), asyncio.create_task(self._look_after())
         try:
             while not work.done():
-                await asyncio.wait({work, copies} if not copies.done() else {work}, timeout=self.patience.tick)
+                await asyncio.wait(
+                    {work, *(one for one in (copies, looks) if not one.done())}, timeout=self.patience.tick
+                )
                 self.home.tend()
-                cut = self._cut() or _failure(copies)
+                await self.home.keep_beat()
+                cut = self._cut() or _failure(copies) or _failure(looks)
                 if cut:
                     return cut
                 await self._pass_stop_on()
             return _outcome_of(work)
         finally:
-            for task in (work, copies):
+            for task in (work, copies, looks):
                 task.cancel()
-            await asyncio.gather(work, copies, return_exceptions=True)
+            await asyncio.gather(work, copies, looks, return_exceptions=True)
 
     async def fetch(self) -> None:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
@@ -121,14 +109,27 @@ class Attempt:
         for step in there[:1] if self._kept_there else there:
             await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
         total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
-        delivered = [event.step for event in self._delivered()]
-        fetching.mark(self.home.folder, delivered[-1] if delivered else None)
+        fetching.mark(self.home.folder, self.home.known.delivered)
         self.home.tell("fetched", bytes=total)
 
     async def close(self) -> None:
         """Gives the connection back; the machine goes on."""
         if self._link is not None:
             await self._link.close()
+
+    async def leave(self) -> None:
+        """Takes the run, which has ended, off the machine: it waits for the next one, for as long as it may be idle.
+
+        Raises OutcomeError, and TimeoutError, where that cannot be done.
+        """
+        await starting.leave(self._link if self._link and self._link.is_open else await self._connected())
+
+    async def clear(self) -> None:
+        """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
+        if self._link is None or self.home.recipe.compute.volume:
+            return
+        with suppress(OutcomeError, TimeoutError):
+            await self._link.run(f"rm -rf {shlex.quote(await self._run_folder(self._link))}", seconds=60)
 
     # --- until it trains
 
@@ -186,11 +187,27 @@ class Attempt:
             if decide(error.outcome, History(self.phase)) is Action.KEEP_WAITING:
                 return None
             raise
-        if machine is None:
-            raise OutcomeError(Outcome.VANISHED, "the provider has no such machine any more")
-        if machine.state in ("stopped", "broken"):
-            raise OutcomeError(_why_still(machine, self.phase), machine.why)
-        return machine.address
+        still = stands_still(machine, self.phase)
+        if still is not None:
+            raise still
+        return machine.address if machine else None
+
+    async def _look_after(self) -> None:
+        """Notices a silent machine that its provider says is gone: a connection may not tell that for a minute."""
+        was_still = False
+        while True:
+            await asyncio.sleep(watch.EVERY)
+            silent = asyncio.get_running_loop().time() - self._heard
+            if self.phase is Phase.PREPARING or silent < watch.EVERY:
+                was_still = False
+                continue
+            still: OutcomeError | None = None
+            with suppress(OutcomeError):
+                still = stands_still(await self.lease.seen(), self.phase)
+            # The last word of a machine that is taken back may still be on its way.
+            if still is not None and was_still:
+                raise still
+            was_still = still is not None
 
     async def _last_lines(self) -> str:
         """What the machine printed last, where its provider tells."""
@@ -207,17 +224,25 @@ class Attempt:
         """Sets the machine up, sends the run and starts its agent, as far as that is not done; the number of the last event."""
         began = self.lease.clock.now()
         run = await self._run_folder(link)
-        ready = await set_up(link, self._place, own=await asyncio.to_thread(own_wheel))
         after = self.home.sent_after(self.lease.name)
+        if (
+            after is not None
+            and self.phase is Phase.TRAINING
+            and not self._begin_again
+            and await starting.goes_on(link, run)
+        ):
+            return after
+        ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
         if after is None or not await self._is_there(link, run):
             after = await self._send(link)
-        await self._begin(link, ready, run)
+        await starting.begin(link, ready, self._place, run, again=self._begin_again)
+        self._begin_again = False
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
             self.lease.write(ready_at=now)
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
-            since = now - (self.lease.row.rented_at or began)
+            since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)
         return after
 
@@ -235,35 +260,17 @@ class Attempt:
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:
             await clone(link, self._place, self.home.recipe.compute.code)
-        gone = self.lease.clock.now() - (self.lease.row.rented_at or self.lease.clock.now())
+        now = self.lease.clock.now()
+        gone = now - (self.lease.row.serving_since or now)
         price = self.lease.row.usd_per_hour
         budget = on_machine(self.home.recipe.budget, self.allowed, price, self.home.seconds_before, gone)
         sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)
-        load = sending.load_of(self.home.folder, self.home.facts)
+        await self.home.keep_beat(now=True)
+        load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
         after = self.home.last_number
         await transfer.send(link, load.files, self._place)
         self.home.tell("sent", lease=self.lease.name, after=after, bytes=load.bytes)
         return after
-
-    async def _begin(self, link: ssh.Link, ready: Ready, run: str) -> None:
-        """Starts the agent, detached; nothing happens where it runs, or has ended and is not to begin again."""
-        given = {name: value for name in INHERITED if (value := secret(name))}
-        given = {name: value for name, value in given.items() if name == "HF_TOKEN"}
-        environment = {**ready.environment, **given, "LORRY_HOME": self._place, "HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment["HF_HOME"] = f"{self._place}/huggingface"
-        asked = {
-            "words": [ready.python, "-m", "lorry.compute.aboard", run],
-            "run": run,
-            "environment": environment,
-            "again": self._begin_again,
-        }
-        script = files("lorry.compute.on_machine").joinpath(_BEGIN).read_bytes()
-        command = f'python3 -c "import sys; exec(sys.stdin.buffer.read({len(script)}))"'
-        done = await link.run(command, stdin=script + json.dumps(asked).encode() + b"\n", seconds=120)
-        if done.code != 0:
-            told = done.err.decode("utf-8", "replace").strip()[-500:]
-            raise OutcomeError(Outcome.SETUP_FAILED, f"training could not be started: {told}")
-        self._begin_again = False
 
     # --- while it trains
 
@@ -280,10 +287,11 @@ class Attempt:
 
     def _take(self, told: Told) -> None:
         """What the machine tells while it trains."""
+        self._heard = asyncio.get_running_loop().time()
         if isinstance(told, Event):
             self._note(told)
         elif isinstance(told, Beat):
-            write_json(self.home.folder.heartbeat, asdict(told))
+            self.home.beat(told)
         elif isinstance(told, Checkpoints):
             self._there = {int(name.removeprefix("step-")) for name in told.names}
             self._new.set()
@@ -315,7 +323,7 @@ class Attempt:
         if event.kind == "finished":
             return Result(Outcome.FINISHED, event=event)
         if event.kind == "failed":
-            return Result(_why_failed(self._faults), str(event.data["error"]), event)
+            return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
         if outcome is Outcome.PREEMPTED and not self._kept_there:
@@ -337,7 +345,7 @@ class Attempt:
             try:
                 if await self._copy_one(link, newest):
                     await copies.copy_on(self.home, newest)
-                fetching.forget(self.home.folder, self._there)
+                await asyncio.to_thread(fetching.forget, self.home.folder, set(self._there))
             except OutcomeError as error:
                 if error.outcome is not Outcome.SSH_DOWN:
                     raise
@@ -354,9 +362,6 @@ class Attempt:
     def _kept_there(self) -> bool:
         """Whether checkpoints outlive the machine without coming home: they lie on a network volume."""
         return self.home.recipe.compute.copies == copies.VOLUME
-
-    def _delivered(self) -> Iterator[Event]:
-        return (event for event in read(self.home.folder.events) if event.kind == "delivered")
 
     # --- what cuts it short
 
@@ -380,14 +385,6 @@ class Attempt:
             self._asked_to_stop = done.code == 0
 
 
-@cache
-def own_wheel() -> Path:
-    """Lorry's own wheel, built once a process; it is gone when the process is."""
-    folder = tempfile.mkdtemp(prefix="lorry-wheel-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return wheel.build(Path(folder))
-
-
 def _outcome_of(work: asyncio.Task[Result]) -> Result:
     try:
         return work.result()
@@ -405,21 +402,3 @@ def _failure(task: asyncio.Task[None]) -> Result | None:
     if error is not None:
         raise error
     return None
-
-
-def _why_still(machine: Machine, phase: Phase) -> Outcome:
-    """Why a machine stands still."""
-    if machine.balance_empty:
-        return Outcome.BALANCE_EMPTY
-    if machine.preempted:
-        return Outcome.PREEMPTED
-    if machine.state == "broken":
-        return Outcome.IMAGE_BROKEN if phase is Phase.PREPARING else Outcome.HOST_LOST
-    return Outcome.STOPPED
-
-
-def _why_failed(faults: list[str]) -> Outcome:
-    """Whether a run failed by itself, or for what the trainer found wrong with the machine before it began."""
-    if "machine.gpu-uncovered" in faults:
-        return Outcome.TORCH_UNFIT
-    return Outcome.NOT_AS_SOLD if _NOT_AS_SOLD & set(faults) else Outcome.FAILED

@@ -6,35 +6,33 @@ A controller may die at any moment; the next one takes its runs up where they st
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from lorry.compute import ssh
+from lorry.compute import needs, ssh
 from lorry.compute.at_home import RunAtHome, answered, requested
 from lorry.compute.attempt import Patience
+from lorry.compute.handing_on import Candidate
 from lorry.compute.lease import Clock
-from lorry.compute.providers._base import Provider
 from lorry.compute.rented import Rented
-from lorry.compute.renting import Renting, closed
-from lorry.errors import DetachedError, LorryError, RefusedError
-from lorry.plugins import make
-from lorry.track.events import ENDINGS, Event, read
+from lorry.compute.renting import Renting
+from lorry.compute.shared import Shared
+from lorry.errors import DetachedError, RefusedError
+from lorry.recipe.schema import Recipe
+from lorry.track.events import ENDINGS, Event, last, read
 from lorry.track.folder import RunFolder, home
-from lorry.track.leases import Leases
 from lorry.track.process import started
-from lorry.track.store import UNDER_WAY, Changes, RunRow, Store
+from lorry.track.store import UNDER_WAY, Changes, RunRow
 
-_LOOK = 5.0
-"""Seconds between two looks for runs that nobody controls."""
 Show = Callable[[Event], None]
 
 
@@ -46,21 +44,29 @@ class Settings:
     clock: Clock = field(default_factory=Clock)
 
 
-def train(folder: RunFolder, show: Show, *, after: int = 0, settings: Settings | None = None) -> Event:
+def train(
+    folder: RunFolder,
+    show: Show,
+    *,
+    after: int = 0,
+    settings: Settings | None = None,
+    then: Sequence[RunFolder] = (),
+) -> Event:
     """Carries a rented run out, or takes it up again, and returns its last event; blocks until then.
 
     `show` is given every event with a number above `after`. Raises RefusedError where another process controls the run, and
-    DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is.
+    DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is. Where the run
+    ends well and the first run of `then` can use its machine, that is handed over to it, and this process has to go on with it.
     """
     if requested(folder) == "detach":
         answered(folder)  # it was meant for whoever held the run before
     for event in read(folder.events, after=after):
         show(event)
-    return asyncio.run(_until_let_go(folder, show, settings or Settings()))
+    return asyncio.run(_until_let_go(folder, show, settings or Settings(), then))
 
 
-async def _until_let_go(folder: RunFolder, show: Show, settings: Settings) -> Event:
-    work = asyncio.create_task(control(folder, show, settings))
+async def _until_let_go(folder: RunFolder, show: Show, settings: Settings, then: Sequence[RunFolder]) -> Event:
+    work = asyncio.create_task(_alone(folder, show, settings, then))
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=settings.patience.tick)
@@ -73,19 +79,50 @@ async def _until_let_go(folder: RunFolder, show: Show, settings: Settings) -> Ev
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def control(folder: RunFolder, show: Show, settings: Settings) -> Event:
-    """The same within a loop that controls other runs too."""
+async def control(folder: RunFolder, show: Show, settings: Settings, shared: Shared | None = None) -> Event:
+    """The same within a loop that controls other runs too, which have `shared` in common."""
+    if shared is not None:
+        return await _controlled(folder, show, settings, shared)
+    return await _alone(folder, show, settings)
+
+
+async def _alone(folder: RunFolder, show: Show, settings: Settings, then: Sequence[RunFolder] = ()) -> Event:
+    """The same in a process with no other run but those that come after it."""
+    alone = Shared.open()
+    # Only the first: a machine that waits for a later one would bill meanwhile.
+    for one in then[:1]:
+        alone.succession.add(_candidate(one, alone))
+    rows = asyncio.create_task(alone.rows.keep())
+    try:
+        return await _controlled(folder, show, settings, alone)
+    finally:
+        rows.cancel()
+        await asyncio.gather(rows, return_exceptions=True)
+        await alone.close()
+
+
+def _candidate(folder: RunFolder, shared: Shared) -> Candidate:
+    """A run that is not under way yet, as one that a machine may be handed to."""
+    facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
+    recipe = Recipe.model_validate(facts["recipe"])
+    return Candidate(folder.id, recipe, needs.load(folder), shared.providers(recipe.compute.on))
+
+
+async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared: Shared) -> Event:
     with held(folder):
-        Store.open().update(folder.id, **_mine())
-        run = RunAtHome(folder, show)
-        providers = _providers(run.recipe.compute.on)
-        key = ssh.installation_key(home())
-        renting = Renting(run, providers, Leases.open(), key, settings.clock)
+        await asyncio.to_thread(shared.store.update, folder.id, **_mine())
+        run = await asyncio.to_thread(RunAtHome, folder, show, shared.rows)
+        key = await asyncio.to_thread(ssh.installation_key, home())
+        renting = Renting(
+            run, shared.providers(run.recipe.compute.on), shared.leases, key, settings.clock, shared=shared
+        )
         try:
             return await Rented(renting, settings.patience).carry_out()
         finally:
-            await closed(providers)
-            run.close()
+            await run.keep_beat(now=True)
+            # What was noted must not be written after what the run has come to.
+            await asyncio.to_thread(shared.rows.write)
+            await asyncio.to_thread(run.close)
 
 
 def is_controlled(folder: RunFolder) -> bool:
@@ -99,8 +136,14 @@ def is_controlled(folder: RunFolder) -> bool:
 
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
-    found = [RunFolder(row.folder) for row in rows if row.status in UNDER_WAY]
-    return [folder for folder in found if folder.is_rented and not _has_ended(folder) and not is_controlled(folder)]
+    found = [RunFolder(row.folder) for row in rows if row.status in (*UNDER_WAY, "interrupted")]
+    return [folder for folder in found if folder.is_rented and not has_ended(folder) and not is_controlled(folder)]
+
+
+def has_ended(folder: RunFolder) -> bool:
+    """Whether the run's last event says that it is over."""
+    found = last(folder.events)
+    return found is not None and found.kind in ENDINGS
 
 
 def go_on_alone(folder: RunFolder) -> int:
@@ -120,50 +163,45 @@ def go_on_alone(folder: RunFolder) -> int:
     return process.pid
 
 
-async def serve(settle: Callable[[RunFolder], None], *, only: frozenset[str] = frozenset(), until_idle: bool) -> None:
-    """Controls every rented run that nobody else does, and those that come; with `until_idle` until none is left.
+class InTurn:
+    """Runs that this process carries out one after another, and keeps from all other processes until then."""
 
-    `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone.
-    """
-    tasks: dict[str, asyncio.Task[None]] = {}
-    while True:
-        for name in [name for name, task in tasks.items() if task.done()]:
-            tasks.pop(name)
-        rows = [row for row in Store.open().list() if not only or row.id in only]
-        for folder in uncontrolled(row for row in rows if row.id not in tasks):
-            tasks[folder.id] = asyncio.create_task(_carried_out(folder, settle))
-        if until_idle and not tasks:
-            return
-        await asyncio.sleep(_LOOK) if not tasks else await asyncio.wait(tasks.values(), timeout=_LOOK)
+    def __init__(self, folders: Sequence[RunFolder]) -> None:
+        self._left = list(folders)
+        self._locks = {folder.id: ExitStack() for folder in folders}
 
+    def __enter__(self) -> InTurn:
+        for folder in self._left:
+            self._locks[folder.id].enter_context(held(folder))
+        return self
 
-async def _carried_out(folder: RunFolder, settle: Callable[[RunFolder], None]) -> None:
-    """One run among others: what goes wrong with it is its own affair."""
-    try:
-        await control(folder, lambda _event: None, Settings())
-    except RefusedError:
-        return  # another process was faster
-    except LorryError as error:
-        _note(folder, error)
-    await asyncio.to_thread(settle, folder)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lock in self._locks.values():
+            lock.close()
 
-
-def _note(folder: RunFolder, error: LorryError) -> None:
-    log = home() / "logs" / "controller.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {folder.id}: {error}\n")
+    def begin(self, folder: RunFolder) -> list[RunFolder]:
+        """Lets go of the run whose turn it is, for it to be controlled; those that come after it, in order."""
+        self._left.remove(folder)
+        self._locks[folder.id].close()
+        return list(self._left)
 
 
 @contextmanager
 def held(folder: RunFolder) -> Generator[None]:
-    """Holds a rented run: nobody else controls it meanwhile. Raises RefusedError where another process does."""
+    """Within, this process controls the run. Raises RefusedError where another one does."""
+    lock = FileLock(_lock(folder), timeout=0)
     try:
-        with FileLock(_lock(folder), timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         hint = f"follow it: `lorry attach {folder.id}`"
         raise RefusedError(f"another process controls `{folder.id}`", hint=hint) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()
 
 
 def _lock(folder: RunFolder) -> Path:
@@ -172,14 +210,3 @@ def _lock(folder: RunFolder) -> Path:
 
 def _mine() -> Changes:
     return Changes(status="running", pid=os.getpid(), pid_started=started(os.getpid()))
-
-
-def _providers(specs: list[dict[str, Any]]) -> list[Provider]:
-    return [cast("Provider", make("providers", spec)) for spec in specs]
-
-
-def _has_ended(folder: RunFolder) -> bool:
-    last = None
-    for last in read(folder.events):  # noqa: B007 - the last one is wanted
-        pass
-    return last is not None and last.kind in ENDINGS

@@ -15,6 +15,7 @@ from lorry.compute.outcomes import OutcomeError
 from lorry.compute.peer import SILENCE, GoneError, Peer, command
 from lorry.compute.pipes import LinkPipe, Pipe, SystemPipe
 from lorry.compute.progress import Meter
+from lorry.compute.turns import Turns
 
 BULK = 16 << 20
 """Bytes from which on a connection of the system's `ssh` is worth its start."""
@@ -24,6 +25,8 @@ _EACH = 64 << 20
 _SPARE = 3
 """Turns on a link that are left to other commands."""
 _LOOK = 0.2
+_TRANSFERS = Turns(24)
+"""Transfers at once: each has threads and buffers of its own."""
 _Result = TypeVar("_Result")
 
 
@@ -34,9 +37,11 @@ class Crew:
         self.link = link
         self.meter = meter
         self._peers: list[Peer] = []
+        self._turn = _TRANSFERS.taken()
         self._pool = ThreadPoolExecutor(_STREAMS + 1, thread_name_prefix="transfer")
 
     async def __aenter__(self) -> Crew:
+        await self._turn.__aenter__()
         return self
 
     async def __aexit__(
@@ -47,9 +52,12 @@ class Crew:
                 with suppress(OutcomeError):  # all is done: at worst, hashes are computed there once more
                     await self.all({peer: peer.end for peer in self._peers})
         finally:
-            await self._close(self._peers)
-            self._pool.shutdown()
-            self._release(self._peers)
+            try:
+                await self._close(self._peers)
+                self._pool.shutdown()
+                self._release(self._peers)
+            finally:
+                await self._turn.__aexit__(kind, error, trace)
 
     async def control(self) -> Peer:
         """A peer on the link itself, which is there at once."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lorry.compute import transfer
@@ -78,8 +79,7 @@ async def copy_checkpoint(link: Link, run: str, step: int, folder: RunFolder) ->
             return False
         if not any(path.name == checkpoint.MANIFEST for path in files):
             return False
-        _must_be_safe(aside)
-        checkpoint.verify(aside)
+        await asyncio.to_thread(_must_be_whole, aside)
     except DamagedError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise OutcomeError(Outcome.UNTRUSTED, f"the checkpoint of step {step} is not whole: {error.message}") from error
@@ -95,6 +95,11 @@ async def fetch_result(link: Link, run: str, folder: RunFolder, progress: Callab
     """Brings adapter, scores and logs home; bytes of all. The adapter is put in place whole, or not at all."""
     aside = folder.path / ".fetched"
     files = await transfer.fetch(link, run, RESULT, aside, progress=progress)
+    return await asyncio.to_thread(_put_in_place, files, aside, folder)
+
+
+def _put_in_place(files: Sequence[Path], aside: Path, folder: RunFolder) -> int:
+    """Moves what has come to where it belongs; bytes of all."""
     total = sum(path.stat().st_size for path in files)
     if (aside / "adapter").is_dir():
         _must_be_safe(aside / "adapter")
@@ -125,6 +130,12 @@ def mark(folder: RunFolder, delivered: int | None) -> None:
         checkpoint.mark(folder.checkpoints, "final", steps[-1])
     if delivered in steps:
         checkpoint.mark(folder.checkpoints, "best", delivered)
+
+
+def _must_be_whole(place: Path) -> None:
+    """Raises DamagedError, or OutcomeError UNTRUSTED, for a checkpoint that cannot be used."""
+    _must_be_safe(place)
+    checkpoint.verify(place)
 
 
 def _must_be_safe(folder: Path) -> None:

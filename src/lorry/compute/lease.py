@@ -17,6 +17,7 @@ from uuid import uuid4
 from lorry import units
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Machine, Order, Provider
+from lorry.compute.watch import Watch
 from lorry.errors import MayBillError
 from lorry.track.leases import LeaseRow, Leases
 
@@ -25,6 +26,8 @@ SETTLING = 120.0
 """Seconds for which a machine that was asked for without an answer may still turn up in the provider's list."""
 _LOOKS = 10.0
 """Longest pause between two looks, in seconds."""
+_WAITING = 1.5
+"""Seconds that a listing is good for while a machine is waited for."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Lease:
     provider: Provider
     leases: Leases
     clock: Clock = field(default_factory=Clock)
+    watch: Watch | None = None
+    """The look that it shares with the account's other leases; None for looks of its own."""
 
     @property
     def name(self) -> str:
@@ -103,11 +108,28 @@ class Lease:
         raise AssertionError("pauses never run out")
 
     async def look(self) -> Machine | None:
-        """The machine as its provider has it now; None where the provider says that it is gone. Then the lease is closed."""
+        """The machine as its provider has it now, with its address; None where the provider says that it is gone.
+
+        Until it runs, one listing tells all who wait for machines of the account.
+        """
+        seen = await self.seen(within=_WAITING)
+        if seen is None or seen.state != "running" or self.watch is None:
+            return seen
         machine = await self.provider.find(self.row.machine_id)
-        if machine is None or machine.state == "ended":
-            return None
-        return machine
+        return None if machine is None or machine.state == "ended" else machine
+
+    async def seen(self, *, within: float | None = None) -> Machine | None:
+        """The machine as it was some seconds ago: for following. None where it is gone."""
+        if self.watch is None:
+            machine = await self.provider.find(self.row.machine_id)
+        else:
+            machine = await self.watch.find(self.row.machine_id, within=within)
+        return None if machine is None or machine.state == "ended" else machine
+
+    def give_up(self, outcome: Outcome, why: str = "") -> None:
+        """Writes down that the machine is to be ended; the first reason stays. A lease that is closed stays as it is."""
+        if self.row.is_open:
+            self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
 
     async def end(self, outcome: Outcome, why: str = "", *, seconds: float = 600.0) -> None:
         """Ends the machine, and asks until the provider confirms that it is gone.
@@ -117,7 +139,7 @@ class Lease:
         """
         if not self.row.is_open:
             return
-        self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
+        self.give_up(outcome, why)
         until = self.clock.now() + seconds
         trouble = ""
         for pause in _growing():

@@ -210,33 +210,30 @@ class Channel:
 
     async def read(self, most: int) -> bytes:
         """The next bytes, at least one, as soon as there are any; none at the end. Raises OutcomeError SSH_DOWN."""
-        if self._rest:
-            taken = bytes(self._rest[:most])
-            del self._rest[:most]
-            return taken
-        found = await self._stream.read(most)
-        if not found and not self._link.is_open:
-            raise self._link.down(self._stream.lost)
-        return found
+        if not self._rest:
+            return await self._more(most)
+        taken = bytes(self._rest[:most])
+        del self._rest[:most]
+        return taken
 
     async def readline(self, most: int) -> bytes:
         """The next line with its end, what is left before the end of all, or nothing at it.
 
         Raises OutcomeError SSH_DOWN, and UNTRUSTED for a line of more than `most` bytes.
         """
-        line = bytearray()
-        while b"\n" not in line:
-            if len(line) > most:
-                raise OutcomeError(Outcome.UNTRUSTED, f"the machine sent a line of more than {most} bytes")
-            found = await self.read(_PIECE)
+        searched = 0
+        while not (end := self._rest.find(b"\n", searched) + 1):
+            searched = len(self._rest)
+            found = await self._more(_PIECE) if searched <= most else b""
             if not found:
-                return bytes(line)
-            line += found
-        cut = line.index(b"\n") + 1
-        self._rest[:0] = line[cut:]
-        if cut > most:
+                end = searched
+                break
+            self._rest += found
+        if end > most:
             raise OutcomeError(Outcome.UNTRUSTED, f"the machine sent a line of more than {most} bytes")
-        return bytes(line[:cut])
+        line = bytes(self._rest[:end])
+        del self._rest[:end]
+        return line
 
     def write(self, data: bytes) -> None:
         """Sends bytes; `drain` after it. Those to a command that has ended are lost, and `drain` says so."""
@@ -282,6 +279,12 @@ class Channel:
         finally:
             self._channel.close()
             self._link.give_back()
+
+    async def _more(self, most: int) -> bytes:
+        found = await self._stream.read(most)
+        if not found and not self._link.is_open:
+            raise self._link.down(self._stream.lost)
+        return found
 
     async def _end(self) -> None:
         """Where the command never said its number, there is nothing to end it by; the closed channel is all it sees."""

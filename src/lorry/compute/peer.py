@@ -58,9 +58,9 @@ class Peer:
         """Starts the program there, and waits until it speaks."""
         self.pipe.write(source())
         seen = bytearray()
-        while not seen.endswith(MAGIC):
-            found = self.pipe.read(1)
-            if not found:
+        while missing := _missing(seen):
+            found = self.pipe.read(missing)
+            if len(found) < missing:
                 raise self._never_began()
             seen += found
             if len(seen) > _MOST_NOISE:
@@ -147,3 +147,8 @@ class Peer:
         return OutcomeError(
             Outcome.SETUP_FAILED, f"`{self._python}` cannot be run on the machine: {shown(self.pipe.said)}"
         )
+
+
+def _missing(seen: bytearray) -> int:
+    """The fewest bytes that must still come before MAGIC can be at its end."""
+    return next(left for left in range(len(MAGIC) + 1) if seen.endswith(MAGIC[: len(MAGIC) - left]))

@@ -199,7 +199,7 @@ def known_hosts(host_key: str) -> Path:
     return Path(path)
 
 
-def ssh_words(program: str, address: Address, key: KeyPair, known: Path) -> list[str]:
+def ssh_words(program: str, address: Address, key: KeyPair, known: Path, *, with_terminal: bool = False) -> list[str]:
     """The words that start the system's `ssh` with nothing of the person's; the command, if any, comes after them.
 
     Of OpenSSH's default ciphers AES-GCM is tried first: it takes half the processor time of the first of them.
@@ -228,7 +228,7 @@ def ssh_words(program: str, address: Address, key: KeyPair, known: Path) -> list
     }
     told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     where = ["-i", str(key.private).replace("%", "%%"), "-l", address.user, "-p", str(address.port), "--", address.host]
-    return [program, "-F", "none", "-T", *told, *where]
+    return [program, "-F", "none", "-t" if with_terminal else "-T", *told, *where]
 
 
 def _quoted(path: Path) -> str:

@@ -51,7 +51,7 @@ async def connected(folder: RunFolder) -> AsyncGenerator[ssh.Link]:
 
 def held(folder: RunFolder) -> LeaseRow:
     """The open lease of a run. Raises InputError where it has none."""
-    rows = [row for row in Leases.open().of_run(folder.id) if row.state == "rented"]
+    rows = [row for row in Leases.open().serving(folder.id) if row.state == "rented"]
     if not rows:
         raise InputError(f"`{folder.id}` has no machine now", hint=f"`lorry show {folder.id}` tells how it stands")
     return rows[-1]

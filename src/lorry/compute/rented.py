@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
@@ -16,6 +16,7 @@ from lorry.compute import copies
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
+from lorry.compute.handing_on import hand_on
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
@@ -24,8 +25,7 @@ from lorry.errors import MayBillError, RunFailedError
 from lorry.plan import gpus
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
-from lorry.plugins import make
-from lorry.track.events import ENDINGS, Event, read
+from lorry.track.events import Event
 from lorry.track.leases import LeaseRow
 
 _FETCHING = 900.0
@@ -42,9 +42,12 @@ class Rented:
     patience: Patience = field(default_factory=Patience)
     endings: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     """Machines that are being ended while the run goes on."""
+    ended: set[str] = field(default_factory=set[str])
+    """Their leases' names."""
 
     def __post_init__(self) -> None:
         self.home = self.renting.home
+        self.renting.let_go = self._end_in_background
 
     async def carry_out(self) -> Event:
         """The run to its end; returns its last event, written down when every machine is given back, or is known to bill.
@@ -52,7 +55,8 @@ class Rented:
         Cancelled, it leaves a machine that trains as it is: whoever calls this next takes the run up again.
         """
         try:
-            result = await self._until_over()
+            found = await self._taken_up()
+            result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
             await copies.copy_all_on(self.home)
         finally:
@@ -60,32 +64,59 @@ class Rented:
                 ending.cancel()
         return self._say_end(result)
 
-    async def _until_over(self) -> Result:
-        """Attempt after attempt; how the last one ended."""
-        found = await self._taken_up()
+    async def _until_over(self, found: Found | None) -> Result:
+        """Attempt after attempt, the first on a machine that is there already; how the last one ended."""
         while True:
             if found is None:
+                if self.home.request:
+                    return Result(Outcome.STOPPED_BY_PERSON, "stopped before another machine was rented")
                 rented = await self._rent()
                 if isinstance(rented, NothingFound):
                     return Result(rented.outcome, rented.why)
-                found = rented
+                found = rented or await self._taken_up()
+            if found is None:
+                continue
             result = await self._attempt(found)
             if result is not None:
                 return result
             found = None
 
-    async def _rent(self) -> Found | NothingFound:
+    def _known(self, result: Result) -> Result:
+        """Writes down how it ended before its machine is: whoever takes the run up then rents no other one."""
+        last = None if result.event is None else asdict(result.event)
+        self.home.tell("over", outcome=result.outcome.name, message=result.why or result.outcome.value, last=last)
+        return result
+
+    def _known_before(self, found: Found | None) -> Result | None:
+        """How it ended under a controller that died while it gave the machines back; the one that is left is ended."""
+        over = self.home.over
+        if over is None:
+            return None
+        last = over.data["last"]
+        result = Result(Outcome[over.data["outcome"]], over.data["message"], Event(**last) if last else None)
+        if found is not None:
+            self._end_in_background(found.lease, result.outcome, result.why)
+        return result
+
+    async def _rent(self) -> Found | NothingFound | None:
         compute = self.home.recipe.compute
-        kind = kind_of_machine(compute.interruptible, self._preempted(), compute.preemptions)
+        kind = kind_of_machine(compute.interruptible, self.home.known.preempted, compute.preemptions)
         if kind is None:
-            told = f"taken back {self._preempted()} times, and `compute.interruptible` is `only`"
+            told = f"taken back {self.home.known.preempted} times, and `compute.interruptible` is `only`"
             return NothingFound(Outcome.PREEMPTED, told)
-        return await self.renting.rent(kind)
+        while True:
+            rented = await self.renting.rent(kind)
+            pending = [ending for ending in self.endings if not ending.done()]
+            if not pending or not isinstance(rented, NothingFound) or rented.outcome is not Outcome.BUDGET:
+                return rented
+            # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _taken_up(self) -> Found | None:
-        """The machine that an earlier controller left training; others of the run are ended."""
+        """The machine that an earlier controller left training, or that another run has handed over; others are ended."""
         held: Found | None = None
-        for row in reversed([row for row in self.renting.leases.of_run(self.home.id) if row.is_open]):
+        rows = self.renting.leases.serving(self.home.id)
+        for row in reversed([row for row in rows if row.name not in self.ended]):
             lease = self._lease(row)
             if row.state == "asked":
                 with suppress(OutcomeError):
@@ -100,8 +131,7 @@ class Rented:
 
     def _say_rented(self, lease: Lease) -> None:
         """Says what a controller that died right after renting could not say."""
-        told = [event for event in read(self.home.folder.events) if event.kind == "rented"]
-        if lease.name not in [event.data["lease"] for event in told]:
+        if lease.name not in self.home.known.rented:
             row = lease.row
             facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
             self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
@@ -109,8 +139,8 @@ class Rented:
     def _lease(self, row: LeaseRow) -> Lease:
         """The lease of a row, with its provider as it was when it was asked."""
         same = [one for one in self.renting.providers if one.name == row.provider]
-        provider: Any = same[0] if same else make("providers", {"name": row.provider, **row.settings})
-        return Lease(row, provider, self.renting.leases, self.renting.clock)
+        provider = same[0] if same else self.renting.provider({**row.settings, "name": row.provider})
+        return Lease(row, provider, self.renting.leases, self.renting.clock, self.renting.watch(provider))
 
     async def _attempt(self, found: Found) -> Result | None:
         """One attempt, with what follows from it done; None where another one is to come."""
@@ -120,12 +150,17 @@ class Rented:
             action = decide(result.outcome, self._history(result.outcome, attempt.phase))
             if action is Action.FETCH:
                 result, action = await self._fetched(attempt, result)
+            is_done_well = action is Action.FETCH and result.outcome is Outcome.FINISHED
+            if is_done_well and await hand_on(attempt, self.renting):
+                return result
         finally:
             with suppress(OutcomeError):
                 await attempt.close()
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        # Whoever takes the run up again must not wait for this machine once more.
+        found.lease.give_up(result.outcome, result.why)
         self._say_lost(found.lease, result, action)
         self._end_in_background(found.lease, result.outcome, result.why)
         if action not in (Action.NEXT_OFFER, Action.NEXT_ATTEMPT):
@@ -142,7 +177,7 @@ class Rented:
         left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
         try:
             async with asyncio.timeout(max(1.0, min(_FETCHING, left))):
-                await attempt.fetch()
+                await self._fetch(attempt)
         except (OutcomeError, TimeoutError) as error:
             outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST
             told = f"not everything could be fetched: {error or 'it took too long'}"
@@ -152,27 +187,20 @@ class Rented:
             self.home.tell("warning", message=told)
         return result, Action.FETCH
 
+    async def _fetch(self, attempt: Attempt) -> None:
+        """Fetches as often as the connection breaks: what has come stays. Raises OutcomeError where the machine is lost."""
+        while True:
+            try:
+                return await attempt.fetch()
+            except OutcomeError as error:
+                if decide(error.outcome, History(Phase.TRAINING)) is not Action.KEEP_WAITING:
+                    raise
+            await asyncio.sleep(self.patience.tick)
+
     def _history(self, outcome: Outcome, phase: Phase) -> History:
         """What came before without a step in between, as the run's events tell."""
-        repeats = fruitless = 0
-        for event in read(self.home.folder.events):
-            if event.kind == "step" or event.kind in ENDINGS:  # after its end a person has it go on: a new beginning
-                repeats = fruitless = 0
-            elif event.kind == "lost" and event.data["outcome"] == outcome.name:
-                repeats += 1
-            elif event.kind == "rented":
-                fruitless += 1
-        return History(phase, repeats, fruitless)
-
-    def _preempted(self) -> int:
-        """How often machines were taken back since the run began, or was told to go on."""
-        count = 0
-        for event in read(self.home.folder.events):
-            if event.kind in ENDINGS:
-                count = 0
-            elif event.kind == "lost":
-                count += event.data["outcome"] == Outcome.PREEMPTED.name
-        return count
+        known = self.home.known
+        return History(phase, known.losses[outcome.name], known.fruitless)
 
     def _say_lost(self, lease: Lease, result: Result, action: Action) -> None:
         told = result.why or result.outcome.value
@@ -180,6 +208,7 @@ class Rented:
 
     def _end_in_background(self, lease: Lease, outcome: Outcome, why: str = "") -> None:
         """Has a machine ended while the run goes on; what comes of it is looked at in the end."""
+        self.ended.add(lease.name)
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
@@ -188,8 +217,9 @@ class Rented:
         if row.rented_at is None:
             return
         now = self.renting.clock.now()
-        told = f"{row.described} is given back after {units.duration(row.seconds(now))}"
-        self.home.tell("returned", lease=row.name, seconds=row.seconds(now), usd=row.usd(now), message=told)
+        seconds, usd = row.seconds_of(self.home.id, now), row.usd_of(self.home.id, now)
+        told = f"{row.described} is given back after {units.duration(seconds)}"
+        self.home.tell("returned", lease=row.name, seconds=seconds, usd=usd, message=told)
 
     async def _give_back(self) -> None:
         """Waits until every machine is confirmed to be gone; says which is not."""
@@ -225,7 +255,7 @@ class Rented:
 
 def _left(row: LeaseRow, now: float) -> Allowance:
     """What a machine that was rented before may take, counted from when it was."""
-    since = row.rented_at or now
+    since = row.serving_since or now
     seconds = UNLIMITED if row.deadline is None else max(0.0, row.deadline - since)
     return Allowance(seconds, "the machine's deadline")
 

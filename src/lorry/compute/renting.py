@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from lorry import units
 from lorry.compute import dead_man, hosts, market, reap
 from lorry.compute.allowance import Allowance, allowance
 from lorry.compute.at_home import RunAtHome
+from lorry.compute.handing_on import Candidate
 from lorry.compute.lease import Clock, Lease, begun, drafted, name_for
 from lorry.compute.needs import chosen
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Order, Provider
 from lorry.compute.recovery import Action, History, Interruptible, Phase, decide
+from lorry.compute.shared import Shared
 from lorry.compute.ssh import KeyPair
+from lorry.compute.turns import Turns
+from lorry.compute.watch import Watch
 from lorry.plan.cost import HOURS_A_MONTH
 from lorry.plan.offers import Offer
+from lorry.plugins import make
 from lorry.track.caps import Cap, caps, renting
 from lorry.track.folder import home
 from lorry.track.leases import LeaseRow, Leases
@@ -29,6 +35,8 @@ _IDLE = 1800.0
 """Seconds that a machine on which nothing was begun waits for its controller."""
 _SILENT = 1800.0
 """Seconds without a sign of life of the agent after which the machine ends itself."""
+_ASKING = Turns(4)
+"""Runs that go through offers at once: providers count requests, and the first one may take what the others would."""
 _PAUSES = (2.0, 60.0)
 """First and longest pause while there is no machine, in seconds."""
 
@@ -48,6 +56,8 @@ class NothingFound:
 
     outcome: Outcome
     why: str
+    retry_after: float = 0.0
+    """Seconds that the provider wants to be left alone."""
 
 
 @dataclass
@@ -59,17 +69,30 @@ class Renting:
     leases: Leases
     key: KeyPair
     clock: Clock = field(default_factory=Clock)
+    shared: Shared | None = None
+    """What it has in common with other runs of this process; None where it is alone."""
     passed_over: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     """Offers whose machine did not become ready: provider, key, place."""
+    let_go: Callable[[Lease, Outcome], object] = lambda _lease, _outcome: None
+    """What ends a machine of which nobody said whether it was made, while another one is looked for."""
     _volume_id: str = ""
     _refusals: int = 0
 
-    async def rent(self, kind: Interruptible) -> Found | NothingFound:
-        """A machine for the next attempt; waits for one as long as the recipe says."""
+    @property
+    def candidate(self) -> Candidate:
+        """The run as one that waits for a machine."""
+        return Candidate(self.home.id, self.home.recipe, self.home.needs, self.providers)
+
+    async def rent(self, kind: Interruptible) -> Found | NothingFound | None:
+        """A machine for the next attempt; waits for one as long as the recipe says.
+
+        None where another run has handed its own over: it stands in the store.
+        """
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
         refused = ""
         for pause in _growing():
-            found = await self._once(kind)
+            async with _ASKING.taken():
+                found = await self._once(kind)
             if isinstance(found, Found):
                 return found
             if found.outcome not in (Outcome.NO_CAPACITY, Outcome.BUSY, Outcome.API_DOWN):
@@ -82,8 +105,22 @@ class Renting:
             if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
                 hours = self.home.recipe.compute.wait_hours
                 self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
-            await self.clock.sleep(pause)
+            if await self._paused(max(pause, found.retry_after)):
+                return None
         raise AssertionError("pauses never run out")
+
+    async def _paused(self, seconds: float) -> bool:
+        """Waits before the next look; whether a machine was handed over meanwhile."""
+        if self.shared is None:
+            await self._pause(seconds)
+            return False
+        return await self.shared.succession.wait(self.candidate, self._pause(seconds))
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but for no longer than a person lets it: a provider may ask for an hour."""
+        until = self.clock.now() + seconds
+        while (left := until - self.clock.now()) > 0 and not self.home.request:
+            await self.clock.sleep(min(left, 1.0))
 
     async def _once(self, kind: Interruptible) -> Found | NothingFound:
         """Goes through the offers once."""
@@ -122,6 +159,7 @@ class Renting:
                 return NothingFound(Outcome.BUDGET, f"{allowed.why} does not leave enough for another machine")
             order = self._order(provider, offer, allowed, kind, volume)
             lease = begun(self._row(order, provider, allowed), provider, self.leases, self.clock)
+            lease.watch = self.watch(provider)
         try:
             await lease.ask(order)
         except OutcomeError as error:
@@ -148,6 +186,7 @@ class Renting:
                 if await lease.reconcile() is not None:
                     return None
             except OutcomeError as again:
+                self.let_go(lease, error.outcome)
                 return self._judged(again)
             return NothingFound(Outcome.NO_CAPACITY, "no machine was made")
         self.home.tell("lost", lease=lease.name, outcome=error.outcome.name, message=error.message, action=action.value)
@@ -161,15 +200,19 @@ class Renting:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
         if action is Action.NEXT_OFFER:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
-        return NothingFound(error.outcome, error.message)
+        return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
-    def allowed(self, offer: Offer) -> Allowance:
-        """How long a machine of this offer may be kept."""
-        budget = self.home.recipe.budget
-        asking = Asking(self.home.id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
+    def allowed(self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "") -> Allowance:
+        """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.
+
+        By this run, or by another one of this installation.
+        """
+        run = candidate or self.candidate
+        budget = run.recipe.budget
+        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=budget.usd, hours=budget.hours))
         left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
-        known = self.home.needs.seconds(offer)
-        price = offer.usd_per_hour.likely + _storage(offer, self.home.needs.disk_gb)
+        known = run.needs.seconds(offer)
+        price = offer.usd_per_hour.likely + _storage(offer, run.needs.disk_gb)
         return allowance(left, price, highest=None if known is None else 3 * known)
 
     def _order(self, provider: Provider, offer: Offer, allowed: Allowance, kind: Interruptible, volume: str) -> Order:
@@ -180,7 +223,6 @@ class Renting:
             silence=_SILENT,
             grace=60 * compute.grace_minutes,
         )
-        mount = "/workspace"
         return Order(
             name=name_for(self.home.id),
             offer=offer,
@@ -188,9 +230,7 @@ class Renting:
             template=compute.template or "",
             disk_gb=self.home.needs.disk_gb,
             volume=volume,
-            mount=mount,
             public_key=self.key.public,
-            environment={"LORRY_PLACE": f"{mount}/lorry"} if volume else {},
             start=dead_man.start_command(switch, provider.ends_itself) if provider.capabilities.bills else "",
             bid=market.bid(offer, compute.bid) if kind != "never" else None,
         )
@@ -204,6 +244,14 @@ class Renting:
             deadline=self.clock.now() + allowed.seconds,
             storage_usd_per_hour=_storage(order.offer, order.disk_gb),
         )
+
+    def provider(self, spec: Mapping[str, Any]) -> Provider:
+        """A provider by its settings."""
+        return self.shared.provider(spec) if self.shared else cast("Provider", make("providers", dict(spec)))
+
+    def watch(self, provider: Provider) -> Watch | None:
+        """The look at an account's machines that all of its runs share; None where there is no other."""
+        return self.shared.watch(provider) if self.shared else None
 
     def pass_over(self, offer: Offer) -> None:
         """Remembers an offer whose machine was of no use, for this run."""

@@ -17,6 +17,7 @@ from filelock import FileLock
 from lorry.compute.link import Channel, Done, KeyPair, Link, Warden, one_line
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
+from lorry.compute.turns import Turns
 from lorry.errors import InputError, LorryError
 
 __all__ = ["Channel", "Done", "KeyPair", "Link", "answers", "connect", "installation_key", "until_ready"]
@@ -25,7 +26,10 @@ _BANNER_LINES, _BANNER_BYTES = 64, 8192
 _WRONG_KEYS = 3
 """Times in a row that one address may answer with a wrong key before nobody waits for it any more: a provider's first answer
 after a restart can name a port that somebody else has by now."""
-_FIRST_PAUSE, _MOST_PAUSE = 1.0, 15.0
+_FIRST_PAUSE, _NEAR_PAUSE, _GROWTH, _MOST_PAUSE = 1.0, 0.5, 1.25, 15.0
+"""Seconds between tries, and by how much each is longer. A machine whose address is told answers within moments."""
+_LOGINS = Turns(16)
+"""A login takes this process some 10 ms: hundreds at once would have each wait for all others."""
 _KEYS = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -85,7 +89,7 @@ async def connect(address: Address, key: KeyPair, host_key: str | None, *, secon
     where = f"{address.host}:{address.port}"
     warden = _warden(host_key)
     try:
-        async with asyncio.timeout(seconds):
+        async with _LOGINS.taken(), asyncio.timeout(seconds):
             connection, _ = await asyncssh.create_connection(
                 lambda: warden, address.host, address.port, config=None, options=_options(address, key)
             )
@@ -109,7 +113,8 @@ async def until_ready(
 ) -> Link:
     """A connection, as soon as the machine answers; its address is asked for anew at each try, for ports change.
 
-    Pauses 1 s after the first try, then longer, at most 15 s or what a busy provider asks for. Raises OutcomeError
+    Pauses 1 s after the first try, then longer, 0.5 s once an address is told, then longer again, at most 15 s or what a busy
+    provider asks for. Raises OutcomeError
     NEVER_READY after `seconds`, WRONG_HOST_KEY where one address keeps answering with another key, and what else `where` says.
     """
     loop = asyncio.get_running_loop()
@@ -129,6 +134,7 @@ class _Tries:
         self.last = "nobody said where it is"
         self._key, self._host_key = key, host_key
         self._pause, self._asked = _FIRST_PAUSE, 0.0
+        self._is_near = False
         self._wrong: list[Address] = []
 
     async def once(self, where: Callable[[], Awaitable[Address | None]], left: float) -> Link | None:
@@ -139,10 +145,12 @@ class _Tries:
             address = await asyncio.wait_for(where(), left)
             if address is None:
                 self.last = "the provider tells no address"
-            elif await answers(address, seconds=min(5.0, left)):
+                return None
+            if not self._is_near:
+                self._is_near, self._pause = True, _NEAR_PAUSE
+            if await answers(address, seconds=min(5.0, left)):
                 return await connect(address, self._key, self._host_key, seconds=min(20.0, left))
-            else:
-                self.last = f"no SSH server answers at {address.host}:{address.port}"
+            self.last = f"no SSH server answers at {address.host}:{address.port}"
         except TimeoutError:
             self.last = "the provider does not answer"
         except OutcomeError as error:
@@ -151,7 +159,7 @@ class _Tries:
 
     def pause(self) -> float:
         """Seconds until the next try."""
-        current, self._pause = self._pause, min(_MOST_PAUSE, 1.5 * self._pause)
+        current, self._pause = self._pause, min(_MOST_PAUSE, _GROWTH * self._pause)
         return max(current, self._asked)
 
     def _pass_over(self, error: OutcomeError, address: Address | None) -> None:

@@ -78,8 +78,8 @@ async def fetch(link: Link, root: str, rules: Rules, into: Path, *, progress: Te
 
     Each is whole when it becomes visible; a cut fetch is gone on with by calling again. A file that grows, as logs do, comes as
     long as it was when it was listed; one that is gone by then is left out. What lies here otherwise stays.
-    Raises OutcomeError UNTRUSTED for whatever must not come, SSH_DOWN where the connection is lost, and LorryError for what the
-    disk refuses.
+    Raises OutcomeError UNTRUSTED for whatever must not come, SSH_DOWN where the connection is lost, SETUP_FAILED where the
+    machine cannot read its own files, and LorryError for what the disk here refuses.
     """
     meter = Meter(progress)
     into = into.absolute()

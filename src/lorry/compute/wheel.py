@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import os
+import shutil
+import tempfile
 import zipfile
+from functools import cache
 from importlib import metadata
 from importlib.metadata import Distribution
 from pathlib import Path
+from threading import Lock
 
 import lorry
 from lorry.errors import InputError
@@ -41,6 +46,22 @@ def build(folder: Path) -> Path:
             wheel.writestr(_entry(member), content)
     part.replace(path)
     return path
+
+
+_BUILDING = Lock()
+
+
+def own() -> Path:
+    """The running lorry's wheel, built once a process, however many threads ask; it is gone when the process is."""
+    with _BUILDING:
+        return _own()
+
+
+@cache
+def _own() -> Path:
+    folder = tempfile.mkdtemp(prefix="lorry-wheel-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(Path(folder))
 
 
 def version_of(wheel: Path) -> str:

@@ -70,7 +70,7 @@ async def happen(fleet: Fleet, rental: Rental) -> None:
 
 async def _one(fleet: Fleet, rental: Rental, fault: Fault) -> None:
     kind: Kind = fault.kind
-    if kind == "interrupt" and not await _has_come(fleet, rental, fault):
+    if kind == "interrupt" and not (await _has_come(fleet, rental, fault) and rental.state == "running"):
         return
     if kind == "slow_network":
         await fleet.slow_down(rental, fault.rate)

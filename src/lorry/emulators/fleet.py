@@ -8,8 +8,10 @@ import random
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from lorry.emulators import account as accounts
 from lorry.emulators import faulty
@@ -47,6 +49,7 @@ class Fleet:
         self.rentals: dict[str, Rental] = {}
         self._computers: dict[str, Computer] = {}
         self._networks: dict[str, SlowNetwork] = {}
+        self._busy: dict[str, asyncio.Task[None]] = {}
         self.looked_at: dict[str, float] = {}
         """When each machine's events were read last, for faults that wait for a step."""
         self._told: dict[str, float] = {}
@@ -132,33 +135,47 @@ class Fleet:
     async def tick(self) -> None:
         """Moves each machine along by what the time and its processes say. A machine in trouble holds no other up."""
         for rental in list(self.rentals.values()):
-            if rental.id in self._computers:
+            if rental.id in self._computers and rental.id not in self._busy:
                 await self._move(rental)
         now = self.now()
         if now - self._money_looked_at >= 1.0:
             self._money_looked_at = now
             self._look_at_money()
 
+    def _apart(self, rental: Rental, work: Coroutine[Any, Any, None]) -> None:
+        """Does what may take long beside everything else; meanwhile the machine is not moved along."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._busy.pop(rental.id, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                traceback.print_exception(error)
+
+        self._busy[rental.id] = task = asyncio.create_task(work)
+        task.add_done_callback(done)
+
     async def _move(self, rental: Rental) -> None:
         computer = self._computers[rental.id]
         if rental.state in ("stopped", "ended"):
-            await self._see_end(rental, computer)
+            self._see_end(rental, computer)
         elif rental.state in ("waiting", "booting"):
             await self._boot(rental, computer)
         elif rental.state == "running":
             await self._watch(rental, computer)
 
-    async def _see_end(self, rental: Rental, computer: Computer) -> None:
+    def _see_end(self, rental: Rental, computer: Computer) -> None:
         if computer.is_up():
             if self.now() - self._told.get(rental.id, rental.state_since) > _OVERDUE:
-                await computer.kill()
+                self._apart(rental, computer.kill())
             return
         self._close_network(rental)
         if rental.state == "ended":
-            del self._computers[rental.id]
-            self._told.pop(rental.id, None)
-            await computer.sweep()
-            await asyncio.to_thread(computer.remove)
+            self._apart(rental, self._remove(rental, computer))
+
+    async def _remove(self, rental: Rental, computer: Computer) -> None:
+        await computer.sweep()
+        await asyncio.to_thread(computer.remove)
+        del self._computers[rental.id]
+        self._told.pop(rental.id, None)
 
     async def _boot(self, rental: Rental, computer: Computer) -> None:
         waited, boot = self.now() - rental.state_since, self.account.settings.boot_seconds
@@ -174,9 +191,12 @@ class Fleet:
             await self._power_on(rental, computer)
 
     async def _power_on(self, rental: Rental, computer: Computer) -> None:
+        before = (rental.state, rental.state_since)
+        await faulty.before_start(self, rental)
+        if before != (rental.state, rental.state_since):
+            return  # it was stopped or ended meanwhile
         rental.starts += 1
         rental.started = self.now()
-        await faulty.before_start(self, rental)
         self._keep_time(rental, "running", "container started")
         computer.start(self._setup(rental))
 
@@ -186,9 +206,10 @@ class Fleet:
                 rental.reboots = False
                 await self._power_on(rental, computer)
             elif not faulty.is_lost(rental):
-                await self.lose(rental, "broken", "host lost")
+                self._apart(rental, self.lose(rental, "broken", "host lost"))
             return
-        await faulty.happen(self, rental)
+        if rental.faults or rental.refused_until:
+            self._apart(rental, faulty.happen(self, rental))
 
     def _setup(self, rental: Rental) -> Setup:
         loop = rental.fault("image_broken")

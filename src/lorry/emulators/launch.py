@@ -48,9 +48,12 @@ class Emulator:
             self.process.wait()
 
 
-def start(cloud: str, home: Path, *options: str) -> Emulator:
-    """Starts `lorry emulate CLOUD` on a home of its own; returns when it listens. Raises RunFailedError where it does not."""
-    words = [sys.executable, "-m", "lorry", "emulate", cloud, "--home", str(home), "--json", *options]
+def start(cloud: str, home: Path, *options: str, python: Path | None = None) -> Emulator:
+    """Starts `lorry emulate CLOUD` on a home of its own; returns when it listens. Raises RunFailedError where it does not.
+
+    `python` runs it, and is what its machines have; by default the one that runs this.
+    """
+    words = [str(python or sys.executable), "-m", "lorry", "emulate", cloud, "--home", str(home), "--json", *options]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a") as log:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, text=True)

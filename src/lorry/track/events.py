@@ -25,6 +25,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "lost": ("lease", "outcome", "message", "action"),  # what befell a machine or an offer, and what is done about it
     "copied": ("path",),  # a checkpoint is home
     "fetched": ("bytes",),  # adapter, scores and the rest are home
+    "handed": ("lease", "run", "seconds", "usd"),  # the machine serves another run now, and was not rented anew
+    "over": (
+        "outcome",
+        "message",
+        "last",
+    ),  # how it ended, with the machine's last word; said again once all is given back
     "returned": ("lease", "seconds", "usd"),  # the provider has confirmed that the machine is gone
     "may_bill": ("lease", "message", "hint"),  # and this it has not
     "loaded": ("parameters", "trainable", "precision", "device"),
@@ -86,6 +92,8 @@ CONTROLLERS = frozenset(
         "lost",
         "copied",
         "fetched",
+        "handed",
+        "over",
         "returned",
         "may_bill",
     }
@@ -164,6 +172,21 @@ def last_number(path: Path) -> int:
     """The number of the last whole event; 0 where there is none."""
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     return _parse(whole.rpartition(b"\n")[2], path, whole.count(b"\n") + 1).seq if whole else 0
+
+
+def last(path: Path) -> Event | None:
+    """The last whole event, read from the file's end; None where there is none."""
+    if not path.exists():
+        return None
+    size = path.stat().st_size
+    for wanted in (1 << 14, size):
+        with path.open("rb") as file:
+            file.seek(max(0, size - wanted))
+            whole, newline, _ = file.read(wanted).rpartition(b"\n")
+        before, found, line = whole.rpartition(b"\n")
+        if newline and (found or wanted >= size):
+            return _parse(line, path, whole.count(b"\n") + 1) if line or before else None
+    return None
 
 
 def last_attempt(path: Path) -> int:

@@ -5,6 +5,7 @@ Also the network volumes that lorry made: they cost money as long as they are th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ import sqlalchemy as sql
 from sqlalchemy import exc
 
 from lorry.errors import InputError
+from lorry.track.folder import write_json
 from lorry.track.store import Store
 
 State = Literal["asked", "rented", "ending", "ended"]
@@ -80,7 +82,7 @@ class LeaseRow:
     asked_at: float = 0.0
     rented_at: float | None = None
     ready_at: float | None = None
-    """When training on it began."""
+    """When training on it began, of the run that it serves now."""
     ended_at: float | None = None
     """When the provider confirmed that it is gone."""
     deadline: float | None = None
@@ -99,6 +101,24 @@ class LeaseRow:
     def is_open(self) -> bool:
         """Whether a machine may bill."""
         return self.state in OPEN
+
+    @property
+    def serves(self) -> str:
+        """The run that it was handed to last, or was rented for."""
+        return str(self.runs[-1][1]) if self.runs else self.run_id
+
+    @property
+    def serving_since(self) -> float | None:
+        """When it began to serve that run; None before the provider had it."""
+        return float(self.runs[-1][0]) if self.runs else self.rented_at
+
+    def seconds_of(self, run_id: str, now: float) -> float:
+        """Seconds that it served a run up to now, or to its end."""
+        return math.fsum(3600 * span.hours for span in self.spans(now) if span.run_id == run_id)
+
+    def usd_of(self, run_id: str, now: float) -> float:
+        """What it has cost while it served a run."""
+        return math.fsum(span.usd for span in self.spans(now) if span.run_id == run_id)
 
     def seconds(self, now: float) -> float:
         """Seconds that are billed up to now, or to its end; nothing before the provider had it."""
@@ -173,6 +193,14 @@ _leases = _table("leases", LeaseRow, ["name"], _tables)
 _volumes = _table("volumes", VolumeRow, ["provider", "id"], _tables)
 
 
+def _copied(path: Path) -> LeaseRow | None:
+    """A copy's row; None where it cannot be read."""
+    try:
+        return LeaseRow(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 _FEW = 500
 """Runs that are asked for by name; of more, all are read: a statement can only be so long."""
 
@@ -197,13 +225,24 @@ class Leases:
                 connection.execute(_leases.insert().values(**asdict(row)))
         except exc.IntegrityError as error:
             raise InputError(f"there is a lease `{row.name}` already") from error
+        self._keep(row)
 
     def change(self, name: str, **changes: Any) -> LeaseRow:
         """Writes what changed, and returns the row. Raises InputError for an unknown name."""
         with self._store.connection() as connection:
             if connection.execute(_leases.update().where(_leases.c.name == name).values(**changes)).rowcount == 0:
                 raise InputError(f"there is no lease `{name}`", hint="`lorry costs` lists them")
-        return self.get(name)
+        row = self.get(name)
+        self._keep(row)
+        return row
+
+    def restore(self) -> int:
+        """Puts back the leases whose copies lie beside a store that was lost; how many."""
+        found = [row for path in sorted(self._copies.glob("*.json")) if (row := _copied(path)) is not None]
+        with self._store.connection() as connection:
+            for row in found:
+                connection.execute(_leases.insert().prefix_with("OR REPLACE").values(**asdict(row)))
+        return len(found)
 
     def priced(self, name: str, at: float, usd_per_hour: float, storage_usd_per_hour: float) -> LeaseRow:
         """Writes what it costs from a time on, if that is new: a stopped machine bills its disks only, bids move."""
@@ -213,8 +252,8 @@ class Leases:
         return self.change(name, prices=[*row.prices, [at, usd_per_hour, storage_usd_per_hour]])
 
     def handed(self, name: str, at: float, run_id: str) -> LeaseRow:
-        """Writes which run it serves from a time on, without being rented again."""
-        return self.change(name, runs=[*self.get(name).runs, [at, run_id]])
+        """Writes which run it serves from a time on, without being rented again; training of that one has not begun."""
+        return self.change(name, runs=[*self.get(name).runs, [at, run_id]], ready_at=None)
 
     def get(self, name: str) -> LeaseRow:
         """The lease of this name. Raises InputError where there is none."""
@@ -224,8 +263,15 @@ class Leases:
         return found[0]
 
     def of_run(self, run_id: str) -> list[LeaseRow]:
-        """The leases of a run, in the order in which they were asked for."""
+        """The leases that were asked for for a run, in that order."""
         return self._select(_leases.select().where(_leases.c.run_id == run_id).order_by(_leases.c.asked_at))
+
+    def serving(self, run_id: str) -> list[LeaseRow]:
+        """Every lease whose machine may bill and serves a run now, also one that was asked for for another."""
+        handed = sql.cast(_leases.c.runs, sql.String).contains(json.dumps(run_id), autoescape=True)
+        maybe = _leases.c.state.in_(OPEN) & ((_leases.c.run_id == run_id) | handed)
+        found = self._select(_leases.select().where(maybe).order_by(_leases.c.asked_at))
+        return [row for row in found if row.serves == run_id]
 
     def places(self, runs: Sequence[str]) -> dict[str, str]:
         """Where each of these that is rented was last, in few words: `runpod, RTX 4090`, or a host's own name."""
@@ -262,6 +308,14 @@ class Leases:
         where = (_volumes.c.provider == provider) & (_volumes.c.id == volume_id)
         with self._store.connection() as connection:
             connection.execute(_volumes.update().where(where).values(deleted_at=at))
+
+    @property
+    def _copies(self) -> Path:
+        return self._store.path.parent / "leases"
+
+    def _keep(self, row: LeaseRow) -> None:
+        """A copy beside the store: one that is damaged must not make anybody forget a machine that bills."""
+        write_json(self._copies / f"{row.name}.json", asdict(row))
 
     def _select(self, query: Any) -> list[LeaseRow]:
         with self._store.connection() as connection:

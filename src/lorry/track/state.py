@@ -122,7 +122,7 @@ class RunState:
             self._take_machine(event)
         elif event.kind == "lost" and (lost := self.borrowed.get(str(event.data["lease"]))):
             lost.lost = str(event.data["message"])
-        elif event.kind == "returned" and (found := self.borrowed.get(str(event.data["lease"]))):
+        elif event.kind in ("returned", "handed") and (found := self.borrowed.get(str(event.data["lease"]))):
             found.usd, found.until = float(event.data["usd"]), event.at
         if event.kind == "saved":
             self.pauses.append(float(event.data.get("pause", 0.0)))

@@ -7,7 +7,7 @@ transaction of its own. It can be lost: `Store.rebuild` makes it anew from the r
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -136,6 +136,7 @@ class Store:
     @classmethod
     def rebuild(cls, path: Path | None = None) -> Store:
         """A new store from the run folders; a file that was there is kept beside it, as `lorry.db.damaged-...`."""
+        from lorry.track.leases import Leases
         from lorry.track.rebuild import rows
 
         path = path or home() / "lorry.db"
@@ -146,6 +147,7 @@ class Store:
         with store.connection() as connection:
             for row in rows(path.parent / "runs"):
                 connection.execute(_runs.insert().prefix_with("OR REPLACE").values(**row))
+        Leases(store).restore()
         return store
 
     def close(self) -> None:
@@ -165,13 +167,17 @@ class Store:
 
     def update(self, run_id: str, **changes: Unpack[Changes]) -> None:
         """Writes what changed; the row's `updated_at` becomes now. Raises InputError for an unknown id."""
-        status = changes.get("status")
-        if status is not None and status not in STATUSES:
-            raise ValueError(f"no status is called {status!r}")
-        statement = _runs.update().where(_runs.c.id == run_id).values(**changes, updated_at=time.time())
         with self.connection() as connection:
-            if connection.execute(statement).rowcount == 0:
+            if connection.execute(_updating(run_id, changes)).rowcount == 0:
                 raise InputError(f"no run has the id `{run_id}`", hint="`lorry ps` lists the runs")
+
+    def update_all(self, changes: Mapping[str, Changes]) -> None:
+        """Writes what changed in many rows in one transaction, as `update` does; unknown ids are passed over."""
+        with self.connection() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for run_id, each in changes.items():
+                connection.execute(_updating(run_id, each))
+            connection.exec_driver_sql("COMMIT")
 
     def find(self, text: str) -> RunRow:
         """The run with this id, the only one whose id begins so, or the `last`. Raises InputError otherwise."""
@@ -200,6 +206,13 @@ class Store:
         # Whether these still run is known only after looking for their processes, so the limit comes last.
         under_way = self._select(query.where(_runs.c.status.in_(_WRITTEN_UNDER_WAY)))
         return [row for row in under_way if row.status == status][:limit]
+
+    def under_way(self) -> list[RunRow]:
+        """The runs that have not ended, the oldest first, as they were written: no process is looked for."""
+        query = _runs.select().where(_runs.c.status.in_(_WRITTEN_UNDER_WAY))
+        with self.connection() as connection:
+            rows = connection.execute(query.order_by(_runs.c.created_at, _runs.c.id))
+            return [RunRow(found[0], found[1], Path(found[2]), *found[3:]) for found in rows]
 
     def count(self) -> int:
         """How many runs there are."""
@@ -232,6 +245,14 @@ class Store:
             raise
         except exc.DBAPIError as error:
             raise _explained(error, self.path) from error
+
+
+def _updating(run_id: str, changes: Changes) -> sql.Update:
+    """The statement that writes what changed in a row."""
+    status = changes.get("status")
+    if status is not None and status not in STATUSES:
+        raise ValueError(f"no status is called {status!r}")
+    return _runs.update().where(_runs.c.id == run_id).values(**changes, updated_at=time.time())
 
 
 def _row(found: Any) -> RunRow:

@@ -181,7 +181,7 @@ def test_create_asks_for_what_the_documentation_tells():
         "disk": 20,
         "mounts": {"persistent": {"size": 60, "path": "/workspace"}},
         "ports": ["22/tcp"],
-        "env": {"A": "b", "PUBLIC_KEY": "ssh-ed25519 AAAA lorry"},
+        "env": {"LORRY_PLACE": "/workspace/lorry", "A": "b", "PUBLIC_KEY": "ssh-ed25519 AAAA lorry"},
     }
     assert shlex.split(args)[:2] == ["bash", "-c"]
 

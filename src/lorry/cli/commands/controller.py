@@ -17,7 +17,7 @@ def command(
     It takes up every run that no other process controls. Ctrl-C leaves their machines as they are: started again, it goes on.
     """
     from lorry import job
-    from lorry.compute import controller
+    from lorry.compute import serving
 
     only = frozenset(run or ())
-    asyncio.run(controller.serve(job.settle, only=only, until_idle=until_idle))
+    asyncio.run(serving.serve(job.settle, only=only, until_idle=until_idle))

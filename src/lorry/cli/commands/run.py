@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class Options:
     """What `lorry run` takes."""
 
-    recipe: Annotated[Path, typer.Argument(help="A YAML or Python recipe.")]
+    recipe: Annotated[
+        list[Path], typer.Argument(help="A YAML or Python recipe; with `--on`, several that take turns on one machine.")
+    ]
     on: Annotated[
         list[str] | None, typer.Option("--on", help="Where: `local`, `runpod`, `vast`, `lambda`, `ssh:user@host`.")
     ] = None
@@ -46,10 +48,13 @@ def command(options: Options) -> int:
     from lorry.cli.outcome import View, follow
     from lorry.recipe.load import load
 
-    loaded = load(options.recipe, [*(options.override or []), *compute_on.override(options.on or [])])
+    every = [load(one, [*(options.override or []), *compute_on.override(options.on or [])]) for one in options.recipe]
     asks = output.can_ask() and not options.yes
     answers = "ask" if asks else "yes" if options.yes else "none"
-    wish = job.Wish(loaded, options.smoke, tuple(sys.argv), answers)
+    wishes = [job.Wish(loaded, options.smoke, tuple(sys.argv), answers) for loaded in every]
+    if len(wishes) > 1:
+        return _in_turn(wishes, options)
+    (wish,), (loaded,) = wishes, every
     if not options.dry_run:
         job.require_training_packages(wish.recipe)
     if not wish.recipe.compute.is_here:
@@ -70,6 +75,17 @@ def command(options: Options) -> int:
         return 0
     follow(lambda watch: job.train_as_planned(wish, plan, watch), View(price, plan.warnings, as_json=options.json))
     return 0
+
+
+def _in_turn(wishes: list[Wish], options: Options) -> int:
+    """Several recipes, which have to be for rented machines."""
+    from lorry.cli import in_turn, rental
+    from lorry.errors import InputError
+
+    if any(wish.recipe.compute.is_here for wish in wishes):
+        hint = "start them one by one, or name who rents: `--on runpod`"
+        raise InputError("several recipes take turns on a rented machine, not on this one", hint=hint)
+    return in_turn.run(wishes, rental.Terms(options.yes, options.dry_run, options.json))
 
 
 def _planned(wish: Wish, options: Options) -> Plan:

@@ -1,7 +1,8 @@
 """Starts training on a machine so that nothing depends on whoever asked for it; asked again, it changes nothing.
 
 Sent as it is, with a line of JSON after it on stdin: `{"words": [...], "run": folder, "environment": {...}, "again": bool}`.
-Answers with a line of JSON: `{"state": "started" | "running" | "ended"}`. Needs nothing but Python.
+Answers with a line of JSON: `{"state": "started" | "running" | "ended"}`. Without words nothing is started, and the state may
+also be `new` or `gone`. Needs nothing but Python.
 
 In `~/.lorry`: `run` (the folder), `agent.pid` (number and start of the process), `ended` (the exit code, once it has ended).
 What stands in the environment may be secret: it is in no file and on no command line.
@@ -60,8 +61,11 @@ def _state(home: str, run: str) -> str:
 
 def _begin(asked: dict[str, Any]) -> str:
     home = os.path.join(os.path.expanduser("~"), ".lorry")  # noqa: PTH111, PTH118
-    os.makedirs(home, exist_ok=True)  # noqa: PTH103
     state = _state(home, asked["run"])
+    if not asked["words"]:
+        return state
+    os.makedirs(home, exist_ok=True)  # noqa: PTH103
+    os.makedirs(os.path.join(asked["run"], "logs"), exist_ok=True)  # noqa: PTH103, PTH118
     if state == "running" or (state == "ended" and not asked.get("again")):
         return state
     for name in ("ended", "agent.pid"):
@@ -89,6 +93,5 @@ def _begin(asked: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     request = json.loads(sys.stdin.buffer.readline())
-    os.makedirs(os.path.join(request["run"], "logs"), exist_ok=True)  # noqa: PTH103, PTH118
     sys.stdout.write(json.dumps({"state": _begin(request)}) + "\n")
     sys.stdout.flush()

@@ -12,7 +12,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,6 +98,7 @@ class Syncing:
     def __init__(self, handle: int) -> None:
         self._handle = handle
         self._written = 0
+        self._error: OSError | None = None
         self._thread: threading.Thread | None = None
 
     def wrote(self, count: int) -> None:
@@ -112,6 +112,8 @@ class Syncing:
     def close(self) -> None:
         """Waits until all is on disk. Raises OSError."""
         self.stop()
+        if self._error is not None:
+            raise self._error
         os.fsync(self._handle)
 
     def stop(self) -> None:
@@ -120,8 +122,10 @@ class Syncing:
             self._thread.join()
 
     def _sync(self) -> None:
-        with suppress(OSError):  # `close` meets it again
+        try:
             os.fsync(self._handle)
+        except OSError as error:  # the system tells of lost bytes once, not again when `close` asks
+            self._error = error
 
 
 class Hashes:

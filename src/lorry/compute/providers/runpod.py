@@ -261,6 +261,9 @@ class RunPod(HttpProvider):
             if is_gpu
             else {"cpu": {"id": flavour, "vcpuCount": int(size)}}
         )
+        mounts = _mounts(order)
+        # What outlives a restart of the container lies on the mounted disk, and there is the room that was asked for.
+        place = {"LORRY_PLACE": f"{order.mount}/lorry"} if mounts else {}
         return {
             "name": order.name,
             **image,
@@ -268,9 +271,9 @@ class RunPod(HttpProvider):
             "cloud": order.offer.tier.upper() or "SECURE",
             **({"dataCenterIds": [order.offer.place]} if order.offer.place else {}),
             "disk": self.container_gb if is_gpu and not order.volume else max(self.container_gb, order.disk_gb),
-            **_mounts(order),
+            **mounts,
             "ports": ["22/tcp"],
-            "env": {**order.environment, "PUBLIC_KEY": order.public_key},
+            "env": {**place, **order.environment, "PUBLIC_KEY": order.public_key},
             "args": _args(order.start, text(template, "args")),
         }
 

@@ -58,10 +58,10 @@ class Computer:
         """Asks it to end: SIGTERM to all, SIGKILL five seconds later. Returns at once."""
         self._tell(signal.SIGTERM)
 
-    async def kill(self) -> bool:
-        """Ends every process of it now, the first one included; whether none is left."""
+    async def kill(self) -> None:
+        """Ends every process of it now, the first one included."""
         self._tell(signal.SIGKILL)
-        return await asyncio.to_thread(processes.end, self.folder)
+        await asyncio.to_thread(processes.end, self.folder)
 
     def refuse_ssh(self, refused: bool) -> None:
         """Ends the SSH server and keeps it away, or lets it start again; sessions go on."""

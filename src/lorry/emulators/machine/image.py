@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -127,13 +127,24 @@ class Setup:
 
 
 def login() -> str:
-    """Who logs in on an emulated machine: an SSH server of an ordinary user lets in nobody else."""
-    return getpass.getuser()
+    """Who logs in on an emulated machine: an SSH server of an ordinary user lets in nobody else.
+
+    Raises InputError for a user without a name or a shell: SSH gives such a one no session.
+    """
+    hint = "run the emulator as a user with an account and a shell"
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise InputError(f"user {os.getuid()} has no account on this computer", hint=hint) from None
+    if Path(user.pw_shell).name in ("nologin", "false"):
+        raise InputError(f"{user.pw_name} may not log in here: its shell is {user.pw_shell}", hint=hint)
+    return user.pw_name
 
 
 def write_image(folder: Path) -> None:
-    """Writes what all machines share. Raises InputError where there is no OpenSSH server."""
+    """Writes what all machines share. Raises InputError where no machine could be logged in on."""
     find_sshd()
+    login()
     commands = folder / "bin"
     commands.mkdir(parents=True, exist_ok=True)
     _script(commands / "start.sh", _START)
