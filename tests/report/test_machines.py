@@ -56,6 +56,14 @@ def test_machine_whose_end_is_not_confirmed_counts_up_to_now_and_is_told(tmp_pat
     assert "its end is not confirmed" in report
 
 
+def test_machine_that_went_on_to_another_run_is_not_called_ended(tmp_path: Path):
+    run = rented(tmp_path, "")
+    EventLog(run.events).append("handed", lease="lease-1", run="run-2", seconds=1800.0, usd=0.5)
+    summary, told = shown(run)
+    assert summary["machines"][0]["handed_to"] == "run-2"
+    assert told["Cost"] == "$0.50; the machine went on to another run"
+
+
 def test_run_that_trained_here_has_no_receipt(tmp_path: Path):
     run = RunFolder(tmp_path / "run")
     EventLog(run.events).append("created", recipe="r", run="run")
