@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import borrowed
 import sshd
 import tiny_runs
 from hired import Person
@@ -135,3 +136,13 @@ def test_end_that_is_not_confirmed_is_said_first_and_exits_with_4(
     assert "not confirmed to have ended" in person.lorry("show").stdout
     reaped = person.lorry("reap", "--yes")
     assert reaped.returncode == 0, reaped.stderr
+
+
+def test_host_of_ones_own_needs_no_word_and_is_free_again_after(person: Person):
+    with borrowed.host(person.folder) as machine:
+        recipe = person.recipe(compute={"on": [f"ssh:{machine.name}"], "gpu": ["cpu"]})
+        for _ in range(2):
+            done = person.lorry("run", recipe)
+            assert done.returncode == 0, done.stderr
+        assert f"ssh:{machine.name}" in person.lorry("ps").stdout
+        assert person.lorry("ssh", "last", "--", "true").returncode == 2, "it is no machine of a run any more"
