@@ -89,6 +89,12 @@ def test_finished_run_is_continued_only_for_more(tmp_path):
     make_ready(run, "train.steps=10")
 
 
+def test_run_from_here_does_not_go_on_on_a_rented_machine(tmp_path):
+    run, _ = stopped(tmp_path)
+    with pytest.raises(RefusedError, match="began here, and cannot go on on a rented machine"):
+        make_ready(run, "compute.on=runpod")
+
+
 def test_run_that_goes_on_is_not_resumed(tmp_path):
     run, _ = stopped(tmp_path)
     Store.open().update(run.id, status="running", pid=os.getpid())

@@ -197,6 +197,13 @@ def test_nothing_that_fits_and_no_wait_is_refused(cloud, refused):
     assert "compute.wait_hours" in told
 
 
+def test_wait_for_a_machine_is_asked_about_with_its_limit(cloud, refused, monkeypatch):
+    answering(monkeypatch, "no\n")
+    code, told = refused("-o", "compute.gpu=[H100]", "-o", "compute.wait_hours=2", "-o", "budget.usd=5")
+    assert code == 0
+    assert "this waits for up to 2 hours and rents what comes, for $5.00 at most; start? [yes]" in told
+
+
 def test_machine_that_cannot_end_itself_is_said_before(recipe, monkeypatch, capsys: Capture):
     made = CLOUDS["lambda"]()
     with served(made) as url:

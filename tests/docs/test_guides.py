@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lorry.cli.main import HELPS
 from lorry.evaluate.metrics._base import Answer
 from lorry.recipe.load import from_dict
+from lorry.recipe.yaml_file import parse_value
 
 TOP = Path(__file__).parents[2]
 NAMES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "recipes/data/README.md")
@@ -36,7 +36,7 @@ def test_the_metric_in_contributing_is_a_metric() -> None:
 def test_recipes_in_the_pages_are_recipes(page: Path) -> None:
     for block in blocks(page, "yaml"):
         given = {"model": {"id": "some/model"}, "data": {"train": "rows.jsonl"}}
-        shown = {key: value for key, value in yaml.safe_load(block).items() if key != "extends"}
+        shown = {key: value for key, value in parse_value(block, page.name).items() if key != "extends"}
         if "first_word" not in block:
             given |= {
                 key: given.get(key, {}) | value if isinstance(value, dict) else value for key, value in shown.items()

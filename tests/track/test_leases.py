@@ -9,6 +9,7 @@ import pytest
 from lorry.errors import InputError
 from lorry.track.leases import LeaseRow, Leases, VolumeRow
 from lorry.track.store import Store
+from renting import lease
 
 
 def row(name: str = "lorry-1", **changes: object) -> LeaseRow:
@@ -56,3 +57,14 @@ def test_volume_is_there_until_it_is_deleted():
     leases.volume_deleted("runpod", "v1", 9.0)
     (found,) = leases.volumes()
     assert (found.name, found.deleted_at) == ("models", 9.0)
+
+
+def test_place_of_a_run_is_that_of_its_last_machine_or_of_the_one_that_was_handed_to_it():
+    leases = Leases.open()
+    leases.add(lease("lorry-1", run_id="a", provider="runpod", gpu="RTX 4090", asked_at=1.0))
+    leases.add(lease("lorry-2", run_id="a", provider="vast", gpu="A100 80GB", asked_at=2.0, runs=[[3.0, "b"]]))
+    leases.add(lease("lorry-3", run_id="c", provider="ssh", machine_id="me@box", asked_at=3.0))
+    leases.add(lease("lorry-4", run_id="d", machine_id="", asked_at=4.0))
+    wanted = {"a": "vast, A100 80GB", "b": "vast, A100 80GB", "c": "ssh:me@box"}
+    assert leases.places(["a", "b", "c", "d"]) == wanted
+    assert leases.places([str(number) for number in range(1000)]) == wanted

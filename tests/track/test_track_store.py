@@ -125,6 +125,19 @@ def test_running_row_whose_process_is_gone_is_interrupted(store: Store):
     assert store.list(status="running") == []
 
 
+def test_rented_run_whose_controller_is_gone_is_detached(store: Store, tmp_path: Path):
+    for name in ("rented", "rebuilt", "done"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "needs.json").write_text("{}")
+        store.add(name, name=name, folder=tmp_path / name, model="m", method="sft", created_at=1.0)
+    store.update("rented", status="running", pid=os.getpid(), pid_started=1.0)
+    store.update("rebuilt", status="interrupted")
+    store.update("done", status="finished")
+    assert [store.find(name).status for name in ("rented", "rebuilt", "done")] == ["detached", "detached", "finished"]
+    assert {row.id for row in store.list(status="detached")} == {"rented", "rebuilt"}
+    assert store.list(status="interrupted") == []
+
+
 def test_number_that_belongs_to_another_process_by_now_is_interrupted(store: Store):
     add(store, "a")
     store.update("a", status="running", pid=os.getpid(), pid_started=1.0)

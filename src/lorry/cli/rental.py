@@ -224,8 +224,7 @@ def _best(order: _Order, offers: Sequence[Offer]) -> _Best | None:
 def _agrees(order: _Order, best: _Best | None, terms: Terms) -> bool:
     """Whether the person wants what it costs; a machine that costs nothing needs no word."""
     if best is None:
-        hours = order.recipe.compute.wait_hours
-        told = f"nothing is to be had now; wait up to {hours:g} hours, and rent what comes"
+        told = _waiting(order.recipe)
     elif not best.offer.usd_per_hour.likely:
         return True
     else:
@@ -235,8 +234,15 @@ def _agrees(order: _Order, best: _Best | None, terms: Terms) -> bool:
         return True
     if not output.can_ask():
         raise RefusedError(f"renting costs money, and nobody is here to be asked: {told}", hint="say so: `--yes`")
-    verb = "wait" if best is None else "go on" if order.run_id else "start"
+    verb = "go on" if order.run_id else "start"
     return says_yes(output.ask(f"{told}; {verb}?", default="yes"))
+
+
+def _waiting(recipe: Recipe) -> str:
+    """What is to come where nothing can be rented now, and what that can cost at most."""
+    hours, usd = recipe.compute.wait_hours, recipe.budget.usd
+    most = f"for {units.money(usd)} at most" if usd is not None else "with no `budget.usd` to limit it"
+    return f"nothing is to be had now; this waits for up to {hours:g} hours and rents what comes, {most}"
 
 
 def _priced(best: _Best) -> str:

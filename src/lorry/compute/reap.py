@@ -20,7 +20,7 @@ from lorry.errors import InputError, LorryError
 from lorry.secrets.found import secret
 from lorry.track import process
 from lorry.track.leases import LeaseRow, Leases, VolumeRow
-from lorry.track.store import Store
+from lorry.track.store import UNDER_WAY, Store
 
 PREFIX = "lorry-"
 """What the name of every machine that lorry rents begins with."""
@@ -110,14 +110,15 @@ def belongs(row: LeaseRow | VolumeRow, provider: Provider) -> bool:
 
 
 def worked_on(store: Store) -> Callable[[str], bool]:
-    """Says of a run whether a process that lives works on it."""
+    """Says of a run whether a process that lives works on it. One that has ended is done with, whoever worked on it."""
 
     def is_worked_on(run_id: str) -> bool:
         try:
             row = store.find(run_id)
         except InputError:
             return False
-        return row.id == run_id and row.pid is not None and process.is_alive(row.pid, row.pid_started)
+        is_under_way = row.id == run_id and row.status in UNDER_WAY
+        return is_under_way and row.pid is not None and process.is_alive(row.pid, row.pid_started)
 
     return is_worked_on
 

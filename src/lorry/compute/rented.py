@@ -267,7 +267,8 @@ class Rented:
         remedy = REMEDIES.get(result.outcome, "`lorry resume {run}` goes on from the last checkpoint")
         hint = remedy.format(run=self.home.id, provider=providers)
         code = RunFailedError.exit_code
-        told = f"{result.outcome.value}: {result.why}" if result.why else result.outcome.value
+        is_more = result.why and result.why != result.outcome.value
+        told = f"{result.outcome.value}: {result.why}" if is_more else result.outcome.value
         return self.home.tell("failed", error=told, hint=hint, exit_code=code)
 
     def _kept(self) -> str:

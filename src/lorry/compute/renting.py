@@ -262,6 +262,7 @@ class Renting:
             idle=_IDLE,
             silence=_SILENT,
             grace=60 * compute.grace_minutes,
+            made=self.clock.now(),
         )
         return Order(
             name=name_for(self.home.id),

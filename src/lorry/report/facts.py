@@ -66,6 +66,8 @@ def _cost(summary: Summary) -> str:
         return units.money(usd)
     if there:
         return f"{units.money(usd)} so far; {there} of {len(machines)} machines not confirmed to have ended"
+    if any(one.get("handed_to") for one in machines):
+        return f"{units.money(usd)}; the machine went on to another run"
     every = "the machine is" if len(machines) == 1 else f"all of the {len(machines)} machines are"
     return f"{units.money(usd)}; {every} confirmed to have ended"
 

@@ -105,7 +105,8 @@ def _receipt(summary: dict[str, Any]) -> Iterator[str]:
 
 def _bill(one: dict[str, Any]) -> list[str]:
     until = one["until"] or "its end is not confirmed"
-    return [one["machine"], one["id"], one["since"], until, units.money(one["usd"]), one["lost"] or ""]
+    befell = f"went on to {one['handed_to']}" if one["handed_to"] else one["lost"] or ""
+    return [one["machine"], one["id"], one["since"], until, units.money(one["usd"]), befell]
 
 
 def _dangers(summary: dict[str, Any]) -> Iterator[str]:

@@ -135,6 +135,7 @@ def _machines(now: RunState) -> list[dict[str, Any]]:
             "until": None if one.until is None else units.moment(one.until),
             "usd": one.cost(now.updated_at or one.since),
             "lost": one.lost or None,
+            "handed_to": one.handed or None,
         }
         for lease, one in now.borrowed.items()
     ]

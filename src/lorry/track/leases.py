@@ -275,13 +275,17 @@ class Leases:
 
     def places(self, runs: Sequence[str]) -> dict[str, str]:
         """Where each of these that is rented was last, in few words: `runpod, RTX 4090`, or a host's own name."""
-        columns = (_leases.c.run_id, _leases.c.provider, _leases.c.gpu, _leases.c.machine_id)
+        columns = (_leases.c.run_id, _leases.c.provider, _leases.c.gpu, _leases.c.machine_id, _leases.c.runs)
         query = sql.select(*columns).where(_leases.c.machine_id != "").order_by(_leases.c.asked_at)
         if len(runs) <= _FEW:
-            query = query.where(_leases.c.run_id.in_(runs))
+            had_others = sql.cast(_leases.c.runs, sql.String) != "[]"
+            query = query.where(_leases.c.run_id.in_(runs) | had_others)
+        found: dict[str, str] = {}
         with self._store.connection() as connection:
-            rows = [tuple(map(str, found)) for found in connection.execute(query)]
-        return {run: _in_few_words(provider, gpu, machine) for run, provider, gpu, machine in rows}
+            for run, provider, gpu, machine, others in connection.execute(query):
+                where = _in_few_words(str(provider), str(gpu), str(machine))
+                found |= dict.fromkeys([str(run), *(str(one[1]) for one in others or [])], where)
+        return found
 
     def opened(self) -> list[LeaseRow]:
         """Every lease whose machine may bill."""

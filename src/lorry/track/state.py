@@ -49,6 +49,8 @@ class Borrowed:
     """What it cost in all; None while it is there."""
     lost: str = ""
     """What befell it; empty where nothing did."""
+    handed: str = ""
+    """The run that it went on to; empty where it was given back."""
 
     def cost(self, now: float) -> float:
         """US dollars up to now, or to its end."""
@@ -124,6 +126,7 @@ class RunState:
             lost.lost = str(event.data["message"])
         elif event.kind in ("returned", "handed") and (found := self.borrowed.get(str(event.data["lease"]))):
             found.usd, found.until = float(event.data["usd"]), event.at
+            found.handed = str(event.data["run"]) if event.kind == "handed" else ""
         if event.kind == "saved":
             self.pauses.append(float(event.data.get("pause", 0.0)))
         if event.kind == "started":

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lorry.cli import output
+from lorry.track.folder import RunFolder
+
 
 def command(
     run: Annotated[list[str] | None, typer.Option("--run", help="Only this run; may be given again.")] = None,
@@ -16,8 +19,26 @@ def command(
 
     It takes up every run that no other process controls. Ctrl-C leaves their machines as they are: started again, it goes on.
     """
-    from lorry import job
     from lorry.compute import serving
 
-    only = frozenset(run or ())
-    asyncio.run(serving.serve(job.settle, only=only, until_idle=until_idle))
+    output.note("controls every rented run that nobody else does; Ctrl-C leaves their machines as they are")
+    asyncio.run(serving.serve(_settled, only=frozenset(run or ()), until_idle=until_idle))
+
+
+def _settled(folder: RunFolder) -> None:
+    """Writes down what became of a run, and says it; a machine that may still bill is said first."""
+    from lorry import job
+    from lorry.cli.following import ending
+    from lorry.errors import LorryError
+    from lorry.track.run import Run
+
+    job.settle(folder)
+    last = ending(folder)
+    if last is None:
+        return
+    try:
+        job.raise_unless_well(Run(folder), last)
+    except LorryError as error:
+        output.warn(f"{folder.id}: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+    else:
+        output.note(f"{folder.id}: finished")
