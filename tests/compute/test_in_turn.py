@@ -16,6 +16,7 @@ from lorry.compute.controller import InTurn, Settings
 from lorry.emulators import launch
 from lorry.emulators.launch import Emulator
 from lorry.errors import RefusedError
+from lorry.track.events import Event
 from lorry.track.leases import Leases
 from lorry.track.run import Run
 from lorry.track.state import state
@@ -90,6 +91,20 @@ def test_second_run_has_the_machine_sooner_than_the_first(tmp_path: Path, runpod
     (first, second) = [next(one for one in run.events() if one.kind == "ready") for run in runs]
     assert set(second.data["steps_of_setup"]) == {"look"}, "everything is there"
     assert second.data["seconds"] < first.data["seconds"]
+
+
+def test_handed_machine_that_is_taken_back_is_followed_by_one_that_is_rented(tmp_path: Path, runpod: Emulator):
+    first, second = (on_runpod(tmp_path, train={"steps": 100, "save_every": 5}) for _ in range(2))
+
+    def arm(event: Event) -> None:
+        if event.kind == "handed":
+            runpod.control.arm("interrupt", after=0)
+
+    controller.train(first.folder, arm, settings=QUICK, then=[second.folder])
+    assert controller.train(second.folder, lambda _event: None, settings=QUICK).kind == "finished"
+    assert rented_rows() == [[first.id, second.id], [second.id]]
+    assert steps_of(second)[-1] == 100
+    assert not Leases.open().opened()
 
 
 def test_run_that_wants_another_image_gets_a_machine_of_its_own(tmp_path: Path, runpod: Emulator):

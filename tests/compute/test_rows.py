@@ -31,12 +31,13 @@ def test_changes_are_written_together_the_last_one_of_each(tmp_path):
     assert found.find("b").status == "running"
 
 
-def test_sign_of_life_alone_makes_the_row_of_now(tmp_path):
-    found = store(tmp_path, "a")
+def test_row_of_a_run_that_is_held_is_of_now_also_where_nothing_is_new(tmp_path):
+    found = store(tmp_path, "a", "b")
     rows = Rows(found)
-    rows.note("a")
+    rows.held.add("a")
     rows.write()
     assert time.time() - found.find("a").updated_at < 5
+    assert found.find("b").updated_at == 1.0
 
 
 def test_nothing_is_written_twice_so_that_a_later_status_stays(tmp_path):

@@ -118,9 +118,8 @@ class RunAtHome:
         return 0.0
 
     def beat(self, told: Beat) -> None:
-        """Takes in a sign of life: what is known of the run is of now. `keep_beat` writes it down."""
+        """Takes in a sign of life; `keep_beat` writes it down."""
         self._beat = told
-        self._rows.note(self.id)
 
     async def keep_beat(self, *, now: bool = False) -> None:
         """Writes the machine's last heartbeat down, from time to time, or `now`."""

@@ -169,7 +169,7 @@ class Attempt:
             outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
             raise OutcomeError(outcome, await self._last_lines() or error.message) from error
         if known is None:
-            self.lease.write(host_key=link.host_key)
+            await asyncio.to_thread(self.lease.write, host_key=link.host_key)
         self._link = link
         return link
 
@@ -237,7 +237,7 @@ class Attempt:
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
-            self.lease.write(ready_at=now)
+            await asyncio.to_thread(self.lease.write, ready_at=now)
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
             since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)

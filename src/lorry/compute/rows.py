@@ -17,12 +17,14 @@ class Rows:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.held: set[str] = set()
+        """Runs that this process controls: their rows say that they were looked at, also where nothing is new."""
         self._changed: dict[str, Changes] = {}
         self._collecting = threading.Lock()
         self._writing = threading.Lock()
 
     def note(self, run_id: str, **changes: Unpack[Changes]) -> None:
-        """Has changes written with the next ones; returns at once. With none, the row tells that it was looked at."""
+        """Has changes written with the next ones; returns at once."""
         with self._collecting:
             self._changed.setdefault(run_id, Changes()).update(changes)
 
@@ -34,6 +36,8 @@ class Rows:
         with self._writing:
             with self._collecting:
                 taken, self._changed = self._changed, {}
+                for run_id in tuple(self.held):
+                    taken.setdefault(run_id, Changes())
             try:
                 if taken:
                     self.store.update_all(taken)
