@@ -98,7 +98,7 @@ def test_handed_machine_that_is_taken_back_is_followed_by_one_that_is_rented(tmp
 
     def arm(event: Event) -> None:
         if event.kind == "handed":
-            runpod.control.arm("interrupt", after=0)
+            runpod.control.arm("interrupt", machine="*", after=0)
 
     controller.train(first.folder, arm, settings=QUICK, then=[second.folder])
     assert controller.train(second.folder, lambda _event: None, settings=QUICK).kind == "finished"
