@@ -126,7 +126,8 @@ class RunAtHome:
         at = time.monotonic()
         if self._beat is not None and (now or at - self._beat_kept >= _BEAT_EVERY):
             self._beat_kept = at
-            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
+            with suppress(OSError):  # a full disk is found out by what matters
+                await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
 
     def tend(self) -> None:
         """Keeps trackers and people told."""

@@ -117,10 +117,8 @@ async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared:
         try:
             return await Rented(renting, settings.patience).carry_out()
         finally:
-            shared.rows.held.discard(folder.id)
+            await asyncio.to_thread(shared.rows.leave, folder.id)
             await run.keep_beat(now=True)
-            # What was noted must not be written after what the run has come to.
-            await asyncio.to_thread(shared.rows.write)
             await asyncio.to_thread(run.close)
 
 

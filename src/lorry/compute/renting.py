@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -35,7 +34,7 @@ _IDLE = 1800.0
 """Seconds that a machine on which nothing was begun waits for its controller."""
 _SILENT = 1800.0
 """Seconds without a sign of life of the agent after which the machine ends itself."""
-_ASKING = Turns(4)
+_ASKING = Turns(8)
 """Runs that go through offers at once: providers count requests, and the first one may take what the others would."""
 _PAUSES = (2.0, 60.0)
 """First and longest pause while there is no machine, in seconds."""
@@ -262,8 +261,3 @@ def _growing() -> Iterator[float]:
     while True:
         yield pause
         pause = min(1.5 * pause, longest)
-
-
-async def closed(providers: Sequence[Provider]) -> None:
-    """Gives the providers' connections back."""
-    await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)
