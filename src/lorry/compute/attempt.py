@@ -21,6 +21,7 @@ from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
 from lorry.compute.recovery import Action, History, Phase, decide
 from lorry.compute.setting_up import set_up
+from lorry.compute.turns import both
 from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
@@ -229,9 +230,9 @@ class Attempt:
             and await starting.goes_on(link, run)
         ):
             return after
-        ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
-        if after is None or not await self._is_there(link, run):
-            after = await self._send(link)
+        own = await asyncio.to_thread(wheel.own)
+        # What is installed comes from elsewhere: the run is sent meanwhile.
+        ready, after = await both(set_up(link, self._place, own=own), self._sent(link, run, after))
         await starting.begin(link, ready, self._place, run, again=self._begin_again)
         self._begin_again = False
         if self.phase is Phase.PREPARING:
@@ -253,6 +254,12 @@ class Attempt:
         """Whether the run still lies on the machine: a container's disk is lost when it is restarted."""
         done = await link.run(f"test -f {shlex.quote(run)}/aboard.json")
         return done.code == 0
+
+    async def _sent(self, link: ssh.Link, run: str, after: int | None) -> int:
+        """Sends the run, unless it lies there; the number of the last event there that is known here."""
+        if after is not None and await self._is_there(link, run):
+            return after
+        return await self._send(link)
 
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:
