@@ -123,6 +123,17 @@ def test_run_that_failed_gives_its_machine_back_and_the_next_rents(tmp_path: Pat
     assert rented_rows() == [[first.id], [second.id]]
 
 
+def test_machine_that_does_not_answer_any_more_is_handed_to_nobody(tmp_path: Path, machine: Host):
+    first, second = (borrowed.begin(tmp_path, machine) for _ in range(2))
+
+    def hang_up(event: Event) -> None:
+        if event.kind == "fetched":
+            machine.server.stop()
+
+    controller.train(first.folder, hang_up, settings=QUICK, then=[second.folder])
+    assert [(row.state, row.serves) for row in Leases.open().since()] == [("ended", first.id)]
+
+
 def test_run_whose_turn_has_not_come_is_kept_from_others(tmp_path: Path, machine: Host):
     first, second = (borrowed.begin(tmp_path, machine) for _ in range(2))
     with InTurn([first.folder, second.folder]) as turns:

@@ -120,7 +120,11 @@ class Attempt:
 
         Raises OutcomeError, and TimeoutError, where that cannot be done.
         """
-        await starting.leave(self._link if self._link and self._link.is_open else await self._connected())
+        if (
+            self._link is None or not self._link.is_open
+        ):  # it bills, and nobody knows for how long it would be waited for
+            raise OutcomeError(Outcome.SSH_DOWN)
+        await starting.leave(self._link)
 
     async def clear(self) -> None:
         """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
@@ -223,12 +227,8 @@ class Attempt:
         began = self.lease.clock.now()
         run = await self._run_folder(link)
         after = self.home.sent_after(self.lease.name)
-        if (
-            after is not None
-            and self.phase is Phase.TRAINING
-            and not self._begin_again
-            and await starting.goes_on(link, run)
-        ):
+        was_begun = self.phase is Phase.TRAINING and not self._begin_again
+        if after is not None and was_begun and await starting.goes_on(link, run):
             return after
         own = await asyncio.to_thread(wheel.own)
         # What is installed comes from elsewhere: the run is sent meanwhile.
