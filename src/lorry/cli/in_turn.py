@@ -10,7 +10,7 @@ from lorry import job
 from lorry.cli import output, rental
 from lorry.cli.outcome import View
 from lorry.cli.rental import Terms
-from lorry.cli.watching import follow_rented
+from lorry.cli.watching import follow_rented, is_over
 from lorry.compute.controller import InTurn
 from lorry.errors import LorryError, MayBillError
 from lorry.job import Wish
@@ -36,8 +36,17 @@ def run(wishes: Sequence[Wish], terms: Terms) -> int:
         for one, view in zip(runs, views, strict=True):
             left = [Run(folder) for folder in turns.begin(one.folder)]
             codes.append(_one(one, left, view))
+            if left and not is_over(one.folder):
+                _say_left(left)
+                break
     wrong = [code for code in codes if code]
     return MayBillError.exit_code if MayBillError.exit_code in wrong else next(iter(wrong), 0)
+
+
+def _say_left(left: Sequence[Run]) -> None:
+    """Whoever lets a run go wants the terminal, and no machine for the next one beside it."""
+    names = " and ".join(f"`{one.id}`" for one in left)
+    output.note(f"not started: {names}; `lorry attach RUN` starts one, `lorry controller` all of them")
 
 
 def _one(run: Run, then: Sequence[Run], view: View) -> int:

@@ -140,16 +140,16 @@ class RunAtHome:
         return 0.0
 
     def beat(self, told: Beat) -> None:
-        """Takes in a sign of life: what is known of the run is of now. `keep_beat` writes it down."""
+        """Takes in a sign of life; `keep_beat` writes it down."""
         self._beat = told
-        self._rows.note(self.id)
 
     async def keep_beat(self, *, now: bool = False) -> None:
         """Writes the machine's last heartbeat down, from time to time, or `now`."""
         at = time.monotonic()
         if self._beat is not None and (now or at - self._beat_kept >= _BEAT_EVERY):
             self._beat_kept = at
-            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
+            with suppress(OSError):  # a full disk is found out by what matters
+                await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
 
     def tend(self) -> None:
         """Keeps trackers and people told."""

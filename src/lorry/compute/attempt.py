@@ -21,6 +21,7 @@ from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
 from lorry.compute.recovery import Action, History, Phase, decide
 from lorry.compute.setting_up import set_up
+from lorry.compute.turns import both
 from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
@@ -137,7 +138,11 @@ class Attempt:
 
         Raises OutcomeError, and TimeoutError, where that cannot be done.
         """
-        await starting.leave(self._link if self._link and self._link.is_open else await self._connected())
+        if (
+            self._link is None or not self._link.is_open
+        ):  # it bills, and nobody knows for how long it would be waited for
+            raise OutcomeError(Outcome.SSH_DOWN)
+        await starting.leave(self._link)
 
     async def clear(self) -> None:
         """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
@@ -207,7 +212,7 @@ class Attempt:
             outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
             raise OutcomeError(outcome, await self._last_lines() or error.message) from error
         if known is None:
-            self.lease.write(host_key=link.host_key)
+            await asyncio.to_thread(self.lease.write, host_key=link.host_key)
         self._link = link
         return link
 
@@ -264,23 +269,19 @@ class Attempt:
         began = self.lease.clock.now()
         run = await self._run_folder(link)
         after = self.home.sent_after(self.lease.name)
-        if (
-            after is not None
-            and self.phase is Phase.TRAINING
-            and not self._begin_again
-            and await starting.goes_on(link, run)
-        ):
+        was_begun = self.phase is Phase.TRAINING and not self._begin_again
+        if after is not None and was_begun and await starting.goes_on(link, run):
             return after
-        ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
-        if after is None or not await self._is_there(link, run):
-            after = await self._send(link)
+        own = await asyncio.to_thread(wheel.own)
+        # What is installed comes from elsewhere: the run is sent meanwhile.
+        ready, after = await both(set_up(link, self._place, own=own), self._sent(link, run, after))
         await self._order(link, run)
         await starting.begin(link, ready, self._place, run, again=self._begin_again)
         self._begin_again = False
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
-            self.lease.write(ready_at=now)
+            await asyncio.to_thread(self.lease.write, ready_at=now)
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
             since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)
@@ -296,6 +297,12 @@ class Attempt:
         """Whether the run still lies on the machine: a container's disk is lost when it is restarted."""
         done = await link.run(f"test -f {shlex.quote(run)}/aboard.json")
         return done.code == 0
+
+    async def _sent(self, link: ssh.Link, run: str, after: int | None) -> int:
+        """Sends the run, unless it lies there; the number of the last event there that is known here."""
+        if after is not None and await self._is_there(link, run):
+            return after
+        return await self._send(link)
 
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:

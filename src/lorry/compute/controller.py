@@ -114,15 +114,14 @@ async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared:
         await asyncio.to_thread(shared.store.update, folder.id, **_mine())
         run = await asyncio.to_thread(RunAtHome, folder, show, shared.rows)
         key = await asyncio.to_thread(ssh.installation_key, home())
-        renting = Renting(
-            run, shared.providers(run.recipe.compute.on), shared.leases, key, settings.clock, shared=shared
-        )
+        providers = await asyncio.to_thread(shared.providers, run.recipe.compute.on)
+        renting = Renting(run, providers, shared.leases, key, settings.clock, shared=shared)
+        shared.rows.held.add(folder.id)
         try:
             return await Rented(renting, settings.patience).carry_out()
         finally:
+            await asyncio.to_thread(shared.rows.leave, folder.id)
             await run.keep_beat(now=True)
-            # What was noted must not be written after what the run has come to.
-            await asyncio.to_thread(shared.rows.write)
             await asyncio.to_thread(run.close)
 
 

@@ -139,7 +139,8 @@ class Rented:
         if lease.name not in self.home.known.rented:
             row = lease.row
             facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
-            self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
+            told = f"{row.described}, which another run has done with" if row.runs else row.described
+            self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=told, **facts)
 
     def _lease(self, row: LeaseRow) -> Lease:
         """The lease of a row, with its provider as it was when it was asked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +36,7 @@ _IDLE = 1800.0
 """Seconds that a machine on which nothing was begun waits for its controller."""
 _SILENT = 1800.0
 """Seconds without a sign of life of the agent after which the machine ends itself."""
-_ASKING = Turns(4)
+_ASKING = Turns(8)
 """Runs that go through offers at once: providers count requests, and the first one may take what the others would."""
 _BARRING = frozenset({Outcome.BALANCE_EMPTY, Outcome.KEY_REFUSED, Outcome.REQUEST_WRONG})
 """What a provider answers to one offer and would to each."""
@@ -318,8 +317,3 @@ def _growing() -> Iterator[float]:
     while True:
         yield pause
         pause = min(1.5 * pause, longest)
-
-
-async def closed(providers: Sequence[Provider]) -> None:
-    """Gives the providers' connections back."""
-    await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)

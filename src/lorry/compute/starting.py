@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from importlib.resources import files
@@ -21,7 +22,7 @@ async def begin(link: Link, ready: Ready, place: str, run: str, *, again: bool) 
 
     `place` is lorry's folder there, `run` the run's in it. Raises OutcomeError SETUP_FAILED, SSH_DOWN.
     """
-    token = secret("HF_TOKEN")
+    token = await asyncio.to_thread(secret, "HF_TOKEN")  # a keyring may take its time
     environment = {**ready.environment, **({"HF_TOKEN": token} if token else {})}
     environment |= {"LORRY_HOME": place, "HF_HOME": f"{place}/huggingface", "HF_HUB_DISABLE_TELEMETRY": "1"}
     words = [ready.python, "-m", "lorry.compute.aboard", run]
