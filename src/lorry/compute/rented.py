@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
-from lorry.compute import copies
+from lorry.compute import copies, fetching
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
@@ -159,6 +159,9 @@ class Rented:
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        if result.outcome is Outcome.UNTRUSTED:
+            brought = self.home.known.brought_by(found.lease.name)
+            await asyncio.to_thread(fetching.distrust, self.home.folder, brought)
         # Whoever takes the run up again must not wait for this machine once more.
         found.lease.give_up(result.outcome, result.why)
         self._say_lost(found.lease, result, action)
