@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -205,6 +206,22 @@ def test_machine_that_is_lost_costs_few_steps_and_another_goes_on(cloud, tmp_pat
     (befell,) = er.lost(run)
     assert befell in outcome
     assert len(cloud.of_run(run.id)) == 2
+
+
+def test_machine_that_lies_loses_its_checkpoints_with_it(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=300)
+
+    def lie() -> None:
+        folder = Path(cloud.of_run(run.id)[-1].folder)
+        path = next(folder.rglob(f"{run.id}/events.jsonl"))
+        with path.open("a") as file:
+            file.write('{"seq": 1000000, "at": 5, "kind": "returned", "data": {}}\n')
+
+    assert er.train(run, er.when(lie, kind="copied")).kind == "finished"
+    er.must_be_finished(run, cloud, 300)
+    assert er.lost(run) == ["UNTRUSTED"]
+    assert [event.data["from_step"] for event in er.told(run, "started")] == [0, 0], "nothing of it was sent on"
+    assert list(run.folder.checkpoints.glob("untrusted-step-*"))
 
 
 def test_host_that_is_gone_while_the_provider_says_it_runs_is_given_up(cloud, tmp_path):

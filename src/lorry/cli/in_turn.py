@@ -8,9 +8,10 @@ import typer
 
 from lorry import job
 from lorry.cli import output, rental
+from lorry.cli.following import ending
 from lorry.cli.outcome import View
 from lorry.cli.rental import Terms
-from lorry.cli.watching import follow_rented, is_over
+from lorry.cli.watching import follow_rented
 from lorry.compute.controller import InTurn
 from lorry.errors import LorryError, MayBillError
 from lorry.job import Wish
@@ -36,7 +37,7 @@ def run(wishes: Sequence[Wish], terms: Terms) -> int:
         for one, view in zip(runs, views, strict=True):
             left = [Run(folder) for folder in turns.begin(one.folder)]
             codes.append(_one(one, left, view))
-            if left and not is_over(one.folder):
+            if left and ending(one.folder) is None:
                 _say_left(left)
                 break
     wrong = [code for code in codes if code]

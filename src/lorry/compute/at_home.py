@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lorry.compute import needs
+from lorry.compute.bounds import Before, Bounds
 from lorry.compute.known import Known
 from lorry.compute.needs import Needs
 from lorry.compute.rows import Rows
@@ -100,12 +101,25 @@ class RunAtHome:
 
     def mirror(self, event: Event) -> Event:
         """Writes an event that a machine told."""
-        self._log.attempt = max(self._log.attempt, event.attempt)
-        return self._noted(self._log.mirror(event))
+        return self.mirror_all([event])[0]
+
+    def mirror_all(self, events: Sequence[Event]) -> list[Event]:
+        """Writes several events that a machine told, with one wait for the disk."""
+        self._log.attempt = max(self._log.attempt, *(event.attempt for event in events), 1)
+        return [self._noted(event) for event in self._log.mirror_all(events)]
 
     def sent_after(self, lease: str) -> int | None:
         """The number of the machine's last event that is known here; None where the run was not sent to that machine yet."""
         return self.known.sent_after(lease)
+
+    def bounds(self, lease: str, since: float) -> Bounds:
+        """How far the machine may be believed that the run was sent to, also where another controller has heard it before.
+
+        `since` is when the machine began to serve the run; seconds since 1970.
+        """
+        size, number = self.folder.events.stat().st_size, self.sent_after(lease) or 0
+        before = Before(self.known.attempt_before(lease), number, self.seconds_before, since, size)
+        return Bounds(before, attempt=self.known.attempt, steps=self.known.steps)
 
     @property
     def over(self) -> Event | None:
@@ -144,8 +158,14 @@ class RunAtHome:
         self._beat = told
 
     async def keep_beat(self, *, now: bool = False) -> None:
-        """Writes the machine's last heartbeat down, from time to time, or `now`."""
+        """Writes the machine's last heartbeat down, from time to time, or `now`; where there never was one, that it has none.
+
+        Else the next agent would count the seconds from the times of events, which are whatever a machine's clock says.
+        """
         at = time.monotonic()
+        if now and self._beat is None and not self.folder.heartbeat.exists():
+            none = Beat(time.time(), self.known.attempt, self.known.step, "", 0.0)
+            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(none))
         if self._beat is not None and (now or at - self._beat_kept >= _BEAT_EVERY):
             self._beat_kept = at
             with suppress(OSError):  # a full disk is found out by what matters

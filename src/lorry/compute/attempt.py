@@ -14,8 +14,11 @@ from typing import Any, cast
 from lorry.compute import copies, fetching, sending, ssh, starting, transfer, watch, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
+from lorry.compute.bounds import Bounds
+from lorry.compute.bringing import Bringing
 from lorry.compute.cloning import clone
-from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, follow
+from lorry.compute.fetching import Source
+from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, batches
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
@@ -25,7 +28,6 @@ from lorry.compute.turns import both
 from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
-from lorry.trainer.checkpoint import steps
 
 _CONTACT = 60.0
 """Seconds between two signs of life to the dead-man switch."""
@@ -76,8 +78,8 @@ class Attempt:
         self._place = ""
         self._last: Event | None = None
         self._faults: list[str] = []
-        self._there: set[int] = set()
-        self._new = asyncio.Event()
+        self._bringing = Bringing(self.home, self.lease.name)
+        self._bounds: Bounds | None = None
         self._asked_to_stop = False
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
@@ -96,7 +98,10 @@ class Attempt:
         """Goes through to the end of training there, or to whatever else ends the attempt. The machine is not ended here."""
         work = asyncio.create_task(self._work())
         self._contact = self._contact or asyncio.create_task(self._keep_contact())
-        copies, looks = asyncio.create_task(self._copy()), asyncio.create_task(self._look_after())
+        copies, looks = (
+            asyncio.create_task(self._bringing.go_on(self._new_source)),
+            asyncio.create_task(self._look_after()),
+        )
         try:
             while not work.done():
                 await asyncio.wait(
@@ -116,13 +121,12 @@ class Attempt:
 
     async def fetch(self) -> None:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
-        link = self._link if self._link and self._link.is_open else await self._connected()
-        run = await self._run_folder(link)
-        there = sorted(await fetching.complete(link, run), reverse=True)
-        for step in there[:1] if self._kept_there else there:
-            await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
-        total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
+        at = await self._source(self._link if self._link and self._link.is_open else await self._connected())
+        # Copied on when the machine is given back: until then each second costs.
+        await self._bringing.at_the_end(at, only_newest=self._kept_there)
+        total = await fetching.fetch_result(at, self.home.folder, lambda _: None)
         fetching.mark(self.home.folder, self.home.known.delivered)
+        await self.home.keep_beat(now=True)
         self.home.tell("fetched", bytes=total)
 
     async def close(self) -> None:
@@ -338,37 +342,46 @@ class Attempt:
         """Writes down what the machine tells, until its agent has ended."""
         run = await self._run_folder(link)
         known = self.home.sent_after(self.lease.name)
-        async with aclosing(follow(link, run, after if known is None else known)) as events:
-            async for told in events:
-                if isinstance(told, Ended):
-                    return await self._ended(link)
-                self._take(told)
+        since = self.lease.row.serving_since or self.lease.clock.now()
+        self._bounds = self._bounds or self.home.bounds(self.lease.name, since)
+        async with aclosing(batches(link, run, after if known is None else known)) as found:
+            async for batch in found:
+                self._heard = asyncio.get_running_loop().time()
+                self._note([told for told in batch if isinstance(told, Event)], self._bounds)
+                for told in batch:
+                    if isinstance(told, Ended):
+                        return await self._ended(link)
+                    self._take(told, self._bounds)
+                await asyncio.sleep(0)  # other runs have their turn, however much this machine has to tell
         raise OutcomeError(Outcome.SSH_DOWN)
 
-    def _take(self, told: Told) -> None:
-        """What the machine tells while it trains."""
-        self._heard = asyncio.get_running_loop().time()
-        if isinstance(told, Event):
-            self._note(told)
-        elif isinstance(told, Beat):
-            self.home.beat(told)
+    def _take(self, told: Told, bounds: Bounds) -> None:
+        """What the machine tells beside events while it trains."""
+        if isinstance(told, Beat):
+            self.home.beat(bounds.beat(told, self.lease.clock.now()))
         elif isinstance(told, Checkpoints):
-            self._there = {int(name.removeprefix("step-")) for name in told.names}
-            self._new.set()
+            self._bringing.listed(int(name.removeprefix("step-")) for name in told.names)
         elif isinstance(told, AgentGone):
             raise OutcomeError(Outcome.AGENT_GONE)
 
-    def _note(self, event: Event) -> None:
-        """An event of the machine. The run's end is only taken for one when everything is home."""
-        if event.kind in ENDINGS:
-            self._last = event
-        elif event.kind in ("loaded", "started"):
-            self._last = None  # the trainer was started again
-        if event.kind == "machine":
-            found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
-            self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
-        if event.kind not in ENDINGS:
-            self.home.mirror(self._from_here(event))
+    def _note(self, events: list[Event], bounds: Bounds) -> None:
+        """Events of the machine. The run's end is only taken for one when everything is home."""
+        believed: list[Event] = []
+        try:
+            for event in events:
+                bounds.event(event)
+                believed.append(event)
+                if event.kind in ENDINGS:
+                    self._last = event
+                elif event.kind in ("loaded", "started"):
+                    self._last = None  # the trainer was started again
+                if event.kind == "machine":
+                    found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
+                    self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
+        finally:
+            written = self.home.mirror_all([self._from_here(one) for one in believed if one.kind not in ENDINGS])
+        if written:
+            bounds.size(self.home.folder.events.stat().st_size)
 
     def _from_here(self, event: Event) -> Event:
         """The event with the machine's own paths as they are below the run's folder, there and here."""
@@ -396,34 +409,16 @@ class Attempt:
         if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
-                    run = await self._run_folder(link)
-                    await self._copy_one(link, max(await fetching.complete(link, run), default=0))
+                    await self._bringing.at_the_end(await self._source(link), only_newest=True)
         return Result(outcome, str(event.data["reason"]), event)
 
-    async def _copy(self) -> None:
-        """Copies checkpoints home as they are made, the newest first."""
-        while True:
-            await self._new.wait()
-            self._new.clear()
-            newest = max(self._there, default=0)
-            link = self._link
-            if not newest or link is None or self._kept_there or newest in steps(self.home.folder.checkpoints):
-                continue
-            try:
-                if await self._copy_one(link, newest):
-                    await copies.copy_on(self.home, newest)
-                await asyncio.to_thread(fetching.forget, self.home.folder, set(self._there))
-            except OutcomeError as error:
-                if error.outcome is not Outcome.SSH_DOWN:
-                    raise
+    async def _source(self, link: ssh.Link) -> Source:
+        """The run there, as what it made comes home."""
+        return Source(link, await self._run_folder(link), self.lease.name, self.home.needs.disk_bytes)
 
-    async def _copy_one(self, link: ssh.Link, step: int) -> bool:
-        """Brings a checkpoint home; whether it is new here."""
-        run = await self._run_folder(link)
-        if step and await fetching.copy_checkpoint(link, run, step, self.home.folder):
-            self.home.tell("copied", step=step, path=f"checkpoints/step-{step:06d}")
-            return True
-        return False
+    async def _new_source(self) -> Source | None:
+        """The same for checkpoints that were just made; None where they stay there."""
+        return None if self._link is None or self._kept_there else await self._source(self._link)
 
     @property
     def _kept_there(self) -> bool:

@@ -169,6 +169,9 @@ class Rented:
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        if result.outcome is Outcome.UNTRUSTED:
+            brought = self.home.known.brought_by(found.lease.name)
+            await asyncio.to_thread(fetching.distrust, self.home.folder, brought)
         # Whoever takes the run up again must not wait for this machine once more.
         found.lease.give_up(result.outcome, result.why)
         self._end_in_background(found.lease, result.outcome, result.why)

@@ -161,7 +161,11 @@ def _name_for(name: str, otherwise: str) -> str:
 
 
 def _useful(folder: RunFolder) -> Iterator[int]:
-    """The newest checkpoint that is whole, and the best one, which may be delivered in the end; damaged ones are put aside."""
+    """The newest checkpoint that is whole, from which training goes on, and the best one, which may be delivered in the end.
+
+    The others are of no use there: what is evaluated later is held against the best, and a run goes back to the newest only.
+    Damaged ones are put aside.
+    """
     newest = checkpoint.newest(folder.checkpoints, lambda _place, _reason: None)
     if newest is None:
         return
@@ -171,10 +175,18 @@ def _useful(folder: RunFolder) -> Iterator[int]:
         losses = {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    saved = checkpoint.steps(folder.checkpoints)
-    best = best_step({step: loss for step, loss in losses.items() if step in saved})
-    if best is not None and best != checkpoint.step_of(newest):
-        yield best
+    while True:
+        saved = checkpoint.steps(folder.checkpoints)
+        best = best_step({step: loss for step, loss in losses.items() if step in saved})
+        if best is None or best == checkpoint.step_of(newest):
+            return
+        try:
+            checkpoint.verify(checkpoint.path_of(folder.checkpoints, best))
+        except checkpoint.DamagedError:
+            checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, best), "damaged")
+        else:
+            yield best
+            return
 
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:
