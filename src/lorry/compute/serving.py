@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lorry.compute import controller
 from lorry.compute.attempt import Patience
 from lorry.compute.controller import Settings
+from lorry.compute.leftovers import Leftovers
 from lorry.compute.shared import Shared
 from lorry.errors import LorryError, RefusedError
 from lorry.track.folder import RunFolder, home
@@ -42,6 +43,7 @@ class Server:
     async def serve(self, *, until_idle: bool) -> None:
         """Controls what there is and what comes; with `until_idle` until nothing is left."""
         rows = asyncio.create_task(self.shared.rows.keep())
+        left = asyncio.create_task(Leftovers(self.shared, _note).end())
         try:
             while await self._look() or not until_idle:
                 if self.tasks:
@@ -49,7 +51,7 @@ class Server:
                 else:
                     await asyncio.sleep(_LOOK)
         finally:
-            every = [rows, *self.tasks.values()]
+            every = [rows, left, *self.tasks.values()]
             for task in every:
                 task.cancel()
             await asyncio.gather(*every, return_exceptions=True)
