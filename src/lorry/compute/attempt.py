@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from lorry.compute import copies, fetching, sending, ssh, starting, transfer, watch, wheel
+from lorry.compute import copies, fetching, sending, ssh, starting, transfer, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
 from lorry.compute.bounds import Bounds
@@ -21,34 +21,16 @@ from lorry.compute.fetching import Source
 from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, batches
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.providers._base import Address
+from lorry.compute.reaching import Patience, Reach
 from lorry.compute.recovery import Action, History, Phase, decide
 from lorry.compute.setting_up import set_up
 from lorry.compute.turns import both
-from lorry.compute.verdicts import stands_still, why_failed
+from lorry.compute.verdicts import why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
 
-_CONTACT = 60.0
-"""Seconds between two signs of life to the dead-man switch."""
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long things are waited for, in seconds."""
-
-    ready: float = 600.0
-    """From a machine's creation to its first SSH session."""
-    silence: float = 1800.0
-    """While a machine is said to run and does not answer; it trains on meanwhile."""
-    pause: float = 5.0
-    """The longest between two tries to reach it."""
-    ending: float = 600.0
-    """For a provider to confirm that a machine is gone, before a person is told that it may still bill."""
-    tick: float = 0.5
-    """Between two looks at what a person asks for, and at the clock."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.phase = Phase.PREPARING if self.lease.row.ready_at is None else Phase.TRAINING
-        self._link: ssh.Link | None = None
+        self._reach = Reach(self.lease, self.key, self.patience, lambda: self.phase)
         self._place = ""
         self._last: Event | None = None
         self._faults: list[str] = []
@@ -83,11 +65,8 @@ class Attempt:
         self._asked_to_stop = False
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
-        self._runs = False
-        self._contact: asyncio.Task[None] | None = None
         self.gave_up: Action | None = None
         """What is to follow, where the attempt itself has tried all else."""
-        self._heard = float("inf")
 
     @property
     def has_sent(self) -> bool:
@@ -97,10 +76,10 @@ class Attempt:
     async def carry_out(self) -> Result:
         """Goes through to the end of training there, or to whatever else ends the attempt. The machine is not ended here."""
         work = asyncio.create_task(self._work())
-        self._contact = self._contact or asyncio.create_task(self._keep_contact())
+        self._reach.keep_contact()
         copies, looks = (
             asyncio.create_task(self._bringing.go_on(self._new_source)),
-            asyncio.create_task(self._look_after()),
+            asyncio.create_task(self._reach.look_after()),
         )
         try:
             while not work.done():
@@ -121,7 +100,7 @@ class Attempt:
 
     async def fetch(self) -> None:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
-        at = await self._source(self._link if self._link and self._link.is_open else await self._connected())
+        at = await self._source(await self._reach.connected())
         # Copied on when the machine is given back: until then each second costs.
         await self._bringing.at_the_end(at, only_newest=self._kept_there)
         total = await fetching.fetch_result(at, self.home.folder, lambda _: None)
@@ -131,29 +110,24 @@ class Attempt:
 
     async def close(self) -> None:
         """Gives the connection back; the machine goes on."""
-        if self._contact is not None:
-            self._contact.cancel()
-            await asyncio.gather(self._contact, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
+        await self._reach.close()
 
     async def leave(self) -> None:
         """Takes the run, which has ended, off the machine: it waits for the next one, for as long as it may be idle.
 
         Raises OutcomeError, and TimeoutError, where that cannot be done.
         """
-        if (
-            self._link is None or not self._link.is_open
-        ):  # it bills, and nobody knows for how long it would be waited for
+        link = self._reach.link
+        if link is None or not link.is_open:  # it bills, and nobody knows for how long it would be waited for
             raise OutcomeError(Outcome.SSH_DOWN)
-        await starting.leave(self._link)
+        await starting.leave(link)
 
     async def clear(self) -> None:
         """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
-        if self._link is None or self.home.recipe.compute.volume:
+        if self._reach.link is None or self.home.recipe.compute.volume:
             return
         with suppress(OutcomeError, TimeoutError):
-            await self._link.run(f"rm -rf {shlex.quote(await self._run_folder(self._link))}", seconds=60)
+            await self._reach.link.run(f"rm -rf {shlex.quote(await self._run_folder(self._reach.link))}", seconds=60)
 
     # --- until it trains
 
@@ -175,18 +149,10 @@ class Attempt:
     async def _through(self) -> Result:
         """Once through all of it. A machine that does not get a command done in time counts as one that does not answer."""
         try:
-            link = await self._connected()
+            link = await self._reach.connected()
             return await self._followed(link, await self._prepared(link))
         except TimeoutError as error:
             raise OutcomeError(Outcome.SSH_DOWN, f"the machine is too slow: {error}") from error
-
-    async def _keep_contact(self) -> None:
-        """Has the dead-man switch know that somebody is there, also while an hour of files goes over."""
-        while True:
-            await asyncio.sleep(_CONTACT)
-            if self._link is not None and self._link.is_open:
-                with suppress(OutcomeError, TimeoutError):
-                    await self._link.run('touch "$HOME/.lorry/contact"', seconds=20)
 
     def _history(self, outcome: Outcome) -> History:
         """How often this outcome came without a step in between."""
@@ -194,79 +160,6 @@ class Attempt:
         count = count if at == self.home.step else 0
         self._repeats[outcome] = (count + 1, self.home.step)
         return History(self.phase, repeats=count)
-
-    async def _connected(self) -> ssh.Link:
-        """A connection to the machine, at the address that it has now. Raises OutcomeError where there will be none."""
-        if self._link is not None:
-            if self._link.is_open:
-                return self._link
-            await self._link.close()
-        is_new = self.phase is Phase.PREPARING
-        seconds = self._ready_within() if is_new else self.patience.silence
-        known = self.lease.row.host_key or None
-        self._runs = False
-        try:
-            link = await ssh.until_ready(self._address, self.key, known, seconds=seconds, pause=self._pause)
-        except OutcomeError as error:
-            if error.outcome is not Outcome.NEVER_READY:
-                raise
-            if not is_new and not self._runs:
-                # Neither machine nor provider answers: it is this computer's network that is down, and training goes on.
-                raise OutcomeError(Outcome.SSH_DOWN, error.message) from error
-            outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
-            raise OutcomeError(outcome, await self._last_lines() or error.message) from error
-        if known is None:
-            await asyncio.to_thread(self.lease.write, host_key=link.host_key)
-        self._link = link
-        return link
-
-    def _ready_within(self) -> float:
-        """Seconds that a new machine still has; some are left to each controller, or the death of one would be its fault."""
-        now = self.lease.clock.now()
-        return max(self.patience.ready - (now - (self.lease.row.serving_since or now)), 0.2 * self.patience.ready)
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, self.patience.pause))
-
-    async def _address(self) -> Address | None:
-        """Where the machine answers now. Raises OutcomeError where it never will."""
-        try:
-            machine = await self.lease.look()
-        except OutcomeError:
-            return None  # whatever keeps the provider from answering says nothing of the machine
-        still = stands_still(machine, self.phase)
-        if still is not None:
-            raise still
-        self._runs = True
-        return machine.address if machine else None
-
-    async def _look_after(self) -> None:
-        """Notices a silent machine that its provider says is gone: a connection may not tell that for a minute."""
-        was_still = False
-        while True:
-            await asyncio.sleep(watch.EVERY)
-            silent = asyncio.get_running_loop().time() - self._heard
-            if self.phase is Phase.PREPARING or silent < watch.EVERY:
-                was_still = False
-                continue
-            still: OutcomeError | None = None
-            with suppress(OutcomeError):
-                still = stands_still(await self.lease.seen(), self.phase)
-            # The last word of a machine that is taken back may still be on its way.
-            if still is not None and was_still:
-                raise still
-            was_still = still is not None
-
-    async def _last_lines(self) -> str:
-        """What the machine printed last, where its provider tells."""
-        if not self.lease.provider.capabilities.logs:
-            return ""
-        lines: list[str] = []
-        with suppress(OutcomeError, TimeoutError):
-            async with asyncio.timeout(5):
-                async for _mark, line in self.lease.provider.logs(self.lease.row.machine_id):
-                    lines.append(line)
-        return "; ".join(lines[-3:])[:500]
 
     async def _prepared(self, link: ssh.Link) -> int:
         """Sets the machine up, sends the run and starts its agent, as far as that is not done; the number of the last event."""
@@ -346,7 +239,7 @@ class Attempt:
         self._bounds = self._bounds or self.home.bounds(self.lease.name, since)
         async with aclosing(batches(link, run, after if known is None else known)) as found:
             async for batch in found:
-                self._heard = asyncio.get_running_loop().time()
+                self._reach.hear()
                 self._note([told for told in batch if isinstance(told, Event)], self._bounds)
                 for told in batch:
                     if isinstance(told, Ended):
@@ -418,7 +311,7 @@ class Attempt:
 
     async def _new_source(self) -> Source | None:
         """The same for checkpoints that were just made; None where they stay there."""
-        return None if self._link is None or self._kept_there else await self._source(self._link)
+        return None if self._reach.link is None or self._kept_there else await self._source(self._reach.link)
 
     @property
     def _kept_there(self) -> bool:
@@ -438,7 +331,7 @@ class Attempt:
 
     async def _pass_stop_on(self) -> None:
         """Has the trainer write a checkpoint and end, where a person asks for that and the machine can be reached."""
-        link = self._link
+        link = self._reach.link
         if self._asked_to_stop or self.home.request != "stop" or link is None or not link.is_open:
             return
         with suppress(OutcomeError, TimeoutError):
