@@ -86,8 +86,19 @@ async def copy_checkpoint(link: Link, run: str, step: int, folder: RunFolder) ->
     except BaseException:
         # What has come stays, so that the next try goes on from there.
         raise
+    return _in_its_place(aside, final)
+
+
+def _in_its_place(aside: Path, final: Path) -> bool:
+    """Renames a whole checkpoint; False where another process (`lorry pull`, a controller) was faster with the same one."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    aside.rename(final)
+    try:
+        aside.rename(final)
+    except OSError:
+        if not final.exists():
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        return False
     return True
 
 
