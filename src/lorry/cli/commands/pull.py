@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from lorry.cli import output
-from lorry.errors import InputError
+from lorry.errors import InputError, LorryError
 from lorry.track.folder import RunFolder
 from lorry.trainer import checkpoint
+
+_TRIES = 5
 
 
 def command(
@@ -29,19 +31,37 @@ def command(
     from lorry.cli.watching import rented
 
     folder = rented(run)
+    if to is not None and not checkpoints:
+        _must_be_new(to)
     _bring_home(folder, every=checkpoints)
     steps = checkpoint.steps(folder.checkpoints)
     if checkpoints:
         output.data("\n".join(str(checkpoint.path_of(folder.checkpoints, step)) for step in steps))
         return
-    source = folder.adapter if folder.adapter.is_dir() else _newest(folder)
-    name = "adapter" if source == folder.adapter else source.name
-    target = to or Path(f"{folder.id}-{name}")
+    output.data(str(_delivered(folder, to)))
+
+
+def _must_be_new(target: Path) -> None:
     if target.exists():
         raise InputError(f"`{target}` is there already", hint="name a new folder: `--to FOLDER`")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.deliver(source, target)
-    output.data(str(target))
+
+
+def _delivered(folder: RunFolder, to: Path | None) -> Path:
+    """Where the adapter is put. A checkpoint that the run's controller deletes meanwhile has a newer one after it."""
+    for _ in range(_TRIES):
+        source = folder.adapter if folder.adapter.is_dir() else _newest(folder)
+        name = "adapter" if source == folder.adapter else source.name
+        target = to or Path(f"{folder.id}-{name}")
+        _must_be_new(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            checkpoint.deliver(source, target)
+        except (OSError, LorryError):
+            if source.is_dir():
+                raise
+        else:
+            return target
+    raise LorryError("the run's checkpoints change faster than they can be copied", hint="try once more")
 
 
 def _newest(folder: RunFolder) -> Path:
