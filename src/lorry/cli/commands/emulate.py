@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lorry.cli import output
+from lorry.cli.options import takes
 
 app = typer.Typer(
     help="Serve an emulated cloud on this computer, to see the whole rented flow without an account.",
     add_completion=False,
 )
 
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 for one that is free.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Folder for all its state; by default below lorry's home.")]
-Key = Annotated[str, typer.Option("--key", help="The key that it accepts; one is made if left out.")]
-For = Annotated[float | None, typer.Option("--for", min=0, help="End after so many seconds.")]
-Keep = Annotated[bool, typer.Option("--keep-machines", help="Leave its machines running when it ends.")]
-Json = Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")]
+
+@dataclass(frozen=True)
+class Options:
+    """What an emulated cloud takes."""
+
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 for one that is free.")] = 0
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Folder for all its state; by default below lorry's home.")
+    ] = None
+    key: Annotated[str, typer.Option("--key", help="The key that it accepts; one is made if left out.")] = ""
+    seconds: Annotated[float | None, typer.Option("--for", min=0, help="End after so many seconds.")] = None
+    keep_machines: Annotated[bool, typer.Option("--keep-machines", help="Leave its machines running when it ends.")] = (
+        False
+    )
+    json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False
 
 
 @app.command()
-def runpod(
-    port: Port = 0, home: Home = None, key: Key = "", for_: For = None, keep: Keep = False, as_json: Json = False
-) -> None:
+@takes(Options)
+def runpod(options: Options) -> None:
     """Serve RunPod's REST API v2."""
-    _serve("runpod", {"home": home, "port": port, "key": key, "seconds": for_, "keep_machines": keep}, as_json)
+    _serve("runpod", options)
 
 
 @app.command()
-def vast(
-    port: Port = 0, home: Home = None, key: Key = "", for_: For = None, keep: Keep = False, as_json: Json = False
-) -> None:
+@takes(Options)
+def vast(options: Options) -> None:
     """Serve Vast.ai's API, with a market in which one can be outbid."""
-    _serve("vast", {"home": home, "port": port, "key": key, "seconds": for_, "keep_machines": keep}, as_json)
+    _serve("vast", options)
 
 
-def _serve(name: str, how: dict[str, Any], as_json: bool) -> None:
+def _serve(name: str, options: Options) -> None:
     if sys.platform == "win32":
         from lorry.errors import InputError
 
@@ -53,8 +62,9 @@ def _serve(name: str, how: dict[str, Any], as_json: bool) -> None:
 
         hint = "install it: `pip install 'lorry[emulate]'`"
         raise MissingExtraError(f"emulated clouds need {error.name}", hint=hint) from error
-    how = {**how, "home": how["home"] or _home(name)}
-    serving.serve(CLOUDS[name], serving.Serving(**how), _announce_json if as_json else _announce)
+    how = {one.name: getattr(options, one.name) for one in fields(options) if one.name != "json"}
+    how["home"] = options.home or _home(name)
+    serving.serve(CLOUDS[name], serving.Serving(**how), _announce_json if options.json else _announce)
 
 
 def _announce_json(told: dict[str, Any]) -> None:

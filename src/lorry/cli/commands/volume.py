@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated, TypeVar
 
 import typer
@@ -12,6 +12,7 @@ import typer
 from lorry import units
 from lorry.cli import output
 from lorry.cli.commands.provider import run
+from lorry.cli.options import takes
 from lorry.compute import market
 from lorry.compute.providers._base import Provider, Volume
 from lorry.errors import InputError, RefusedError, StoppedError
@@ -28,26 +29,33 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@dataclass(frozen=True)
+class New:
+    """What a new volume takes."""
+
+    name: Annotated[str, typer.Argument(help="What it will be called.")]
+    place: Annotated[str, typer.Option(help="The data centre: `EU-RO-1`. Machines must be there too.")]
+    gb: Annotated[int, typer.Option(help="Its size; it can grow later, and never shrink.", min=10, max=4096)] = 50
+    on: On = "runpod"
+    yes: Yes = False
+    as_json: Json = False
+
+
 @app.command()
-def create(
-    name: Annotated[str, typer.Argument(help="What it will be called.")],
-    place: Annotated[str, typer.Option(help="The data centre: `EU-RO-1`. Machines must be there too.")],
-    gb: Annotated[int, typer.Option(help="Its size; it can grow later, and never shrink.", min=10, max=4096)] = 50,
-    on: On = "runpod",
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+@takes(New)
+def create(new: New) -> None:
     """Make a network volume. It costs money, whether a machine uses it or not, until it is deleted."""
-    provider = _provider(on)
-    usd = provider.volume_usd(gb)
+    provider = _provider(new.on)
+    usd = provider.volume_usd(new.gb)
     price = f" at about {units.cents(usd)} a month" if usd is not None else ""
-    _agree(f"make a volume of {gb} GB in {place}, which {on} bills{price} until it is deleted", yes=yes)
-    made = _with(provider, lambda one: one.create_volume(name, gb, place))
+    told = f"make a volume of {new.gb} GB in {new.place}, which {new.on} bills{price} until it is deleted"
+    _agree(told, yes=new.yes)
+    made = _with(provider, lambda one: one.create_volume(new.name, new.gb, new.place))
     settings = provider.model_dump(mode="json")
-    facts = (made.id, on, made.name, made.gb, made.place, made.usd_per_month)
+    facts = (made.id, new.on, made.name, made.gb, made.place, made.usd_per_month)
     Leases.open().add_volume(VolumeRow(*facts, created_at=time.time(), settings=settings))
-    if as_json:
-        output.emit_json({"provider": on, **asdict(made)})
+    if new.as_json:
+        output.emit_json({"provider": new.on, **asdict(made)})
     else:
         output.data(made.id)
         output.note(f"`compute.volume: {made.name}` uses it{_price(made)}")
