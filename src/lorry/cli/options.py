@@ -31,6 +31,7 @@ def takes(options: type[Options]) -> Callable[[Callable[[Options], Result]], Cal
         def command(**given: Any) -> Result:
             return run(options(**given))
 
+        command.__name__ = run.__name__
         command.__doc__ = run.__doc__
         command.__annotations__ = hints
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
