@@ -27,6 +27,7 @@ from lorry.compute.setting_up import set_up
 from lorry.compute.verdicts import stands_still, why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
+from lorry.visible import clean
 
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
@@ -222,7 +223,7 @@ class Attempt:
             async with asyncio.timeout(5):
                 async for _mark, line in self.lease.provider.logs(self.lease.row.machine_id):
                     lines.append(line)
-        return "; ".join(lines[-3:])[:500]
+        return clean("; ".join(lines[-3:]))[:500]
 
     async def _prepared(self, link: ssh.Link) -> int:
         """Sets the machine up, sends the run and starts its agent, as far as that is not done; the number of the last event."""
