@@ -47,6 +47,8 @@ class Bringing:
         there = sorted(self._possible(await fetching.complete(at)), reverse=True)
         for step in there[:1] if only_newest else there:
             await self.bring(at, step)
+        if not only_newest:
+            await self._forget(set(there))
 
     async def bring(self, at: Source, step: int) -> bool:
         """Brings a checkpoint home; whether it is new here. Where this computer has no room it stays there, with a warning."""
@@ -68,8 +70,11 @@ class Bringing:
                 await copies.copy_on(self._home, step)
             else:
                 missed.add(step)
+        await self._forget(set(self._there))
+
+    async def _forget(self, there: set[int]) -> None:
         brought = self._home.known.brought_by(self._lease)
-        await asyncio.to_thread(fetching.forget, self._home.folder, set(self._there), brought)
+        await asyncio.to_thread(fetching.forget, self._home.folder, there, brought)
 
     def _wanted(self, missed: set[int]) -> int | None:
         """The newest that the machine has and this computer has not; what was made meanwhile counts."""

@@ -13,6 +13,7 @@ from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
 from lorry.compute.recovery import Phase
 from lorry.compute.verdicts import stands_still
+from lorry.visible import clean
 
 _CONTACT = 60.0
 """Seconds between two signs of life to the dead-man switch."""
@@ -139,7 +140,7 @@ class Reach:
             async with asyncio.timeout(5):
                 async for _mark, line in self.lease.provider.logs(self.lease.row.machine_id):
                     lines.append(line)
-        return "; ".join(lines[-3:])[:500]
+        return clean("; ".join(lines[-3:]))[:500]
 
     async def _contacts(self) -> None:
         """Has the dead-man switch know that somebody is there, also while an hour of files goes over."""
