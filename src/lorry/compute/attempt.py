@@ -106,7 +106,7 @@ class Attempt:
         link = self._link if self._link and self._link.is_open else await self._connected()
         run = await self._run_folder(link)
         there = sorted(await fetching.complete(link, run), reverse=True)
-        for step in there[:1] if self._kept_there else there:
+        for step in there[:1] if copies.stay_there(self.home) else there:
             await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
         total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
         fetching.mark(self.home.folder, self.home.known.delivered)
@@ -326,7 +326,7 @@ class Attempt:
             return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
-        if outcome is Outcome.PREEMPTED and not self._kept_there:
+        if outcome is Outcome.PREEMPTED and not copies.stay_there(self.home):
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
                     run = await self._run_folder(link)
@@ -338,9 +338,9 @@ class Attempt:
         while True:
             await self._new.wait()
             self._new.clear()
-            newest = max(self._there, default=0)
-            link = self._link
-            if not newest or link is None or self._kept_there or newest in steps(self.home.folder.checkpoints):
+            newest, link = max(self._there, default=0), self._link
+            is_home = copies.stay_there(self.home) or newest in steps(self.home.folder.checkpoints)
+            if not newest or link is None or is_home:
                 continue
             try:
                 if await self._copy_one(link, newest):
@@ -357,11 +357,6 @@ class Attempt:
             self.home.tell("copied", step=step, path=f"checkpoints/step-{step:06d}")
             return True
         return False
-
-    @property
-    def _kept_there(self) -> bool:
-        """Whether checkpoints outlive the machine without coming home: they lie on a network volume."""
-        return self.home.recipe.compute.copies == copies.VOLUME
 
     # --- what cuts it short
 
