@@ -4,8 +4,8 @@
 
 Each round rents on an emulated RunPod, trains a tiny model there, has the machine taken back after step 6, and waits until the
 run has gone on by two steps on another machine. The machines are real process trees with real sshd, and the agent and the
-trainer are the real ones; with `--scripted` the trainer loads no model, and what is left is lorry's own time. `total` leaves
-out what the emulator takes to boot a machine (`--boot` seconds), as a real provider's boot would be.
+trainer are the real ones; with `--scripted` the trainer loads no model, and what is left is lorry's own time. `total without
+boot` leaves out what the emulator takes to boot a machine (`--boot` seconds). `set up` runs beside sending.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 PARTS = (
     ("rent", "lost", "rented"),
-    ("boot, connect, set up", "rented", "sent"),
-    ("send, start", "sent", "ready"),
+    ("boot, connect, send", "rented", "sent"),
+    ("finish setting up, start", "sent", "ready"),
     ("start Python, look at the machine", "ready", "machine"),
     ("load the model", "machine", "loaded"),
     ("read the checkpoint, rows", "loaded", "started"),
@@ -58,7 +58,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, float]]
 
     found: list[dict[str, float]] = []
     with launch.running("runpod", folder / "cloud") as cloud:
-        cloud.control.settings(boot_seconds=options.boot, ssh_seconds=0, environment=_environment(options.scripted))
+        cloud.control.settings(boot_seconds=options.boot, ssh_seconds=0, environment=_environment(folder, options))
         for number in range(options.rounds):
             cloud.control.arm("interrupt", step=INTERRUPTED)
             run = begin(folder)
@@ -69,10 +69,15 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, float]]
     return found
 
 
-def _environment(scripted: bool) -> dict[str, str]:
-    """What every process on the machines has; `PYTHONPATH` would be unset there, a path in it is not needed."""
-    pace = {"LORRY_SCRIPTED_STEP": "0.2"}
-    return pace if not scripted else {**pace, "LORRY_SCRIPTED": "1"}
+def _environment(folder: Path, options: argparse.Namespace) -> dict[str, str]:
+    """What every process on the machines has; for scripted trainers a Python that has the script."""
+    if not options.scripted:
+        return {}
+    import borrowed
+
+    (folder / "image" / "bin").mkdir(parents=True)
+    python = borrowed.image(folder / "image", scripted=True)
+    return {"LORRY_PYTHON": str(python), "LORRY_SCRIPTED_STEP": "0.2"}
 
 
 def begin(folder: Path) -> Any:
@@ -108,8 +113,9 @@ def parts(run: Any, boot: float) -> dict[str, float]:
     events = list(read(run.folder.events))
     (lost, *_) = [event for event in events if event.kind == "lost"]
     after = [event for event in events if event.seq >= lost.seq]
-    at = {kind: first(after, kind) for _, start, end in PARTS for kind in (start, end)}
-    found = {name: at[end] - at[start] for name, start, end in PARTS}
+    at = {kind: first(after, kind) for kind in ("lost", "rented", "sent", "ready", "step")}
+    at |= {kind: first(after, kind, at["ready"]) for kind in ("machine", "loaded", "started")}
+    found = {name: max(0.0, at[end] - at[start]) for name, start, end in PARTS}
     (ready, *_) = [event for event in after if event.kind == "ready"]
     found["set up"] = sum(ready.data["steps_of_setup"].values())
     found["total"] = at["step"] - at["lost"]
@@ -117,9 +123,10 @@ def parts(run: Any, boot: float) -> dict[str, float]:
     return found
 
 
-def first(events: Iterable[Any], kind: str) -> float:
-    """When the first event of a kind was written."""
-    return next(event.at for event in events if event.kind == kind)
+def first(events: Iterable[Any], kind: str, otherwise: float | None = None) -> float:
+    """When the first event of a kind was written; scripted trainers do not tell all."""
+    found = [event.at for event in events if event.kind == kind]
+    return found[0] if found or otherwise is None else otherwise
 
 
 if __name__ == "__main__":

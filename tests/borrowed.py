@@ -66,13 +66,14 @@ class Host:
 
 
 @contextmanager
-def host(folder: Path, *, scripted: bool = True, pace: float = 0.02) -> Generator[Host]:
-    """A host for as long as the block runs; nothing of it is left after."""
+def host(folder: Path, *, scripted: bool = True, pace: float = 0.02, best: int = 0) -> Generator[Host]:
+    """A host for as long as the block runs; nothing of it is left after. `best` is the best step of a scripted trainer."""
     root = folder / "machine"
     (root / "bin").mkdir(parents=True)
     image(root, scripted=scripted)
     session = (
-        f'export HOME={root} PATH={root}/bin:$PATH LORRY_SCRIPTED_STEP={pace}\ncd\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+        f"export HOME={root} PATH={root}/bin:$PATH LORRY_SCRIPTED_STEP={pace} LORRY_SCRIPTED_BEST={best}\n"
+        'cd\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n'
     )
     _script(root / "session", session)
     key = ssh.installation_key(home())

@@ -16,6 +16,10 @@ class Channel:
         assert process.stdout
         self._in, self._out = process.stdin, process.stdout
 
+    @property
+    def has_line(self) -> bool:
+        return b"\n" in self._out._buffer  # type: ignore[attr-defined] - asyncio has no public way to see it
+
     async def readline(self, most: int) -> bytes:  # noqa: ARG002 - the reader's own limit is above it
         return await self._out.readline()
 

@@ -6,11 +6,11 @@ import asyncio
 import sys
 
 from lorry import job
-from lorry.compute import controller
+from lorry.compute import serving
 from lorry.compute.attempt import Patience
 from lorry.compute.controller import Settings
 
 if __name__ == "__main__":
     settings = Settings(Patience(ready=25, silence=15, pause=0.5, tick=0.2))
     only = frozenset(sys.argv[1:])
-    asyncio.run(controller.serve(job.settle, only=only, until_idle=bool(only), settings=settings))
+    asyncio.run(serving.serve(job.settle, only=only, until_idle=bool(only), settings=settings))

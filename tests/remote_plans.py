@@ -88,7 +88,7 @@ def drawn(seed: int, number: int, *, clouds: tuple[str, ...] = ("runpod",), long
     draw = random.Random(f"{seed}/{number}")
     steps = draw.randrange(longest // 2, longest)
     blows = [_one(draw, BEFORE) for _ in range(draw.choice((0, 0, 1, 1, 2)))]
-    blows += [_one(draw, DURING, draw.randrange(3, steps - 10)) for _ in range(draw.choice((0, 1, 1, 2, 2, 3)))]
+    blows += [_one(draw, DURING, draw.randrange(3, steps + 1)) for _ in range(draw.choice((0, 1, 1, 2, 2, 3)))]
     expected = "finished"
     if draw.random() < 0.12:
         expected, kind, options = draw.choice(FATAL)
@@ -105,11 +105,11 @@ def limited(seed: int, number: int, *, hangs: bool) -> Plan:
     return Plan(name, blows, "stopped" if hangs else "finished", steps=100_000, hours=draw.uniform(128, 140) / 3600)
 
 
-def real(seed: int, number: int, steps: int = 60) -> Plan:
+def real(seed: int, number: int, steps: int = 200) -> Plan:
     """A run that trains a tiny model, and is disturbed while it does."""
     draw = random.Random(f"{seed}/{number}/real")
-    blows = [_one(draw, DURING, draw.randrange(1, steps - 5)) for _ in range(draw.choice((1, 2, 2, 3)))]
-    return Plan(f"r{number:03d}", tuple(blows), steps=steps, every=3, trains=True)
+    blows = [_one(draw, DURING, draw.randrange(1, steps + 1)) for _ in range(draw.choice((1, 2, 2, 3)))]
+    return Plan(f"r{number:03d}", tuple(blows), steps=steps, every=5, trains=True)
 
 
 def _one(draw: random.Random, table: tuple[tuple[int, str, Options], ...], step: int | None = None) -> Blow:

@@ -20,7 +20,15 @@ from typing import Any
 from lorry import units
 from lorry.compute import needs
 from lorry.compute.sending import PUBLISHED, keep_own_files
-from lorry.errors import InputError, MayBillError, MissingExtraError, RefusedError, RunFailedError, StoppedError
+from lorry.errors import (
+    InputError,
+    LorryError,
+    MayBillError,
+    MissingExtraError,
+    RefusedError,
+    RunFailedError,
+    StoppedError,
+)
 from lorry.plan import speeds
 from lorry.plan.disk_needs import written
 from lorry.plan.machine import Promised
@@ -59,6 +67,8 @@ class Wish:
     command: tuple[str, ...] = ()
     answers: Answers = "none"
     """How questions are answered that come up while it trains."""
+    agreed_usd: float | None = None
+    """What a person has agreed to spend on rented machines at most, all attempts together; None where nobody was asked."""
 
     @property
     def recipe(self) -> Recipe:
@@ -112,10 +122,25 @@ def carry_on(run: Run, watch: Watcher, *, after: int = 0, then: Sequence[Run] = 
     secrets.export()
     try:
         ending = _train(run, watch, after, then)
+    except Exception as error:
+        if not isinstance(error, LorryError):
+            _raise_what_may_bill(run)  # before lorry's own fault is told
+        raise
     finally:
-        settle(run.folder)
+        settled = _settled(run.folder)
     raise_unless_well(run, ending)
+    if settled is not None:
+        raise settled
     return run
+
+
+def _settled(folder: RunFolder) -> Exception | None:
+    """Settles; what went wrong with that, which must keep nobody from being told of a machine that bills."""
+    try:
+        settle(folder)
+    except Exception as error:
+        return error
+    return None
 
 
 def raise_unless_well(run: Run, ending: Event) -> None:
@@ -187,6 +212,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "command": masked(wish.command),
         "smoke": wish.smoke,
         "answers": wish.answers,
+        "agreed_usd": wish.agreed_usd,
         "watcher": [os.getpid(), started(os.getpid())],
         "promised": asdict(_promised(subject)),
     }

@@ -54,6 +54,8 @@ class Continuation:
     """In place of the run's own; only what may change may differ."""
     answers: Answers = "none"
     """How questions are answered that come up while it trains."""
+    agreed_usd: float | None = None
+    """What a person has agreed to spend on its rented machines at most, what it cost before among it; None as before."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     if wish.start is not None:
         rows = Prepared.open(Path(facts["data_folder"])).facts.rows_sha256()
         lines.append(f"continues from {_go_back(folder, wish.start, recipe, rows)}")
-    asked = {"answers": wish.answers, "watcher": [os.getpid(), started(os.getpid())]}
+    asked: dict[str, Any] = {"answers": wish.answers, "watcher": [os.getpid(), started(os.getpid())]}
+    if wish.agreed_usd is not None:
+        asked["agreed_usd"] = wish.agreed_usd
     write_json(folder.resolved, {**facts, "recipe": recipe.model_dump(mode="json"), **asked})
     if changes and folder.is_rented:
         needs.save(folder, _needs_anew(folder, facts, recipe))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from borrowed import Controller, Host, carry_out, numbers_of, steps_of
 from lorry.compute.at_home import ask
 from lorry.compute.outcomes import Outcome
 from lorry.track.events import Event
+from lorry.track.run import Run
 from lorry.trainer import checkpoint
 
 pytestmark = sshd.needed()
@@ -152,3 +155,107 @@ def test_host_that_is_gone_is_given_up_after_its_time(tmp_path, machine: Host):
     controller = Controller(run, patience=borrowed.Patience(ready=20, silence=3, pause=0.3, tick=0.1))
     controller.watch = when(10, machine.server.stop)
     assert carry_out(controller, fetch=False).outcome is Outcome.HOST_LOST
+
+
+def suspend(machine: Host) -> None:
+    """Has the machine go on no further, and tell no more than it has."""
+    for one in [machine.agent(), *machine.agent().children(recursive=True)]:
+        one.suspend()
+
+
+def lie(machine: Host, run: Run, **changes: Any) -> None:
+    """Has the machine tell one more event, which is its last one with changes."""
+    suspend(machine)
+    path = machine.folder / "lorry" / "runs" / run.id / "events.jsonl"
+    last = json.loads(path.read_text().splitlines()[-1])
+    with path.open("a") as file:
+        file.write(json.dumps({**last, "seq": last["seq"] + 1, **changes}) + "\n")
+
+
+@pytest.mark.parametrize("changes", [{"attempt": 1_000_000}, {"kind": "evaluated", "step": 31, "data": {"loss": 1.0}}])
+def test_number_that_would_be_held_against_the_next_machine_is_not_believed(tmp_path, machine: Host, changes):
+    run = borrowed.begin(tmp_path, machine)
+    controller = Controller(run)
+    controller.watch = when(10, lambda: lie(machine, run, **changes))
+    assert carry_out(controller, fetch=False).outcome is Outcome.UNTRUSTED
+    assert controller.home.known.attempt == 1
+    assert 10 <= controller.home.step <= 30
+
+
+def test_seconds_that_a_machine_makes_up_are_not_kept(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000)
+    controller = Controller(run)
+
+    def boast() -> None:
+        suspend(machine)
+        beat = machine.folder / "lorry" / "runs" / run.id / "heartbeat.json"
+        beat.write_text(json.dumps({**json.loads(beat.read_text()), "seconds": 1e8}))
+
+    controller.watch = when(10, boast)
+
+    async def work() -> None:
+        attempt = await controller.attempt()
+        task = asyncio.create_task(attempt.carry_out())
+        async with asyncio.timeout(30):
+            while controller.home.seconds_before < 50:
+                await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await attempt.close()
+
+    asyncio.run(work())
+    assert 50 < controller.home.seconds_before < 200
+
+
+async def lost(controller: Controller, until: Any) -> None:
+    """One attempt whose machine is lost as soon as something is so."""
+    attempt = await controller.attempt()
+    task = asyncio.create_task(attempt.carry_out())
+    async with asyncio.timeout(30):
+        while not until() and not task.done():
+            await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await attempt.close()
+    attempt.lease.write(state="ended", ended_at=time.time())
+
+
+def made(machine: Host, run: Run) -> set[int]:
+    """Steps of the checkpoints on the machine."""
+    return set(checkpoint.steps(machine.folder / "lorry" / "runs" / run.id / "checkpoints"))
+
+
+def test_best_checkpoint_outlives_its_machine_and_is_delivered_as_without_a_loss(tmp_path):
+    with borrowed.host(tmp_path, best=5, pace=0.1) as machine:
+        run = borrowed.begin(tmp_path, machine, steps=60)
+        controller, there = Controller(run), set[int]()
+
+        def freeze() -> None:
+            suspend(machine)
+            there.update(made(machine, run))
+
+        controller.watch = when(22, freeze)
+        asyncio.run(lost(controller, lambda: there and there <= set(checkpoint.steps(run.folder.checkpoints))))
+        machine.kill()
+        for name in ("lorry", ".lorry"):
+            shutil.rmtree(machine.folder / name)
+        assert 5 in there
+        assert carry_out(Controller(run)).outcome is Outcome.FINISHED
+    assert [event.data["from_step"] for event in run.events() if event.kind == "resumed"] == [max(there)]
+    assert (run.adapter / "adapter_model.safetensors").read_bytes().endswith((5).to_bytes(8, "little"))
+    assert (run.folder.checkpoints / "best").resolve().name == "step-000005"
+
+
+def test_checkpoint_that_is_only_listed_keeps_none_from_coming_and_deletes_none(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=900)
+    controller, there = Controller(run), set[int]()
+
+    def pretend() -> None:
+        suspend(machine)
+        there.update(made(machine, run))
+        for name in ("step-000899", "step-000999"):
+            (machine.folder / "lorry" / "runs" / run.id / "checkpoints" / name / "manifest.json").mkdir(parents=True)
+
+    controller.watch = when(17, pretend)
+    asyncio.run(lost(controller, lambda: there and there <= set(checkpoint.steps(run.folder.checkpoints))))
+    assert len(there) == 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from here import Here
-from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Patience, follow
+from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Patience, batches, follow
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.track.events import Event, EventLog, read
 
@@ -239,7 +239,7 @@ def test_missing_python_is_an_outcome(link, folder):
 
 def test_machine_that_lies_is_an_outcome_and_its_process_is_ended(link, folder):
     (folder / "events.jsonl").write_text('{"seq": 1, "at": 5, "kind": "evil"}\n')
-    with pytest.raises(OutcomeError, match="unknown kind `evil`"):
+    with pytest.raises(OutcomeError, match="the kind `evil`, which is unknown"):
         asyncio.run(until(link, folder, Ended))
     assert link.channels[-1].process.returncode is not None
 
@@ -272,7 +272,7 @@ def test_sign_of_life_keeps_the_other_side_and_silence_ends_it(link, folder):
 
 def test_events_of_a_real_log_survive_the_way_unchanged(link, folder):
     log = EventLog(folder / "events.jsonl")
-    log.append("created", recipe="r", run="run-1")
+    log.append("loaded", parameters=1, trainable=1, precision="float32", device="cpu")
     log.append("note", message="ünï→ \u2028 \ud800 end".encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
     log.append("started", steps=2, from_step=0)
     last = log.append("finished", seconds=1.5)
@@ -286,3 +286,38 @@ def test_python_of_old_follows_too(link, folder):
         pytest.skip(f"there is no Python 3.8 or 3.9 beside {sys.executable}")
     event = EventLog(folder / "events.jsonl").append("note", message="m")
     assert asyncio.run(until(link, folder, event, python=str(versions[0]))) == [event]
+
+
+def test_backlog_is_given_in_batches_that_keep_nobody_waiting(link: Here, folder: Path):
+    log = EventLog(folder / "events.jsonl")
+    for number in range(1000):
+        log.append("scoring", part="eval", done=number, total=1000)
+
+    async def sizes() -> list[int]:
+        found: list[int] = []
+        async with asyncio.timeout(20), aclosing(batches(link, str(folder), 0, patience=QUICK)) as stream:
+            async for batch in stream:
+                found.append(sum(isinstance(one, Event) for one in batch))
+                if sum(found) == 1000:
+                    return found
+        raise AssertionError
+
+    found = asyncio.run(sizes())
+    assert max(found) == 200
+    assert len(found) < 100
+
+
+def test_what_came_before_something_untrusted_is_told_first(link: Here, folder: Path):
+    log = EventLog(folder / "events.jsonl")
+    log.append("note", message="a")
+    log.append("created", recipe="x", run="y")
+    seen: list[object] = []
+
+    async def listen() -> None:
+        async with asyncio.timeout(20), aclosing(follow(link, str(folder), 0, patience=QUICK)) as stream:
+            async for one in stream:
+                seen.append(one)
+
+    with pytest.raises(OutcomeError, match="not its to tell"):
+        asyncio.run(listen())
+    assert [one.seq for one in seen if isinstance(one, Event)] == [1]

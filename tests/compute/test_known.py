@@ -49,3 +49,18 @@ def test_last_event_says_whether_it_has_ended():
 
 def test_delivered_step_is_known_however_it_is_written():
     assert Known.of(events(("delivered", {"step": 5, "path": "adapter"}))).delivered == 5
+
+
+def test_what_a_machine_brought_and_counted_is_known_by_its_lease():
+    sent = ("sent", {"lease": "a", "after": 1})
+    copied = ("copied", {"step": 5, "path": "checkpoints/step-000005"})
+    elsewhere = ("copied", {"path": "checkpoints/step-000005", "to": "s3://b"})
+    known = Known.of(
+        events(
+            sent, ("started", {"steps": 9, "from_step": 0, "attempt": 4}), copied, elsewhere, ("sent", dict(sent[1]))
+        )
+    )
+    assert (known.brought_by("a"), known.steps, known.attempt_before("a")) == ({5}, 9, 1)
+    assert (known.brought_by("b"), known.attempt_before("b")) == (set(), 4)
+    known.add(Event(9, 0.0, "sent", 4, None, {"lease": "b", "after": 8}))
+    assert (known.brought_by("b"), known.steps, known.attempt_before("b")) == (set(), None, 4)

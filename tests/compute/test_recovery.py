@@ -48,6 +48,7 @@ TRIED_AGAIN = [
     (Outcome.SETUP_FAILED, P, 1, Action.END_RUN),
     (Outcome.AGENT_GONE, T, 2, Action.NEXT_ATTEMPT),
     (Outcome.UNTRUSTED, T, 1, Action.END_RUN),
+    (Outcome.SSH_DOWN, P, 50, Action.NEXT_OFFER),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -207,6 +208,22 @@ def test_machine_that_is_lost_costs_few_steps_and_another_goes_on(cloud, tmp_pat
     assert len(cloud.of_run(run.id)) == 2
 
 
+def test_machine_that_lies_loses_its_checkpoints_with_it(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=300)
+
+    def lie() -> None:
+        folder = Path(cloud.of_run(run.id)[-1].folder)
+        path = next(folder.rglob(f"{run.id}/events.jsonl"))
+        with path.open("a") as file:
+            file.write('{"seq": 1000000, "at": 5, "kind": "returned", "data": {}}\n')
+
+    assert er.train(run, er.when(lie, kind="copied")).kind == "finished"
+    er.must_be_finished(run, cloud, 300)
+    assert er.lost(run) == ["UNTRUSTED"]
+    assert [event.data["from_step"] for event in er.told(run, "started")] == [0, 0], "nothing of it was sent on"
+    assert list(run.folder.checkpoints.glob("untrusted-step-*"))
+
+
 def test_host_that_is_gone_while_the_provider_says_it_runs_is_given_up(cloud, tmp_path):
     run = er.begin(tmp_path, steps=150)
     watch = er.when(on_machine(cloud, run, kind="host_gone", how="running"), kind="copied")
@@ -264,6 +281,15 @@ def test_connection_that_is_cut_while_the_adapter_is_fetched_is_made_again(cloud
     assert er.lost(run) == []
 
 
+def test_machine_whose_end_drags_on_harms_nothing_on_the_next_one(cloud, tmp_path):
+    cloud.control.arm("delete_fails", times=3)
+    run = er.begin(tmp_path, steps=150, budget={"usd": None})
+    assert er.train(run, er.when(on_machine(cloud, run, kind="interrupt"), kind="copied")).kind == "finished"
+    er.must_be_finished(run, cloud, 150)
+    rented, returned = er.told(run, "rented"), er.told(run, "returned")
+    assert rented[1].seq < returned[0].seq, "the next one is rented meanwhile"
+
+
 # --- what ends it from outside
 
 
@@ -285,11 +311,25 @@ def test_deadline_ends_the_machine_and_keeps_what_was_made(cloud, tmp_path):
 def test_budget_ends_training_before_the_deadline_and_what_there_is_is_delivered(cloud, tmp_path):
     run = er.begin(tmp_path, steps=100_000, budget={"hours": 125 / 3600})
     ahead = [0.0]
-    assert er.train(run, er.when(lambda: ahead.__setitem__(0, 105.0), kind="rented"), later(ahead)).kind == "finished"
+    assert er.train(run, er.when(lambda: ahead.__setitem__(0, 92.0), kind="rented"), later(ahead)).kind == "finished"
     now = er.must_be_over(run, cloud, "finished")
     assert "limit of" in er.told(run, "limit")[0].data["message"]
     assert er.adapter_of(run) == max(now.records)
     assert [row.outcome for row in er.leases(run)] == ["FINISHED"]
+
+
+def test_switch_that_tells_the_agent_to_end_at_the_deadline_is_no_preemption(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=100_000, budget={"hours": 125 / 3600})
+    ahead = [0.0]
+
+    def late() -> None:
+        ahead[0] = 100.0  # within the margin, and before the controller cuts it short
+        cloud.agent(cloud.of_run(run.id)[-1]).terminate()
+
+    last = er.train(run, er.when(late, kind="copied"), later(ahead))
+    assert (last.kind, last.data["cause"]) == ("stopped", "budget")
+    assert [row.outcome for row in er.leases(run)] == ["DEADLINE"]
+    assert er.lost(run) == []
 
 
 def test_budget_that_pays_no_machine_rents_none(cloud, tmp_path):
@@ -331,6 +371,18 @@ def test_controller_that_is_killed_is_replaced_where_the_run_stood(cloud, tmp_pa
     assert len(er.told(run, "step")) == 300, "nothing is lost or repeated"
 
 
+def test_machine_that_never_gets_ready_is_not_waited_for_anew_by_each_controller(cloud, tmp_path):
+    cloud.control.arm("never_ready")
+    run = er.begin(tmp_path)
+    with er.controlled(run) as process:
+        er.until(lambda: er.told(run, "rented"))
+        process.kill()
+    patience = replace(er.QUICK.patience, ready=20)
+    assert er.train(run, settings=replace(later([60.0]), patience=patience)).kind == "finished"
+    assert er.lost(run) == ["NEVER_READY"]
+    assert er.told(run, "lost")[0].at - er.told(run, "rented")[0].at < 20
+
+
 def test_controller_that_dies_before_a_machine_is_answered_loses_no_machine(cloud, tmp_path, monkeypatch):
     with HoldingProxy(cloud.emulator.url, b"POST /v2/pods") as proxy:
         monkeypatch.setenv("RUNPOD_API_URL", f"{proxy.url}/v2")
@@ -357,3 +409,16 @@ def test_controller_that_dies_while_a_machine_is_ended_rents_no_other(cloud, tmp
     assert er.train(run).kind == "finished"
     er.must_be_finished(run, cloud)
     assert len(cloud.of_run(run.id)) == 1
+
+
+@pytest.mark.slow
+def test_machine_whose_controller_never_comes_back_ends_itself_at_its_deadline(cloud, tmp_path):
+    run = er.begin(tmp_path, steps=100_000, budget={"hours": 122 / 3600})
+    with er.controlled(run) as process:
+        er.until(lambda: er.told(run, "copied"))
+        process.kill()
+    deadline = er.leases(run)[0].deadline or 0
+    er.until(lambda: cloud.of_run(run.id)[0].is_over, seconds=200)
+    assert (cloud.of_run(run.id)[0].ended or 0) <= deadline + 60
+    assert er.train(run).kind in ("stopped", "finished")
+    er.must_be_paid(run, cloud)

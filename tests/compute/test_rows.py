@@ -31,12 +31,13 @@ def test_changes_are_written_together_the_last_one_of_each(tmp_path):
     assert found.find("b").status == "running"
 
 
-def test_sign_of_life_alone_makes_the_row_of_now(tmp_path):
-    found = store(tmp_path, "a")
+def test_row_of_a_run_that_is_held_is_of_now_also_where_nothing_is_new(tmp_path):
+    found = store(tmp_path, "a", "b")
     rows = Rows(found)
-    rows.note("a")
+    rows.held.add("a")
     rows.write()
     assert time.time() - found.find("a").updated_at < 5
+    assert found.find("b").updated_at == 1.0
 
 
 def test_nothing_is_written_twice_so_that_a_later_status_stays(tmp_path):
@@ -47,6 +48,27 @@ def test_nothing_is_written_twice_so_that_a_later_status_stays(tmp_path):
     found.update("a", status="finished")
     rows.write()
     assert found.find("a").status == "finished"
+
+
+def test_run_that_is_left_is_written_once_more_and_then_no_more(tmp_path, monkeypatch):
+    found = store(tmp_path, "a", "b")
+    rows = Rows(found)
+    for one in ("a", "b"):
+        rows.held.add(one)
+        rows.note(one, status="running", step=7)
+    rows.leave("a")
+    assert found.find("a").step == 7
+    rows.note("b", step=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(found, "update_all", _refuse)
+        rows.leave("b")
+    found.update("b", status="finished")
+    rows.write()
+    assert (found.find("b").status, found.find("b").step) == ("finished", 7)
+
+
+def _refuse(_changes: object) -> None:
+    raise LorryError("busy")
 
 
 def test_unknown_run_keeps_no_other_from_being_written(tmp_path):

@@ -1,4 +1,4 @@
-"""The person's own files of a rented run: kept when it begins, and found again when it goes on."""
+"""What goes onto a machine: the checkpoints that its trainer needs."""
 
 from __future__ import annotations
 
@@ -6,47 +6,41 @@ from pathlib import Path
 
 import pytest
 
-import tiny_runs
-from lorry.compute.sending import at_home, with_kept_names
-from lorry.recipe.load import from_dict
-from lorry.recipe.schema import Recipe
+from lorry.compute.sending import _useful
 from lorry.track.folder import RunFolder
-from model_folders import TEMPLATE
+from lorry.trainer import checkpoint
+from small_checkpoints import saved
 
 
 @pytest.fixture
-def rented(tmp_path: Path) -> RunFolder:
-    """A run whose recipe names a template above its own folder."""
-    below = tmp_path / "recipes"
-    below.mkdir()
-    (tmp_path / "mine.jinja").write_text(TEMPLATE)
-    data = {"train": str(tmp_path / "rows.jsonl"), "eval_split": 4, "chat_template": f"{below}/../mine.jinja"}
-    return tiny_runs.begin(tiny_runs.recipe(tmp_path, data=data, compute={"on": ["runpod"]})).folder
+def folder(tmp_path: Path) -> RunFolder:
+    """Steps 5 to 25, of which 10 was the best and 15 the next; 2 was evaluated and not saved."""
+    found = RunFolder(tmp_path / "run-1")
+    losses = {2: 0.1, 5: 9.0, 10: 1.0, 15: 2.0, 20: 3.0, 25: float("nan")}
+    for step in (5, 10, 15, 20, 25):
+        scores = {str(at): {"loss": loss} for at, loss in losses.items() if at <= step}
+        saved(found.checkpoints, step, {"scores": scores})
+    return found
 
 
-def recipe_of(folder: RunFolder, **data: str) -> Recipe:
-    found = Recipe.model_validate_json(
-        folder.resolved.read_text().partition('"recipe": ')[2].rpartition(',\n  "base"')[0]
-    )
-    return found.model_copy(update={"data": found.data.model_copy(update=data)})
+def damage(folder: RunFolder, step: int) -> None:
+    (checkpoint.path_of(folder.checkpoints, step) / checkpoint.OPTIMIZER).write_bytes(b"")
 
 
-def test_file_of_ones_own_is_kept_and_named_by_where_it_lies(rented: RunFolder):
-    kept = recipe_of(rented)
-    assert kept.data.chat_template == "chat_template.jinja"
-    assert (rented.path / "files" / "chat_template.jinja").read_text() == TEMPLATE
-    assert at_home(kept, rented).data.chat_template == str(rented.path / "files" / "chat_template.jinja")
+def test_newest_and_best_are_sent(folder):
+    assert list(_useful(folder)) == [25, 10]
 
 
-def test_recipe_that_is_given_anew_names_the_kept_file(rented: RunFolder):
-    kept = recipe_of(rented)
-    anew = recipe_of(rented, chat_template="../mine.jinja")
-    assert with_kept_names(anew, kept) == kept
-    other = recipe_of(rented, chat_template="another.jinja")
-    assert with_kept_names(other, kept) == other
+def test_damaged_ones_are_put_aside_for_those_before(folder):
+    damage(folder, 25)
+    damage(folder, 10)
+    assert list(_useful(folder)) == [20, 15]
+    assert {path.name for path in folder.checkpoints.glob("damaged-*")} == {
+        "damaged-step-000025",
+        "damaged-step-000010",
+    }
 
 
-def test_recipe_without_files_of_ones_own_stays_as_it_is(tmp_path: Path):
-    plain = from_dict(tiny_runs.recipe(tmp_path), tmp_path).recipe
-    assert at_home(plain, RunFolder(tmp_path)) == plain
-    assert with_kept_names(plain, plain) == plain
+def test_one_that_is_not_trusted_is_not_sent(folder):
+    checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, 25), "untrusted")
+    assert list(_useful(folder)) == [20, 10]

@@ -16,6 +16,7 @@ from lorry.compute.controller import Settings
 from lorry.compute.serving import Server
 from lorry.compute.shared import Shared
 from lorry.errors import LorryError
+from lorry.track.events import EventLog
 from lorry.track.folder import RunFolder, home
 from lorry.track.leases import Leases
 from lorry.track.run import Run
@@ -138,6 +139,20 @@ def test_run_of_another_process_is_left_to_it(tmp_path, machine: Host):
     with controller.held(run.folder):
         serve(seconds=20)
     assert ending(run) != "finished"
+
+
+def test_run_that_ended_when_its_controller_died_is_settled(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine)
+    EventLog(run.folder.events).append("stopped", reason="stopped", cause="person")
+    settled: list[str] = []
+    Store.open().update(run.id, status="running")
+
+    async def work() -> None:
+        server = Server(lambda folder: settled.append(folder.id), Shared.open(), Settings(borrowed.QUICK))
+        await server.serve(until_idle=True)
+
+    asyncio.run(asyncio.wait_for(work(), 20))
+    assert settled == [run.id]
 
 
 def test_limit_of_open_files_is_never_lowered():

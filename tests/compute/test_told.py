@@ -15,6 +15,7 @@ from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.told import _TYPES, AgentGone, Beat, Checkpoints, Ended, Judge
 from lorry.track.events import CONTROLLERS, KINDS, Event, read
 from lorry.track.state import state
+from lorry.trainer.ladder import Rung
 
 BEAT = {"at": 5.0, "agent": 7, "trainer": 8, "attempt": 1, "step": 3, "phase": "training", "seconds": 9.5}
 
@@ -62,6 +63,19 @@ def test_unknown_fields_of_a_newer_version_are_left_out():
 def test_fields_beside_those_of_a_kind_are_kept():
     (found,) = told(event(data={"message": "m", "of": [1, 2]}))
     assert found.data == {"message": "m", "of": [1, 2]}
+
+
+RUNG = {"micro_batch": 4, "accumulation": 2, "activation_checkpointing": False, "eval_batch": 8, "generation_batch": 1}
+
+
+def test_rung_has_no_other_fields_for_the_next_agent_makes_one_of_it():
+    (found,) = told(event(kind="rung", data={**RUNG, "evil": 1}))
+    assert Rung(**found.data).as_dict() == RUNG
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 0}, {"accumulation": 2**40}, {"activation_checkpointing": 1}])
+def test_rung_that_is_none_is_refused(change):
+    refused(event(kind="rung", data=RUNG | change))
 
 
 def test_loss_that_is_no_number_is_told():
@@ -186,7 +200,8 @@ def test_garbage_is_refused(line):
 
 
 @pytest.mark.parametrize(
-    "change", [{"step": "3"}, {"step": -1}, {"attempt": None}, {"phase": 7}, {"at": 1e12}, {"seconds": "x"}]
+    "change",
+    [{"step": "3"}, {"step": -1}, {"attempt": None}, {"phase": 7}, {"at": 1e12}, {"seconds": "x"}, {"seconds": -1.0}],
 )
 def test_unsound_heartbeat_is_refused(change):
     assert "a heartbeat that is none" in refused(b"h " + json.dumps(BEAT | change).encode() + b"\n")

@@ -2,7 +2,8 @@
 
 Laid into a machine's Python path, it takes the place of `python -m lorry.trainer`: the agent that supervises it is the real
 one. Each step takes `LORRY_SCRIPTED_STEP` seconds (0.05); the weights after a step follow from the step alone, so that an
-adapter that went through any number of machines can be compared with one that did not.
+adapter that went through any number of machines can be compared with one that did not. The last step is the best one, or that
+of `LORRY_SCRIPTED_BEST`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Script:
         self.train = self.facts["recipe"]["train"]
         self.pace = float(os.environ.get("LORRY_SCRIPTED_STEP", "0.05"))
         self.pipe = Pipe(int(os.environ.pop(FD)))
+        self.best = int(os.environ.get("LORRY_SCRIPTED_BEST", "0"))
+        self.losses: dict[int, float] = {}
         self.stopped = 0
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # as the real one: it ends with its agent
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,6 +59,9 @@ class Script:
         every = int(self.train["save_every"] or 10)
         newest = checkpoint.newest(root, lambda place, why: self.pipe.append("rejected", path=str(place), reason=why))
         step = checkpoint.step_of(newest) if newest else 0
+        if newest:
+            scores = json.loads((newest / checkpoint.STATE).read_text())["scores"]
+            self.losses = {int(at): found["loss"] for at, found in scores.items()}
         self.pipe.append("loaded", parameters=8, trainable=8, precision="float32", device="cpu")
         if newest:
             self.pipe.append("resumed", from_step=step, path=str(newest))
@@ -107,6 +113,7 @@ class Script:
 
     def save(self, root: Path, step: int) -> None:
         from lorry.trainer import checkpoint
+        from lorry.trainer.saving.retention import kept
 
         final = checkpoint.path_of(root, step)
         if final.exists():
@@ -116,10 +123,11 @@ class Script:
         for name in ("adapter_model.safetensors", checkpoint.OPTIMIZER, checkpoint.RNG):
             tensor_file(aside / name, step)
         (aside / "adapter_config.json").write_text("{}\n")
-        (aside / checkpoint.STATE).write_text(json.dumps(state_of(step, {step: 1 / step})) + "\n")
+        self.losses[step] = 0.0 if step == self.best else 1 / step
+        (aside / checkpoint.STATE).write_text(json.dumps(state_of(step, self.losses)) + "\n")
         checkpoint.write_manifest(aside)
         aside.rename(final)
-        checkpoint.prune(root, set(checkpoint.steps(root)[-3:]))
+        checkpoint.prune(root, kept(checkpoint.steps(root), self.losses, last=3, best=0))
         self.pipe.append("saved", step=step, path=str(final), seconds=0.0, pause=0.0)
 
     def leave(self, root: Path, step: int) -> int:
@@ -132,6 +140,8 @@ class Script:
     def deliver(self, root: Path, step: int) -> None:
         from lorry.trainer import checkpoint
 
+        ranked = sorted((loss, at) for at, loss in self.losses.items())
+        step = next((at for _, at in ranked if checkpoint.path_of(root, at).exists()), step)
         checkpoint.deliver(checkpoint.path_of(root, step), self.folder / "adapter")
         self.pipe.append("delivered", step=step, path=str(self.folder / "adapter"))
         evaluation = self.folder / "eval"

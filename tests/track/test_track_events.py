@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InputError
-from lorry.track.events import EventLog, follow, last_attempt, last_number, read, sync
+from lorry.track.events import Event, EventLog, follow, last_attempt, last_number, read, sync
 from power_cut import Disk
 from run_folders import add_step
 
@@ -177,3 +177,24 @@ def test_last_number_and_attempt_are_those_of_the_last_whole_line(path: Path):
     with path.open("ab") as file:
         file.write(b'{"seq": 3, "attempt": 4')
     assert (last_number(path), last_attempt(path)) == (2, 3)
+
+
+def test_several_events_of_a_machine_wait_for_the_disk_once(path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, disk = EventLog(path), Disk(monkeypatch)
+    log.append("note", message="a")
+    found = log.mirror_all([Event(number, 1.0, "note", 2, None, {"message": "m"}) for number in range(7, 507)])
+    assert [(event.seq, event.told) for event in found] == list(zip(range(2, 502), range(7, 507), strict=True))
+    assert list(read(path, after=1)) == found
+    assert disk.flushed[2:] == [("events.jsonl", path.read_bytes())]
+    assert log.mirror_all([]) == []
+
+
+def test_several_events_are_written_all_or_none(path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, disk = EventLog(path), Disk(monkeypatch)
+    log.append("note", message="a")
+    disk.refuses = "events.jsonl"
+    with pytest.raises(OSError, match="the disk is broken"):
+        log.mirror_all([Event(number, 1.0, "note", 2, None, {"message": "m"}) for number in (7, 8)])
+    disk.refuses = ""
+    assert messages(path) == ["a"]
+    assert log.mirror(Event(7, 1.0, "note", 2, None, {"message": "m"})).seq == 2

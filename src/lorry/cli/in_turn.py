@@ -8,6 +8,7 @@ import typer
 
 from lorry import job
 from lorry.cli import output, rental
+from lorry.cli.following import ending
 from lorry.cli.outcome import View
 from lorry.cli.rental import Terms
 from lorry.cli.watching import follow_rented
@@ -22,21 +23,31 @@ def run(wishes: Sequence[Wish], terms: Terms) -> int:
 
     All are checked and agreed to before the first is rented for. One that fails does not keep the next from its turn.
     """
-    plans = [rental.agreed(wish, terms) for wish in wishes]
+    found = [rental.agreed(wish, terms) for wish in wishes]
+    agreed = [one for one in found if one is not None]
     if terms.dry_run:
-        return max((plan.exit_code for plan in plans if plan), default=0)
-    if not all(plans):
+        return max((plan.exit_code for plan, _ in agreed), default=0)
+    if len(agreed) < len(found):
         output.note("nothing was rented")
         return 0
-    runs = [job.opened(wish, plan) for wish, plan in zip(wishes, plans, strict=True) if plan]
-    views = [View(told=plan.warnings, as_json=terms.as_json) for plan in plans if plan]
+    runs = [job.opened(wish, plan) for plan, wish in agreed]
+    views = [View(told=plan.warnings, as_json=terms.as_json) for plan, _ in agreed]
     codes: list[int] = []
     with InTurn([one.folder for one in runs]) as turns:
         for one, view in zip(runs, views, strict=True):
             left = [Run(folder) for folder in turns.begin(one.folder)]
             codes.append(_one(one, left, view))
+            if left and ending(one.folder) is None:
+                _say_left(left)
+                break
     wrong = [code for code in codes if code]
     return MayBillError.exit_code if MayBillError.exit_code in wrong else next(iter(wrong), 0)
+
+
+def _say_left(left: Sequence[Run]) -> None:
+    """Whoever lets a run go wants the terminal, and no machine for the next one beside it."""
+    names = " and ".join(f"`{one.id}`" for one in left)
+    output.note(f"not started: {names}; `lorry attach RUN` starts one, `lorry controller` all of them")
 
 
 def _one(run: Run, then: Sequence[Run], view: View) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class View:
     told: tuple[str, ...] = ()
     """Warnings that need not be shown again."""
     as_json: bool = False
+    says_no: Callable[[], None] | None = None
+    """What a person's no to going on past the budget does, asked while the run is followed; None stops it as Ctrl-C does."""
 
 
 def follow(act: Callable[[Watcher], Run], view: View) -> None:
@@ -35,7 +38,7 @@ def follow(act: Callable[[Watcher], Run], view: View) -> None:
     def watch(event: Event) -> None:
         progress.show(event)
         if event.kind == "overrun" and event.data["action"] == "ask":
-            _ask_whether_to_go_on()
+            _ask_whether_to_go_on(view.says_no)
 
     try:
         run = act(watch)
@@ -50,14 +53,20 @@ def follow(act: Callable[[Watcher], Run], view: View) -> None:
         raise typer.Exit(1)
 
 
-def _ask_whether_to_go_on() -> None:
+def _ask_whether_to_go_on(says_no: Callable[[], None] | None) -> None:
     """Training goes on while the question stands; `no` stops it as Ctrl-C does, after its last step is saved."""
-    try:
-        answer = output.ask("go on until the budget is used up? (yes, or no to stop now)", default="yes")
-    except InputError:  # the terminal is gone; the budget holds all the same
-        return
-    if not says_yes(answer):
+    if says_no is not None:
+        # Whoever controls a rented run must not wait for a person.
+        threading.Thread(target=lambda: None if _wants_to_go_on() else says_no(), daemon=True).start()
+    elif not _wants_to_go_on():
         raise KeyboardInterrupt
+
+
+def _wants_to_go_on() -> bool:
+    try:
+        return says_yes(output.ask("go on until the budget is used up? (yes, or no to stop now)", default="yes"))
+    except InputError:  # the terminal is gone; the budget holds all the same
+        return True
 
 
 def says_yes(answer: str) -> bool:

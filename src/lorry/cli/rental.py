@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
@@ -14,8 +15,8 @@ from lorry.cli.watching import attach, follow_rented
 from lorry.compute import cloning, copies, hosts, market, needs
 from lorry.compute.allowance import Allowance, allowance, refuse_too_little
 from lorry.compute.needs import Needs
-from lorry.compute.providers._base import Provider
-from lorry.compute.renting import LEAST
+from lorry.compute.providers._base import Capabilities, Provider
+from lorry.compute.renting import LEAST, price_of
 from lorry.errors import RefusedError
 from lorry.job import Wish
 from lorry.plan.offers import Offer
@@ -63,6 +64,14 @@ class _Best:
     allowed: Allowance
     seconds: float | None
     usd: float | None
+    per_hour: float
+    """US dollars, with what is bid and the machine's own disk."""
+
+    @property
+    def most(self) -> float | None:
+        """US dollars that it can cost at most; None where it costs nothing, or has no limit."""
+        usd = self.per_hour * self.allowed.seconds / 3600 if self.per_hour else math.inf
+        return usd if math.isfinite(usd) else None
 
 
 def run(wish: Wish, terms: Terms) -> int:
@@ -71,19 +80,22 @@ def run(wish: Wish, terms: Terms) -> int:
     earlier = None if terms.new or terms.dry_run or wish.smoke else resuming.interrupted(wish.loaded)
     if earlier is not None and _wants_earlier(earlier, terms):
         return _go_on_with(earlier, wish, terms)
-    plan = agreed(wish, terms)
-    if terms.dry_run:
-        return plan.exit_code if plan else 0
-    if plan is None:
+    found = agreed(wish, terms)
+    if found is None:
         output.note("nothing was rented")
         return 0
+    plan, wish = found
+    if terms.dry_run:
+        return plan.exit_code
     view = View(told=plan.warnings, as_json=terms.as_json)
     follow_rented(lambda watch: job.train_as_planned(wish, plan, watch), view)
     return 0
 
 
-def agreed(wish: Wish, terms: Terms) -> Plan | None:
-    """The plan, once it is shown and the person wants what it costs; None where not. A dry run asks nothing.
+def agreed(wish: Wish, terms: Terms) -> tuple[Plan, Wish] | None:
+    """The plan, once it is shown and the person wants what it costs, and the wish with what may be spent at most.
+
+    None where the person does not want it. A dry run asks nothing.
 
     Refuses whatever can be refused before anything is rented.
     """
@@ -96,10 +108,11 @@ def agreed(wish: Wish, terms: Terms) -> Plan | None:
     elif terms.dry_run:
         output.emit_json(plan_json(plan))
     if terms.dry_run:
-        return plan
+        return plan, wish
     order = _Order(wish.recipe, asked)
     _look_at_hosts(order.recipe)
-    return plan if _agrees(order, _best(order, offers), terms) else None
+    best = _best(order, offers)
+    return (plan, replace(wish, agreed_usd=best.most if best else None)) if _agrees(order, best, terms) else None
 
 
 def resume(wish: Continuation, terms: Terms) -> int:
@@ -109,9 +122,14 @@ def resume(wish: Continuation, terms: Terms) -> int:
     order = _Order(intended.recipe, intended.needs or Needs(), intended.folder.id, intended.left)
     offers = _asked(order.recipe, market.providers(order.recipe.compute.on))
     _look_at_hosts(order.recipe)
-    if not _agrees(order, _best(order, offers), terms):
+    best = _best(order, offers)
+    if not _agrees(order, best, terms):
         output.note("nothing was rented")
         return 0
+    if best is not None and best.most is not None:
+        now = time.time()
+        spent = sum(row.usd_of(order.run_id, now) for row in Leases.open().since())
+        wish = replace(wish, agreed_usd=spent + best.most)
     follow_rented(lambda watch: resuming.go_on(wish, watch), View(as_json=terms.as_json), intended.folder)
     return 0
 
@@ -194,12 +212,13 @@ def _best(order: _Order, offers: Sequence[Offer]) -> _Best | None:
     asking = Asking(order.run_id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
     leases = Leases.open()
     left = room(caps(home()), leases.since(), leases.volumes(), time.time(), asking)
-    seconds = asked.seconds(offer)
-    allowed = allowance(left, offer.usd_per_hour.likely, highest=seconds)
-    refuse_too_little(allowed, offer.usd_per_hour.likely, LEAST)
-    seconds = None if seconds is None else seconds * order.left
-    usd = asked.usd(offer)
-    return _Best(offer, allowed, seconds, None if usd is None else usd * order.left)
+    per_hour = price_of(offer, recipe.compute, asked.disk_gb)
+    bills = getattr(plugins.find("providers", offer.provider), "capabilities", Capabilities()).bills
+    allowed = allowance(left, per_hour, highest=asked.highest(offer), bills=bills)
+    refuse_too_little(allowed, per_hour, LEAST)
+    seconds, usd = asked.seconds(offer), asked.usd(offer)
+    share = [None if one is None else one * order.left for one in (seconds, usd)]
+    return _Best(offer, allowed, share[0], share[1], per_hour)
 
 
 def _agrees(order: _Order, best: _Best | None, terms: Terms) -> bool:
@@ -232,7 +251,7 @@ def _priced(best: _Best) -> str:
     likely = ""
     if best.usd is not None and best.seconds is not None:
         likely = f", about {units.money(best.usd)} in {units.duration(best.seconds)}"
-    most = units.money(price * best.allowed.seconds / 3600)
+    most = units.money(best.most or 0.0)
     alone = _only_a_live_controller(offer)
     held = f"at most {most} ({best.allowed.why}{'' if alone else '; the machine holds to that by itself too'})"
     return f"{offer.name} at {units.money(price)} an hour{likely}, {held}{alone}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import typer
 
@@ -14,7 +18,7 @@ from lorry.cli.outcome import View, follow, tell
 from lorry.cli.progress import Progress
 from lorry.compute import controller, receipt
 from lorry.compute.at_home import Request, ask
-from lorry.errors import DetachedError, InputError, LorryError, StoppedError
+from lorry.errors import DetachedError, InputError, LorryError, RefusedError, StoppedError
 from lorry.job import Watcher
 from lorry.track.events import Event
 from lorry.track.folder import RunFolder, home
@@ -55,18 +59,55 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
 
         return act(show)
 
+    view = replace(view, says_no=lambda: ask(seen.folder, "stop") if seen.folder else None)
     try:
-        follow(watched, view)
+        with _ended_by_signals():
+            follow(watched, view)
         _show_receipt(seen.folder)
+    except _EndedError as error:
+        with suppress(OSError):  # the terminal may be gone
+            _let_go(seen, None)
+        raise SystemExit(128 + error.number) from error
     except DetachedError as error:
         _let_go(seen, error)
     except KeyboardInterrupt:
         if seen.folder is None or not seen.folder.is_rented:
             raise
         _ask(seen, view)
+    except RefusedError:
+        if seen.folder is None or not controller.is_controlled(seen.folder):
+            _show_receipt(seen.folder)
+            raise
+        attach(seen.folder, view, after=seen.number)  # a controller of all runs was faster
     except (LorryError, typer.Exit):
         _show_receipt(seen.folder)
         raise
+
+
+class _EndedError(BaseException):
+    """A signal wants this process to end; no error, so that nothing on the way takes it for one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _ended_by_signals() -> Generator[None]:
+    """Within, SIGTERM and a closed terminal let the run go, instead of leaving it to nobody."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        raise _EndedError(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def attach(folder: RunFolder, view: View, *, after: int = 0) -> None:

@@ -6,6 +6,7 @@ fetched; the dead-man switch on the machine ends it at the deadline when nobody 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lorry import units
@@ -15,8 +16,9 @@ from lorry.track.room import Room, seconds_left, tightest
 
 UNLIMITED = 24 * 3600.0
 """Seconds after which a machine is given back although nobody set a limit, or three times the longest that was planned."""
-_FEWEST, _MOST, _SHARE = 15.0, 240.0, 0.05
-"""Seconds that are kept for fetching and ending: a share of all, within these."""
+_FEWEST, _MOST, _SHARE = 30.0, 240.0, 0.05
+"""Seconds that are kept for fetching and ending: a share of all, within these. The dead-man switch asks the agent to end 20 s
+before the deadline: training that ends by itself has to end before."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,17 @@ class Allowance:
         return min(_MOST, max(_FEWEST, _SHARE * self.seconds), self.seconds / 3)
 
 
-def allowance(room: Room, usd_per_hour: float, *, highest: float | None = None) -> Allowance:
+def allowance(room: Room, usd_per_hour: float, *, highest: float | None = None, bills: bool = True) -> Allowance:
     """The seconds that a machine at this price, its disks included, may take of what budget and caps leave.
 
-    Where nothing limits it, a day, or three times `highest`: the most seconds that the run was planned to take.
+    Where nothing limits it, a day, or three times `highest`: the most seconds that the run was planned to take. A machine that
+    is one's own has no limit then.
     """
     left = seconds_left(room, usd_per_hour)
-    without = max(UNLIMITED, 3 * (highest or 0.0))
+    without = max(UNLIMITED, 3 * (highest or 0.0)) if bills else math.inf
     if left > without:
         return Allowance(without, f"no limit is set: {units.duration(without)} at most")
-    return Allowance(left, tightest(room, usd_per_hour) or room.why)
+    return Allowance(left, tightest(room, usd_per_hour) or room.why or "no limit is set")
 
 
 def on_machine(
@@ -52,8 +55,10 @@ def on_machine(
 
     `gone` are the seconds of this machine that were billed before training began.
     """
-    seconds = before + max(1.0, allowed.seconds - allowed.margin - gone)
     price = budget.price_per_hour or usd_per_hour
+    if math.isinf(allowed.seconds):
+        return BudgetSettings(price_per_hour=price, overrun=budget.overrun)
+    seconds = before + max(1.0, allowed.seconds - allowed.margin - gone)
     usd = price * seconds / 3600 if budget.usd is not None and price else None
     return BudgetSettings(usd=usd, hours=seconds / 3600, price_per_hour=price, overrun=budget.overrun)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lorry.compute import needs
+from lorry.compute.bounds import Before, Bounds
 from lorry.compute.known import Known
 from lorry.compute.needs import Needs
 from lorry.compute.rows import Rows
@@ -23,26 +24,36 @@ from lorry.trainer.supervise.relayed import Relayed
 
 Request = Literal["", "stop", "now", "detach"]
 """What a person asked of a run from outside: to stop after a checkpoint, or at once; or that its controller let it go."""
-_REQUEST = "request.json"
+_REQUEST, _DETACH = "request.json", "detach.json"
 _BEAT_EVERY = 15.0
 """Seconds between two writes of a machine's heartbeat to the disk."""
 
 
 def ask(folder: RunFolder, request: Request) -> None:
-    """Leaves a request for whoever controls the run."""
-    write_json(folder.path / _REQUEST, {"request": request, "at": time.time()})
+    """Leaves a request for whoever controls the run. To let it go takes no wish to stop away."""
+    write_json(folder.path / (_DETACH if request == "detach" else _REQUEST), {"request": request, "at": time.time()})
 
 
 def requested(folder: RunFolder) -> Request:
-    """What is asked of a run; empty for nothing."""
+    """Whether it is to stop, and how; empty for not."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads((folder.path / _REQUEST).read_text(encoding="utf-8"))["request"]
-        return found if found in ("stop", "now", "detach") else ""
+        return found if found in ("stop", "now") else ""
     return ""
 
 
+def is_to_let_go(folder: RunFolder) -> bool:
+    """Whether its controller is asked to let it go."""
+    return (folder.path / _DETACH).exists()
+
+
+def let_go(folder: RunFolder) -> None:
+    """Takes that request away: it has been carried out, or was meant for somebody else."""
+    (folder.path / _DETACH).unlink(missing_ok=True)
+
+
 def answered(folder: RunFolder) -> None:
-    """Takes a request away: it has been carried out."""
+    """Takes a request to stop away: it has been carried out."""
     (folder.path / _REQUEST).unlink(missing_ok=True)
 
 
@@ -90,12 +101,25 @@ class RunAtHome:
 
     def mirror(self, event: Event) -> Event:
         """Writes an event that a machine told."""
-        self._log.attempt = max(self._log.attempt, event.attempt)
-        return self._noted(self._log.mirror(event))
+        return self.mirror_all([event])[0]
+
+    def mirror_all(self, events: Sequence[Event]) -> list[Event]:
+        """Writes several events that a machine told, with one wait for the disk."""
+        self._log.attempt = max(self._log.attempt, *(event.attempt for event in events), 1)
+        return [self._noted(event) for event in self._log.mirror_all(events)]
 
     def sent_after(self, lease: str) -> int | None:
         """The number of the machine's last event that is known here; None where the run was not sent to that machine yet."""
         return self.known.sent_after(lease)
+
+    def bounds(self, lease: str, since: float) -> Bounds:
+        """How far the machine may be believed that the run was sent to, also where another controller has heard it before.
+
+        `since` is when the machine began to serve the run; seconds since 1970.
+        """
+        size, number = self.folder.events.stat().st_size, self.sent_after(lease) or 0
+        before = Before(self.known.attempt_before(lease), number, self.seconds_before, since, size)
+        return Bounds(before, attempt=self.known.attempt, steps=self.known.steps)
 
     @property
     def over(self) -> Event | None:
@@ -130,16 +154,22 @@ class RunAtHome:
         return 0.0
 
     def beat(self, told: Beat) -> None:
-        """Takes in a sign of life: what is known of the run is of now. `keep_beat` writes it down."""
+        """Takes in a sign of life; `keep_beat` writes it down."""
         self._beat = told
-        self._rows.note(self.id)
 
     async def keep_beat(self, *, now: bool = False) -> None:
-        """Writes the machine's last heartbeat down, from time to time, or `now`."""
+        """Writes the machine's last heartbeat down, from time to time, or `now`; where there never was one, that it has none.
+
+        Else the next agent would count the seconds from the times of events, which are whatever a machine's clock says.
+        """
         at = time.monotonic()
+        if now and self._beat is None and not self.folder.heartbeat.exists():
+            none = Beat(time.time(), self.known.attempt, self.known.step, "", 0.0)
+            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(none))
         if self._beat is not None and (now or at - self._beat_kept >= _BEAT_EVERY):
             self._beat_kept = at
-            await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
+            with suppress(OSError):  # a full disk is found out by what matters
+                await asyncio.to_thread(write_json, self.folder.heartbeat, asdict(self._beat))
 
     def tend(self) -> None:
         """Keeps trackers and people told."""

@@ -11,39 +11,26 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from lorry.compute import copies, fetching, sending, ssh, starting, transfer, watch, wheel
+from lorry.compute import copies, fetching, sending, ssh, starting, transfer, wheel
 from lorry.compute.allowance import Allowance, on_machine
 from lorry.compute.at_home import RunAtHome
+from lorry.compute.bounds import Bounds
+from lorry.compute.bringing import Bringing
 from lorry.compute.cloning import clone
-from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, follow
+from lorry.compute.fetching import Source
+from lorry.compute.follow import AgentGone, Beat, Checkpoints, Ended, Told, batches
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.providers._base import Address
+from lorry.compute.reaching import Patience, Reach
 from lorry.compute.recovery import Action, History, Phase, decide
 from lorry.compute.setting_up import set_up
-from lorry.compute.verdicts import stands_still, why_failed
+from lorry.compute.turns import both
+from lorry.compute.verdicts import why_failed
 from lorry.plan.offers import Offer
 from lorry.track.events import ENDINGS, Event
-from lorry.trainer.checkpoint import steps
 
 _LAST_COPY = 10.0
 """Seconds in which a machine that is taken back may still hand over a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long things are waited for, in seconds."""
-
-    ready: float = 600.0
-    """From a machine's creation to its first SSH session."""
-    silence: float = 1800.0
-    """While a machine is said to run and does not answer; it trains on meanwhile."""
-    pause: float = 5.0
-    """The longest between two tries to reach it."""
-    ending: float = 600.0
-    """For a provider to confirm that a machine is gone, before a person is told that it may still bill."""
-    tick: float = 0.5
-    """Between two looks at what a person asks for, and at the clock."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +56,31 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.phase = Phase.PREPARING if self.lease.row.ready_at is None else Phase.TRAINING
-        self._link: ssh.Link | None = None
+        self._reach = Reach(self.lease, self.key, self.patience, lambda: self.phase)
         self._place = ""
         self._last: Event | None = None
         self._faults: list[str] = []
-        self._there: set[int] = set()
-        self._new = asyncio.Event()
+        self._bringing = Bringing(self.home, self.lease.name)
+        self._bounds: Bounds | None = None
         self._asked_to_stop = False
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
-        self._heard = float("inf")
+        self.gave_up: Action | None = None
+        """What is to follow, where the attempt itself has tried all else."""
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the run lies on the machine, so that there may be something to fetch."""
+        return self.home.sent_after(self.lease.name) is not None
 
     async def carry_out(self) -> Result:
         """Goes through to the end of training there, or to whatever else ends the attempt. The machine is not ended here."""
         work = asyncio.create_task(self._work())
-        copies, looks = asyncio.create_task(self._copy()), asyncio.create_task(self._look_after())
+        self._reach.keep_contact()
+        copies, looks = (
+            asyncio.create_task(self._bringing.go_on(self._new_source)),
+            asyncio.create_task(self._reach.look_after()),
+        )
         try:
             while not work.done():
                 await asyncio.wait(
@@ -103,33 +100,34 @@ class Attempt:
 
     async def fetch(self) -> None:
         """Brings everything home that the run left there. Raises OutcomeError where that cannot be done."""
-        link = self._link if self._link and self._link.is_open else await self._connected()
-        run = await self._run_folder(link)
-        there = sorted(await fetching.complete(link, run), reverse=True)
-        for step in there[:1] if copies.stay_there(self.home) else there:
-            await self._copy_one(link, step)  # copied on when the machine is given back: until then each second costs
-        total = await fetching.fetch_result(link, run, self.home.folder, lambda _: None)
+        at = await self._source(await self._reach.connected())
+        # Copied on when the machine is given back: until then each second costs.
+        await self._bringing.at_the_end(at, only_newest=self._kept_there)
+        total = await fetching.fetch_result(at, self.home.folder, lambda _: None)
         fetching.mark(self.home.folder, self.home.known.delivered)
+        await self.home.keep_beat(now=True)
         self.home.tell("fetched", bytes=total)
 
     async def close(self) -> None:
         """Gives the connection back; the machine goes on."""
-        if self._link is not None:
-            await self._link.close()
+        await self._reach.close()
 
     async def leave(self) -> None:
         """Takes the run, which has ended, off the machine: it waits for the next one, for as long as it may be idle.
 
         Raises OutcomeError, and TimeoutError, where that cannot be done.
         """
-        await starting.leave(self._link if self._link and self._link.is_open else await self._connected())
+        link = self._reach.link
+        if link is None or not link.is_open:  # it bills, and nobody knows for how long it would be waited for
+            raise OutcomeError(Outcome.SSH_DOWN)
+        await starting.leave(link)
 
     async def clear(self) -> None:
         """Deletes what the run left on the machine's own disk, so that the next one has its room; it is home by now."""
-        if self._link is None or self.home.recipe.compute.volume:
+        if self._reach.link is None or self.home.recipe.compute.volume:
             return
         with suppress(OutcomeError, TimeoutError):
-            await self._link.run(f"rm -rf {shlex.quote(await self._run_folder(self._link))}", seconds=60)
+            await self._reach.link.run(f"rm -rf {shlex.quote(await self._run_folder(self._reach.link))}", seconds=60)
 
     # --- until it trains
 
@@ -137,16 +135,24 @@ class Attempt:
         """Connects, prepares and follows, as often as the connection breaks."""
         while True:
             try:
-                link = await self._connected()
-                return await self._followed(link, await self._prepared(link))
+                return await self._through()
             except OutcomeError as error:
                 action = decide(error.outcome, self._history(error.outcome))
                 if action is Action.KEEP_WAITING:
                     await asyncio.sleep(self.patience.tick)
                 elif action is Action.START_AGENT:
-                    self._begin_again = True
+                    self._begin_again, self._asked_to_stop = True, False
                 else:
+                    self.gave_up = action
                     raise
+
+    async def _through(self) -> Result:
+        """Once through all of it. A machine that does not get a command done in time counts as one that does not answer."""
+        try:
+            link = await self._reach.connected()
+            return await self._followed(link, await self._prepared(link))
+        except TimeoutError as error:
+            raise OutcomeError(Outcome.SSH_DOWN, f"the machine is too slow: {error}") from error
 
     def _history(self, outcome: Outcome) -> History:
         """How often this outcome came without a step in between."""
@@ -155,92 +161,24 @@ class Attempt:
         self._repeats[outcome] = (count + 1, self.home.step)
         return History(self.phase, repeats=count)
 
-    async def _connected(self) -> ssh.Link:
-        """A connection to the machine, at the address that it has now. Raises OutcomeError where there will be none."""
-        if self._link is not None:
-            if self._link.is_open:
-                return self._link
-            await self._link.close()
-        is_new = self.phase is Phase.PREPARING
-        seconds = self.patience.ready if is_new else self.patience.silence
-        known = self.lease.row.host_key or None
-        try:
-            link = await ssh.until_ready(self._address, self.key, known, seconds=seconds, pause=self._pause)
-        except OutcomeError as error:
-            if error.outcome is not Outcome.NEVER_READY:
-                raise
-            outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
-            raise OutcomeError(outcome, await self._last_lines() or error.message) from error
-        if known is None:
-            self.lease.write(host_key=link.host_key)
-        self._link = link
-        return link
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, self.patience.pause))
-
-    async def _address(self) -> Address | None:
-        """Where the machine answers now. Raises OutcomeError where it never will."""
-        try:
-            machine = await self.lease.look()
-        except OutcomeError as error:
-            if decide(error.outcome, History(self.phase)) is Action.KEEP_WAITING:
-                return None
-            raise
-        still = stands_still(machine, self.phase)
-        if still is not None:
-            raise still
-        return machine.address if machine else None
-
-    async def _look_after(self) -> None:
-        """Notices a silent machine that its provider says is gone: a connection may not tell that for a minute."""
-        was_still = False
-        while True:
-            await asyncio.sleep(watch.EVERY)
-            silent = asyncio.get_running_loop().time() - self._heard
-            if self.phase is Phase.PREPARING or silent < watch.EVERY:
-                was_still = False
-                continue
-            still: OutcomeError | None = None
-            with suppress(OutcomeError):
-                still = stands_still(await self.lease.seen(), self.phase)
-            # The last word of a machine that is taken back may still be on its way.
-            if still is not None and was_still:
-                raise still
-            was_still = still is not None
-
-    async def _last_lines(self) -> str:
-        """What the machine printed last, where its provider tells."""
-        if not self.lease.provider.capabilities.logs:
-            return ""
-        lines: list[str] = []
-        with suppress(OutcomeError, TimeoutError):
-            async with asyncio.timeout(5):
-                async for _mark, line in self.lease.provider.logs(self.lease.row.machine_id):
-                    lines.append(line)
-        return "; ".join(lines[-3:])[:500]
-
     async def _prepared(self, link: ssh.Link) -> int:
         """Sets the machine up, sends the run and starts its agent, as far as that is not done; the number of the last event."""
         began = self.lease.clock.now()
         run = await self._run_folder(link)
         after = self.home.sent_after(self.lease.name)
-        if (
-            after is not None
-            and self.phase is Phase.TRAINING
-            and not self._begin_again
-            and await starting.goes_on(link, run)
-        ):
+        was_begun = self.phase is Phase.TRAINING and not self._begin_again
+        if after is not None and was_begun and await starting.goes_on(link, run):
             return after
-        ready = await set_up(link, self._place, own=await asyncio.to_thread(wheel.own))
-        if after is None or not await self._is_there(link, run):
-            after = await self._send(link)
+        own = await asyncio.to_thread(wheel.own)
+        # What is installed comes from elsewhere: the run is sent meanwhile.
+        ready, after = await both(set_up(link, self._place, own=own), self._sent(link, run, after))
+        await self._order(link, run)
         await starting.begin(link, ready, self._place, run, again=self._begin_again)
         self._begin_again = False
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
-            self.lease.write(ready_at=now)
+            await asyncio.to_thread(self.lease.write, ready_at=now)
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
             since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)
@@ -257,20 +195,39 @@ class Attempt:
         done = await link.run(f"test -f {shlex.quote(run)}/aboard.json")
         return done.code == 0
 
+    async def _sent(self, link: ssh.Link, run: str, after: int | None) -> int:
+        """Sends the run, unless it lies there; the number of the last event there that is known here."""
+        if after is not None and await self._is_there(link, run):
+            return after
+        return await self._send(link)
+
     async def _send(self, link: ssh.Link) -> int:
         if self.home.recipe.compute.code:
             await clone(link, self._place, self.home.recipe.compute.code)
-        now = self.lease.clock.now()
-        gone = now - (self.lease.row.serving_since or now)
-        price = self.lease.row.usd_per_hour
-        budget = on_machine(self.home.recipe.budget, self.allowed, price, self.home.seconds_before, gone)
-        sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)
         await self.home.keep_beat(now=True)
-        load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
+        # A copy that does not grow while it is on its way: what happens to other machines meanwhile is written down too.
         after = self.home.last_number
+        await asyncio.to_thread(sending.freeze, self.home.folder)
+        load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
         await transfer.send(link, load.files, self._place)
         self.home.tell("sent", lease=self.lease.name, after=after, bytes=load.bytes)
         return after
+
+    async def _order(self, link: ssh.Link, run: str) -> None:
+        """Tells the machine what to do, and what time it has left: last of all, for each minute before has been paid for."""
+        now = self.lease.clock.now()
+        gone = now - (self.lease.row.serving_since or now)
+        price = self.lease.row.usd_per_hour
+        budget = on_machine(self.home.recipe.budget, self._time(), price, self.home.seconds_before, gone)
+        files = sending.write_request(self.home.folder, self.home.facts, self.offer, self.home.needs, budget)
+        await transfer.send(link, files, run)
+
+    def _time(self) -> Allowance:
+        """What the machine may take from when it served this run: a deadline may have been shortened since it was asked for."""
+        since, deadline = self.lease.row.serving_since, self.lease.row.deadline
+        if since is None or deadline is None:
+            return self.allowed
+        return replace(self.allowed, seconds=min(self.allowed.seconds, deadline - since))
 
     # --- while it trains
 
@@ -278,34 +235,46 @@ class Attempt:
         """Writes down what the machine tells, until its agent has ended."""
         run = await self._run_folder(link)
         known = self.home.sent_after(self.lease.name)
-        async with aclosing(follow(link, run, after if known is None else known)) as events:
-            async for told in events:
-                if isinstance(told, Ended):
-                    return await self._ended(link)
-                self._take(told)
+        since = self.lease.row.serving_since or self.lease.clock.now()
+        self._bounds = self._bounds or self.home.bounds(self.lease.name, since)
+        async with aclosing(batches(link, run, after if known is None else known)) as found:
+            async for batch in found:
+                self._reach.hear()
+                self._note([told for told in batch if isinstance(told, Event)], self._bounds)
+                for told in batch:
+                    if isinstance(told, Ended):
+                        return await self._ended(link)
+                    self._take(told, self._bounds)
+                await asyncio.sleep(0)  # other runs have their turn, however much this machine has to tell
         raise OutcomeError(Outcome.SSH_DOWN)
 
-    def _take(self, told: Told) -> None:
-        """What the machine tells while it trains."""
-        self._heard = asyncio.get_running_loop().time()
-        if isinstance(told, Event):
-            self._note(told)
-        elif isinstance(told, Beat):
-            self.home.beat(told)
+    def _take(self, told: Told, bounds: Bounds) -> None:
+        """What the machine tells beside events while it trains."""
+        if isinstance(told, Beat):
+            self.home.beat(bounds.beat(told, self.lease.clock.now()))
         elif isinstance(told, Checkpoints):
-            self._there = {int(name.removeprefix("step-")) for name in told.names}
-            self._new.set()
+            self._bringing.listed(int(name.removeprefix("step-")) for name in told.names)
         elif isinstance(told, AgentGone):
             raise OutcomeError(Outcome.AGENT_GONE)
 
-    def _note(self, event: Event) -> None:
-        """An event of the machine. The run's end is only taken for one when everything is home."""
-        self._last = event if event.kind in ENDINGS else None
-        if event.kind == "machine":
-            found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
-            self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
-        if event.kind not in ENDINGS:
-            self.home.mirror(self._from_here(event))
+    def _note(self, events: list[Event], bounds: Bounds) -> None:
+        """Events of the machine. The run's end is only taken for one when everything is home."""
+        believed: list[Event] = []
+        try:
+            for event in events:
+                bounds.event(event)
+                believed.append(event)
+                if event.kind in ENDINGS:
+                    self._last = event
+                elif event.kind in ("loaded", "started"):
+                    self._last = None  # the trainer was started again
+                if event.kind == "machine":
+                    found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
+                    self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
+        finally:
+            written = self.home.mirror_all([self._from_here(one) for one in believed if one.kind not in ENDINGS])
+        if written:
+            bounds.size(self.home.folder.events.stat().st_size)
 
     def _from_here(self, event: Event) -> Event:
         """The event with the machine's own paths as they are below the run's folder, there and here."""
@@ -326,37 +295,28 @@ class Attempt:
             return Result(why_failed(self._faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
-        if outcome is Outcome.PREEMPTED and not copies.stay_there(self.home):
+        if outcome is Outcome.PREEMPTED and self.lease.is_within(self.allowed.margin):
+            return Result(
+                Outcome.DEADLINE, f"{self.allowed.why} is used up"
+            )  # its own switch has told the agent to end
+        if outcome is Outcome.PREEMPTED and not self._kept_there:
             with suppress(OutcomeError, TimeoutError):
                 async with asyncio.timeout(_LAST_COPY):
-                    run = await self._run_folder(link)
-                    await self._copy_one(link, max(await fetching.complete(link, run), default=0))
+                    await self._bringing.at_the_end(await self._source(link), only_newest=True)
         return Result(outcome, str(event.data["reason"]), event)
 
-    async def _copy(self) -> None:
-        """Copies checkpoints home as they are made, the newest first."""
-        while True:
-            await self._new.wait()
-            self._new.clear()
-            newest, link = max(self._there, default=0), self._link
-            is_home = copies.stay_there(self.home) or newest in steps(self.home.folder.checkpoints)
-            if not newest or link is None or is_home:
-                continue
-            try:
-                if await self._copy_one(link, newest):
-                    await copies.copy_on(self.home, newest)
-                await asyncio.to_thread(fetching.forget, self.home.folder, set(self._there))
-            except OutcomeError as error:
-                if error.outcome is not Outcome.SSH_DOWN:
-                    raise
+    async def _source(self, link: ssh.Link) -> Source:
+        """The run there, as what it made comes home."""
+        return Source(link, await self._run_folder(link), self.lease.name, self.home.needs.disk_bytes)
 
-    async def _copy_one(self, link: ssh.Link, step: int) -> bool:
-        """Brings a checkpoint home; whether it is new here."""
-        run = await self._run_folder(link)
-        if step and await fetching.copy_checkpoint(link, run, step, self.home.folder):
-            self.home.tell("copied", step=step, path=f"checkpoints/step-{step:06d}")
-            return True
-        return False
+    async def _new_source(self) -> Source | None:
+        """The same for checkpoints that were just made; None where they stay there."""
+        return None if self._reach.link is None or self._kept_there else await self._source(self._reach.link)
+
+    @property
+    def _kept_there(self) -> bool:
+        """Whether checkpoints outlive the machine without coming home: they lie on a network volume."""
+        return self.home.recipe.compute.copies == copies.VOLUME
 
     # --- what cuts it short
 
@@ -365,14 +325,13 @@ class Attempt:
         request = self.home.request
         if request == "now" or (request == "stop" and self.phase is Phase.PREPARING):
             return Result(Outcome.STOPPED_BY_PERSON, "stopped at once")
-        deadline = self.lease.row.deadline
-        if deadline is not None and self.lease.clock.now() >= deadline - 0.4 * self.allowed.margin:
+        if self.lease.is_within(0.4 * self.allowed.margin):
             return Result(Outcome.DEADLINE, f"{self.allowed.why} is used up")
         return None
 
     async def _pass_stop_on(self) -> None:
         """Has the trainer write a checkpoint and end, where a person asks for that and the machine can be reached."""
-        link = self._link
+        link = self._reach.link
         if self._asked_to_stop or self.home.request != "stop" or link is None or not link.is_open:
             return
         with suppress(OutcomeError, TimeoutError):

@@ -19,7 +19,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from lorry.compute import needs, ssh
-from lorry.compute.at_home import RunAtHome, answered, requested
+from lorry.compute.at_home import RunAtHome, is_to_let_go, let_go
 from lorry.compute.attempt import Patience
 from lorry.compute.handing_on import Candidate
 from lorry.compute.lease import Clock
@@ -33,6 +33,8 @@ from lorry.track.folder import RunFolder, home
 from lorry.track.process import started
 from lorry.track.store import UNDER_WAY, Changes, RunRow
 
+_BRIEF = 1.0
+"""Seconds to wait for a lock that somebody may only be looking at."""
 Show = Callable[[Event], None]
 
 
@@ -58,8 +60,7 @@ def train(
     DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is. Where the run
     ends well and the first run of `then` can use its machine, that is handed over to it, and this process has to go on with it.
     """
-    if requested(folder) == "detach":
-        answered(folder)  # it was meant for whoever held the run before
+    let_go(folder)  # that was meant for whoever held the run before
     for event in read(folder.events, after=after):
         show(event)
     return asyncio.run(_until_let_go(folder, show, settings or Settings(), then))
@@ -70,8 +71,8 @@ async def _until_let_go(folder: RunFolder, show: Show, settings: Settings, then:
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=settings.patience.tick)
-            if requested(folder) == "detach":
-                answered(folder)
+            if is_to_let_go(folder):
+                let_go(folder)
                 raise DetachedError("let go by another command", hint=f"`lorry attach {folder.id}` takes it up again")
         return work.result()
     finally:
@@ -113,15 +114,14 @@ async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared:
         await asyncio.to_thread(shared.store.update, folder.id, **_mine())
         run = await asyncio.to_thread(RunAtHome, folder, show, shared.rows)
         key = await asyncio.to_thread(ssh.installation_key, home())
-        renting = Renting(
-            run, shared.providers(run.recipe.compute.on), shared.leases, key, settings.clock, shared=shared
-        )
+        providers = await asyncio.to_thread(shared.providers, run.recipe.compute.on)
+        renting = Renting(run, providers, shared.leases, key, settings.clock, shared=shared)
+        shared.rows.held.add(folder.id)
         try:
             return await Rented(renting, settings.patience).carry_out()
         finally:
+            await asyncio.to_thread(shared.rows.leave, folder.id)
             await run.keep_beat(now=True)
-            # What was noted must not be written after what the run has come to.
-            await asyncio.to_thread(shared.rows.write)
             await asyncio.to_thread(run.close)
 
 
@@ -136,7 +136,8 @@ def is_controlled(folder: RunFolder) -> bool:
 
 def uncontrolled(rows: Iterable[RunRow]) -> list[RunFolder]:
     """Rented runs that have not ended and that nobody controls."""
-    found = [RunFolder(row.folder) for row in rows if row.status in (*UNDER_WAY, "interrupted")]
+    under_way = [row for row in rows if row.status in (*UNDER_WAY, "interrupted")]
+    found = [RunFolder(row.folder) for row in under_way]
     return [folder for folder in found if folder.is_rented and not has_ended(folder) and not is_controlled(folder)]
 
 
@@ -191,7 +192,7 @@ class InTurn:
 @contextmanager
 def held(folder: RunFolder) -> Generator[None]:
     """Within, this process controls the run. Raises RefusedError where another one does."""
-    lock = FileLock(_lock(folder), timeout=0)
+    lock = FileLock(_lock(folder), timeout=_BRIEF)
     try:
         lock.acquire()
     except Timeout as error:

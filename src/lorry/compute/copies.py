@@ -47,11 +47,6 @@ def refuse_unusable(compute: ComputeSettings) -> None:
     asyncio.run(_tried(Elsewhere(compute.copies, "")))
 
 
-def stay_there(home: RunAtHome) -> bool:
-    """Whether a run's checkpoints outlive its machine without coming home: they lie on a network volume."""
-    return home.recipe.compute.copies == VOLUME
-
-
 async def copy_on(home: RunAtHome, step: int) -> None:
     """Uploads a checkpoint that is home to where its recipe wants copies besides. What fails there harms nothing here."""
     if home.recipe.compute.copies not in (HOME, VOLUME):

@@ -91,6 +91,8 @@ class Crew:
             if waiting:
                 await self._close(jobs)
                 await asyncio.wait(waiting)
+                for future in waiting:  # where this was cancelled nobody else asks, and Python complains of that
+                    future.exception()
         errors = [error for future in futures if (error := future.exception())]
         if errors:
             raise next((error for error in errors if not isinstance(error, GoneError)), errors[0])

@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
@@ -15,11 +15,20 @@ from typing import Protocol
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.told import A_MINUTE, IN_ALL, LONGEST, AgentGone, Beat, Checkpoints, Ended, Judge, Told
 
-__all__ = ["AgentGone", "Beat", "Checkpoints", "Ended", "Patience", "Told", "follow"]
+__all__ = ["AgentGone", "Beat", "Checkpoints", "Ended", "Patience", "Told", "batches", "follow"]
+
+
+_BATCH = 200
+"""Events that are given at once at most: handling more would keep other runs waiting."""
 
 
 class Channel(Protocol):
     """A command on a machine, and the bytes to and from it."""
+
+    @property
+    def has_line(self) -> bool:
+        """Whether a whole line has come already."""
+        ...
 
     async def readline(self, most: int) -> bytes:
         """The next line with its end, what is left before the end of all, or nothing at it."""
@@ -72,6 +81,19 @@ async def follow(
     nothing more is wanted. Raises OutcomeError: SSH_DOWN where the connection is lost, and then it is followed anew from the
     last event that was kept; UNTRUSTED for what no honest machine sends.
     """
+    async with aclosing(batches(link, folder, after, python=python, patience=patience)) as found:
+        async for batch in found:
+            for told in batch:
+                yield told
+
+
+async def batches(
+    link: Link, folder: str, after: int, *, python: str = "python3", patience: Patience | None = None
+) -> AsyncGenerator[list[Told]]:
+    """The same, as much at once as has come already, so that it can be written down with one wait for the disk.
+
+    What came before something that is UNTRUSTED is given first.
+    """
     patience = patience or Patience()
     source = files("lorry.compute.on_machine").joinpath("follow.py").read_bytes()
     pace = {"silence": patience.unheard, "pulse": patience.pulse, "a_minute": A_MINUTE // 2, "in_all": IN_ALL // 2}
@@ -84,16 +106,31 @@ async def follow(
         if await _line(channel, patience.begin) != b"o 1\n":
             raise OutcomeError(Outcome.SSH_DOWN, f"`{python}` did not start on the machine to follow the run")
         while True:
-            line = await _line(channel, patience.silence)
+            batch, wrong = await _batch(channel, judge, patience.silence)
             now = time.monotonic()
             if now - signed >= patience.sign:
                 signed = now
                 await _send(channel, b"\n", patience.silence)
-            told = judge.told(line, now)
-            if told is not None:
-                yield told
+            if batch:
+                yield batch
+            if wrong is not None:
+                raise wrong
     finally:
         await channel.close()
+
+
+async def _batch(channel: Channel, judge: Judge, seconds: float) -> tuple[list[Told], OutcomeError | None]:
+    """What the next lines mean, as far as they are here once the first is; and what was wrong with the one after them."""
+    found: list[Told] = []
+    try:
+        while True:
+            told = judge.told(await _line(channel, seconds), time.monotonic())
+            if told is not None:
+                found.append(told)
+            if len(found) >= _BATCH or not channel.has_line:
+                return found, None
+    except OutcomeError as error:
+        return found, error
 
 
 async def _line(channel: Channel, seconds: float) -> bytes:

@@ -15,8 +15,8 @@ from lorry import units
 from lorry.compute import market, reap
 from lorry.compute.allowance import Allowance
 from lorry.compute.needs import CPU, Needs
-from lorry.compute.outcomes import OutcomeError
 from lorry.compute.providers._base import Provider
+from lorry.errors import LorryError
 from lorry.plan.offers import Offer
 from lorry.recipe.schema import Recipe
 from lorry.track.caps import renting as alone_in_renting
@@ -154,19 +154,18 @@ async def hand_on(attempt: Attempt, renting: Renting) -> bool:
         allowed = renting.allowed(attempt.offer, candidate, lease=lease.name)
         return suits(offered, candidate, allowed)
 
-    if shared.succession.first(fits) is None:
-        return False
+    now = renting.clock.now()
     try:
-        await attempt.leave()
-    except (OutcomeError, TimeoutError):
-        return False
-    with alone_in_renting(home()):
-        # Whoever waited may have found a machine meanwhile.
-        candidate = shared.succession.first(fits)
-        if candidate is None:
+        if shared.succession.first(fits) is None:
             return False
-        now = renting.clock.now()
-        lease.row = renting.leases.handed(lease.name, now, candidate.run_id)
+        await attempt.leave()
+        with alone_in_renting(home()):
+            candidate = shared.succession.first(fits)
+            if candidate is None:  # whoever waited has found a machine meanwhile
+                return False
+            lease.row = renting.leases.handed(lease.name, now, candidate.run_id)
+    except (LorryError, TimeoutError):
+        return False
     shared.succession.give(candidate)
     _tell(renting, lease.row, candidate.run_id, now)
     await attempt.clear()

@@ -31,6 +31,11 @@ class Known:
     """How often each outcome was told since the last optimizer step."""
     rented: set[str] = field(default_factory=set[str])
     """Leases that were told of."""
+    steps: int | None = None
+    """Of the run, as the machine that it is on tells."""
+    brought: set[int] = field(default_factory=set[int])
+    """Steps of the checkpoints that this machine brought home."""
+    _attempt_before: int = 1
     _sent_to: str = ""
     _told: int = 0
 
@@ -62,10 +67,32 @@ class Known:
         elif event.kind == "rented":
             self.fruitless += 1
             self.rented.add(event.data["lease"])
-        elif event.kind == "sent":
-            self._sent_to, self._told = event.data["lease"], int(event.data["after"])
+        elif event.kind in ("sent", "started", "copied"):
+            self._take_machine(event)
         elif event.kind == "delivered":
             self.delivered = event.step if event.step is not None else event.data.get("step")
+
+    def _take_machine(self, event: Event) -> None:
+        if event.kind == "started":
+            self.steps = event.data["steps"]
+        elif event.kind == "copied" and event.step is not None:
+            self.brought.add(event.step)
+        elif event.kind == "sent":
+            self._take_sent(event)
+
+    def _take_sent(self, event: Event) -> None:
+        lease = event.data["lease"]
+        if lease != self._sent_to:
+            self._attempt_before, self.steps, self.brought = self.attempt, None, set()
+        self._sent_to, self._told = lease, int(event.data["after"])
+
+    def attempt_before(self, lease: str) -> int:
+        """The highest attempt that was known when the run was sent to a machine first; the highest of all before that."""
+        return self._attempt_before if self._sent_to == lease else self.attempt
+
+    def brought_by(self, lease: str) -> set[int]:
+        """Steps of the checkpoints that a machine brought home; none where the run was not sent there yet."""
+        return set(self.brought) if self._sent_to == lease else set()
 
     def sent_after(self, lease: str) -> int | None:
         """The number of the machine's last event that is known; None where the run was not sent to that machine yet."""

@@ -18,7 +18,7 @@ from lorry import units
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Machine, Order, Provider
 from lorry.compute.watch import Watch
-from lorry.errors import MayBillError
+from lorry.errors import LorryError, MayBillError
 from lorry.track.leases import LeaseRow, Leases
 
 PREFIX = "lorry-"
@@ -52,6 +52,8 @@ class Lease:
     provider: Provider
     leases: Leases
     clock: Clock = field(default_factory=Clock)
+    unanswered: float | None = None
+    """Since when it is not known whether a machine was made."""
     watch: Watch | None = None
     """The look that it shares with the account's other leases; None for looks of its own."""
 
@@ -76,6 +78,7 @@ class Lease:
         except OutcomeError as error:
             if error.outcome is not Outcome.UNCERTAIN:
                 self._close(error.outcome, error.message)
+            self.unanswered = self.clock.now()
             raise
         self.took(machine)
         return machine
@@ -85,15 +88,26 @@ class Lease:
         since = self.row.rented_at or machine.created_at or self.clock.now()
         # The provider's clock may be ahead; nothing was rented before it was asked for.
         began = min(max(since, self.row.asked_at), self.clock.now())
-        price = machine.usd_per_hour or self.row.usd_per_hour
-        self.write(state="rented", machine_id=machine.id, rented_at=began, usd_per_hour=price)
+        price = machine.usd_per_hour if machine.state in ("starting", "running") else 0.0
+        facts = {"machine_id": machine.id, "rented_at": began, "usd_per_hour": price or self.row.usd_per_hour}
+        # One that is to be ended stays so: nobody may take it up to train on.
+        self.note(**facts, **({} if self.row.state == "ending" else {"state": "rented"}))
+
+    def note(self, **changes: Any) -> None:
+        """Changes the row, here at least: a store that cannot be written must not keep a machine from being ended."""
+        try:
+            self.write(**changes)
+        except LorryError:
+            self.row = replace(self.row, **changes)
 
     async def reconcile(self) -> Machine | None:
         """The machine of this name, looked for in the provider's list; None where there is none, and none can come any more.
 
-        A create that was cut off may take effect later: until `SETTLING` seconds after it, no machine is no answer.
-        Raises OutcomeError where the provider does not answer.
+        A create that was cut off may take effect later: until `SETTLING` seconds after its answer was lost, no machine is no
+        answer. Raises OutcomeError where the provider does not answer.
         """
+        if self.unanswered is None:
+            self.unanswered = self.clock.now()
         for pause in _growing():
             named = [one for one in await self.provider.list() if one.name == self.name]
             if named:
@@ -101,7 +115,7 @@ class Lease:
                 for spare in named[1:]:  # never made by us, and billed to us
                     await self.provider.end(spare.id)
                 return named[0]
-            if self.clock.now() - self.row.asked_at >= SETTLING:
+            if self.clock.now() - self.unanswered >= SETTLING:
                 self._close(Outcome.NO_CAPACITY, "no machine was made")
                 return None
             await self.clock.sleep(pause)
@@ -126,10 +140,14 @@ class Lease:
             machine = await self.watch.find(self.row.machine_id, within=within)
         return None if machine is None or machine.state == "ended" else machine
 
+    def is_within(self, seconds: float) -> bool:
+        """Whether the machine's deadline is no further away."""
+        return self.row.deadline is not None and self.clock.now() >= self.row.deadline - seconds
+
     def give_up(self, outcome: Outcome, why: str = "") -> None:
         """Writes down that the machine is to be ended; the first reason stays. A lease that is closed stays as it is."""
         if self.row.is_open:
-            self.write(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
+            self.note(state="ending", outcome=self.row.outcome or outcome.name, why=self.row.why or why[:500])
 
     async def end(self, outcome: Outcome, why: str = "", *, seconds: float = 600.0) -> None:
         """Ends the machine, and asks until the provider confirms that it is gone.
@@ -168,7 +186,7 @@ class Lease:
 
     def closed(self) -> None:
         """Writes down that the provider has confirmed that there is no machine (any more)."""
-        self.write(state="ended", ended_at=self.clock.now())
+        self.note(state="ended", ended_at=self.clock.now())
 
     def may_bill(self, trouble: str = "") -> MayBillError:
         """What a person must know while nobody has confirmed that the machine is gone."""
@@ -181,7 +199,7 @@ class Lease:
         return MayBillError(message, hint=f"{self.provider.by_hand(row.machine_id or row.name)}; or `lorry reap`")
 
     def _close(self, outcome: Outcome, why: str) -> None:
-        self.write(state="ended", ended_at=self.clock.now(), outcome=outcome.name, why=why[:500])
+        self.note(state="ended", ended_at=self.clock.now(), outcome=outcome.name, why=why[:500])
 
 
 def drafted(run_id: str, attempt: int, order: Order, provider: Provider) -> LeaseRow:

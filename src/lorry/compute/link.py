@@ -17,6 +17,7 @@ import asyncssh
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
 from lorry.compute.stream import Stream
+from lorry.compute.untrusted import shown
 
 CHANNELS = 8
 """Commands at once on one connection. OpenSSH allows ten by default; one is kept for ending what overstays."""
@@ -174,7 +175,7 @@ class Link:
     def down(self, error: Exception | None = None) -> OutcomeError:
         """The error of a lost connection."""
         told = f"the connection to {self.address.host}:{self.address.port} is lost"
-        return OutcomeError(Outcome.SSH_DOWN, f"{told}: {error}" if error and str(error) else told)
+        return OutcomeError(Outcome.SSH_DOWN, f"{told}: {shown(error)}" if error and str(error) else told)
 
     def give_back(self) -> None:
         """Lets the next command have its turn."""
@@ -215,6 +216,11 @@ class Channel:
         taken = bytes(self._rest[:most])
         del self._rest[:most]
         return taken
+
+    @property
+    def has_line(self) -> bool:
+        """Whether a whole line is here, so that `readline` does not wait."""
+        return b"\n" in self._rest
 
     async def readline(self, most: int) -> bytes:
         """The next line with its end, what is left before the end of all, or nothing at it.

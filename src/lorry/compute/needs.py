@@ -64,6 +64,11 @@ class Needs:
         found = self.on.get(CPU if offer.gpu is None else offer.gpu.name)
         return found.seconds if found else None
 
+    def highest(self, offer: Offer) -> float | None:
+        """Seconds there if all goes as slowly as may be; None where nothing is known."""
+        found = self.on.get(CPU if offer.gpu is None else offer.gpu.name)
+        return found.highest if found else None
+
     def usd(self, offer: Offer) -> float | None:
         """Likely dollars there."""
         seconds = self.seconds(offer)

@@ -25,8 +25,11 @@ class Reached:
 
 
 async def reach(folder: RunFolder) -> Reached:
-    """The machine that a run is on. Raises InputError where it has none, or none that answers."""
+    """The machine that a run is on. Raises InputError where it has none, none that answers, or one whose key is not known."""
     row = held(folder)
+    if not row.host_key:
+        hint = f"`lorry logs -f {folder.id}` shows when it is ready; whoever answers there before is not known to be it"
+        raise InputError(f"the machine of `{folder.id}` has not answered lorry yet", hint=hint)
     provider = cast("Provider", make("providers", {**row.settings, "name": row.provider}))
     try:
         machine = await provider.find(row.machine_id)
@@ -42,7 +45,7 @@ async def reach(folder: RunFolder) -> Reached:
 async def connected(folder: RunFolder) -> AsyncGenerator[ssh.Link]:
     """A connection to a run's machine, to the host key that was pinned."""
     found = await reach(folder)
-    link = await ssh.connect(found.address, found.key, found.row.host_key or None)
+    link = await ssh.connect(found.address, found.key, found.row.host_key)
     try:
         yield link
     finally:

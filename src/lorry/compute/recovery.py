@@ -92,7 +92,9 @@ _RULES = _table(
     (Outcome.TORCH_UNFIT, _ANY, _Rule(Action.END_RUN)),
     (Outcome.CLONE_FAILED, _ANY, _Rule(Action.END_RUN)),
     # It trains, or did.
-    (Outcome.SSH_DOWN, _ANY, _Rule(Action.KEEP_WAITING)),
+    # One that lets nobody in for long, before it trains, is of no use; one that trains goes on by itself.
+    (Outcome.SSH_DOWN, (Phase.ASKING, Phase.TRAINING), _Rule(Action.KEEP_WAITING)),
+    (Outcome.SSH_DOWN, (Phase.PREPARING,), _Rule(Action.KEEP_WAITING, 50, Action.NEXT_OFFER)),
     (Outcome.AGENT_GONE, _ANY, _Rule(Action.START_AGENT, 2, Action.NEXT_ATTEMPT)),
     (Outcome.PREEMPTED, _ANY, _Rule(Action.NEXT_ATTEMPT)),
     (Outcome.STOPPED, _ANY, _Rule(Action.NEXT_ATTEMPT)),

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorry import units
-from lorry.compute import copies
+from lorry.compute import copies, fetching, reap
 from lorry.compute.allowance import UNLIMITED, Allowance
 from lorry.compute.at_home import answered
 from lorry.compute.attempt import Attempt, Patience, Result
 from lorry.compute.handing_on import hand_on
 from lorry.compute.lease import Lease
 from lorry.compute.outcomes import Outcome, OutcomeError
+from lorry.compute.receipt import by_hand
 from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
 from lorry.compute.renting import Found, NothingFound, Renting
 from lorry.errors import MayBillError, RunFailedError
@@ -59,6 +60,10 @@ class Rented:
             result = self._known_before(found) or self._known(await self._until_over(found))
             await self._give_back()
             await copies.copy_all_on(self.home)
+            await asyncio.to_thread(fetching.clear, self.home.folder)
+        except Exception:
+            await self._given_up()
+            raise
         finally:
             for ending in self.endings:
                 ending.cancel()
@@ -134,21 +139,26 @@ class Rented:
         if lease.name not in self.home.known.rented:
             row = lease.row
             facts: dict[str, Any] = {"machine": row.machine_id, "provider": row.provider}
-            self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=row.described, **facts)
+            told = f"{row.described}, which another run has done with" if row.runs else row.described
+            self.home.tell("rented", lease=row.name, usd_per_hour=row.usd_per_hour, message=told, **facts)
 
     def _lease(self, row: LeaseRow) -> Lease:
         """The lease of a row, with its provider as it was when it was asked."""
-        same = [one for one in self.renting.providers if one.name == row.provider]
-        provider = same[0] if same else self.renting.provider({**row.settings, "name": row.provider})
-        return Lease(row, provider, self.renting.leases, self.renting.clock, self.renting.watch(provider))
+        provider = self.renting.provider({**row.settings, "name": row.provider})
+        if row.account and reap.account(provider) != row.account:
+            told = f"the machine `{row.machine_id or row.name}` was rented with another key of {row.provider} than the one here"
+            hint = f"set {provider.key} as it was then, and `lorry attach {self.home.id}`; by hand: {by_hand(row)}"
+            raise MayBillError(told, hint=hint)
+        return Lease(row, provider, self.renting.leases, self.renting.clock, watch=self.renting.watch(provider))
 
     async def _attempt(self, found: Found) -> Result | None:
         """One attempt, with what follows from it done; None where another one is to come."""
         attempt = Attempt(self.home, found.lease, found.offer, found.allowed, self.renting.key, self.patience)
         try:
             result = await attempt.carry_out()
-            action = decide(result.outcome, self._history(result.outcome, attempt.phase))
-            if action is Action.FETCH:
+            # What the attempt itself has tried in vain is not tried again.
+            action = attempt.gave_up or decide(result.outcome, self._history(result.outcome, attempt.phase))
+            if action is Action.FETCH and attempt.has_sent:
                 result, action = await self._fetched(attempt, result)
             is_done_well = action is Action.FETCH and result.outcome is Outcome.FINISHED
             if is_done_well and await hand_on(attempt, self.renting):
@@ -159,10 +169,13 @@ class Rented:
         if action is Action.FETCH:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
+        if result.outcome is Outcome.UNTRUSTED:
+            brought = self.home.known.brought_by(found.lease.name)
+            await asyncio.to_thread(fetching.distrust, self.home.folder, brought)
         # Whoever takes the run up again must not wait for this machine once more.
         found.lease.give_up(result.outcome, result.why)
-        self._say_lost(found.lease, result, action)
         self._end_in_background(found.lease, result.outcome, result.why)
+        self._say_lost(found.lease, result, action)
         if action not in (Action.NEXT_OFFER, Action.NEXT_ATTEMPT):
             return result
         if action is Action.NEXT_OFFER:
@@ -212,7 +225,16 @@ class Rented:
         self.endings.append(asyncio.create_task(self._ended(lease, outcome, why)))
 
     async def _ended(self, lease: Lease, outcome: Outcome, why: str) -> None:
-        await lease.end(outcome, why, seconds=self.patience.ending)
+        """Ends a machine, however long that takes; what may still bill is told at once, and not only when the run is over."""
+        is_told = False
+        while True:
+            try:
+                await lease.end(outcome, why, seconds=self.patience.ending)
+                break
+            except MayBillError as error:
+                if not is_told:
+                    self.home.tell("may_bill", lease=lease.name, message=error.message, hint=error.hint)
+                is_told = True
         row = lease.row
         if row.rented_at is None:
             return
@@ -222,12 +244,19 @@ class Rented:
         self.home.tell("returned", lease=row.name, seconds=seconds, usd=usd, message=told)
 
     async def _give_back(self) -> None:
-        """Waits until every machine is confirmed to be gone; says which is not."""
-        for error in await asyncio.gather(*self.endings, return_exceptions=True):
-            if isinstance(error, MayBillError):
-                self.home.tell("may_bill", lease="", message=error.message, hint=error.hint)
-            elif error is not None and not isinstance(error, asyncio.CancelledError):
+        """Waits until every machine is confirmed to be gone, but not for ever: which is not, the events have told."""
+        if not self.endings:
+            return
+        done, _ = await asyncio.wait(self.endings, timeout=1.1 * self.patience.ending)
+        for ending in done:
+            error = None if ending.cancelled() else ending.exception()
+            if error is not None:
                 raise error
+
+    async def _given_up(self) -> None:
+        """Lets the endings that are under way come to their end, where the run itself cannot go on."""
+        if self.endings:
+            await asyncio.wait(self.endings, timeout=1.1 * self.patience.ending)
 
     def _say_end(self, result: Result) -> Event:
         """Writes the run's last event."""

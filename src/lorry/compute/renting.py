@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -24,6 +24,7 @@ from lorry.compute.watch import Watch
 from lorry.plan.cost import HOURS_A_MONTH
 from lorry.plan.offers import Offer
 from lorry.plugins import make
+from lorry.recipe.schema import ComputeSettings
 from lorry.track.caps import Cap, caps, renting
 from lorry.track.folder import home
 from lorry.track.leases import LeaseRow, Leases
@@ -35,8 +36,12 @@ _IDLE = 1800.0
 """Seconds that a machine on which nothing was begun waits for its controller."""
 _SILENT = 1800.0
 """Seconds without a sign of life of the agent after which the machine ends itself."""
-_ASKING = Turns(4)
+_ASKING = Turns(8)
 """Runs that go through offers at once: providers count requests, and the first one may take what the others would."""
+_BARRING = frozenset({Outcome.BALANCE_EMPTY, Outcome.KEY_REFUSED, Outcome.REQUEST_WRONG})
+"""What a provider answers to one offer and would to each."""
+_DEARER = 1.25
+"""How many times its offer a machine may cost before it counts as another than was offered."""
 _PAUSES = (2.0, 60.0)
 """First and longest pause while there is no machine, in seconds."""
 
@@ -91,6 +96,8 @@ class Renting:
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
         refused = ""
         for pause in _growing():
+            if self.home.request:
+                return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
             async with _ASKING.taken():
                 found = await self._once(kind)
             if isinstance(found, Found):
@@ -100,8 +107,6 @@ class Renting:
             refused = found.why
             if found.outcome is Outcome.NO_CAPACITY and self.clock.now() >= until:
                 return NothingFound(Outcome.NO_CAPACITY, refused)
-            if self.home.request:
-                return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
             if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
                 hours = self.home.recipe.compute.wait_hours
                 self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
@@ -127,15 +132,22 @@ class Renting:
         compute = self.home.recipe.compute
         try:
             volume = await self._volume()
-            wanted = replace(market.wanted(compute, volume=volume), interruptible=kind)
+            wanted = replace(market.wanted(compute, disk_gb=self.home.needs.disk_gb, volume=volume), interruptible=kind)
             found = await market.ask(self.providers, wanted)
         except OutcomeError as error:
             return self._judged(error)
         offers = chosen(self.home.needs, [one.offer for one in found.listed])
+        barred: dict[str, NothingFound] = {}
         for offer in [one for one in offers if self._mark(one) not in self.passed_over]:
+            if offer.provider in barred:
+                continue
             result = await self._asked(offer, kind, volume)
-            if isinstance(result, Found) or result.outcome is not Outcome.NO_CAPACITY:
+            if isinstance(result, NothingFound) and result.outcome in _BARRING:
+                barred[offer.provider] = result  # another provider may have one all the same
+            elif isinstance(result, Found) or result.outcome is not Outcome.NO_CAPACITY:
                 return result
+        if barred:
+            return next(iter(barred.values()))
         if not found.listed and found.failures:
             return self._judged(next(iter(found.failures.values())))
         told = ", ".join(compute.gpu) or "a GPU on which the run fits"
@@ -154,10 +166,11 @@ class Renting:
         provider = next(one for one in self.providers if one.name == offer.provider)
         # What is left is looked at and taken in one go: else two runs could both be given the last dollar.
         with renting(home()):
-            allowed = self.allowed(offer)
+            bid = market.bid(offer, self.home.recipe.compute.bid) if kind != "never" else None
+            allowed = self.allowed(offer, bid=bid)
             if allowed.seconds < LEAST:
                 return NothingFound(Outcome.BUDGET, f"{allowed.why} does not leave enough for another machine")
-            order = self._order(provider, offer, allowed, kind, volume)
+            order = self._order(provider, offer, allowed, bid, volume)
             lease = begun(self._row(order, provider, allowed), provider, self.leases, self.clock)
             lease.watch = self.watch(provider)
         try:
@@ -166,6 +179,10 @@ class Renting:
             refused = await self._after(error, lease)
             if refused is not None:
                 return refused
+        dearer = self._held_to(lease, bid or offer.usd_per_hour.likely, allowed)
+        if dearer is not None:
+            self.pass_over(offer)
+            return dearer
         self.home.tell(
             "rented",
             lease=lease.name,
@@ -176,6 +193,21 @@ class Renting:
             place=offer.place,
         )
         return Found(lease, offer, allowed)
+
+    def _held_to(self, lease: Lease, offered: float, allowed: Allowance) -> NothingFound | None:
+        """Shortens the time of a machine that costs more than was offered; one that costs much more is ended."""
+        price = lease.row.usd_per_hour
+        if price <= offered or not lease.bills:
+            return None
+        if price > _DEARER * offered:
+            told = f"offered at {units.money(offered)} an hour, it costs {units.money(price)}"
+            self.home.tell(
+                "lost", lease=lease.name, outcome=Outcome.NOT_AS_SOLD.name, message=told, action=Action.NEXT_OFFER.value
+            )
+            self.let_go(lease, Outcome.NOT_AS_SOLD)
+            return NothingFound(Outcome.NO_CAPACITY, told)
+        lease.note(deadline=(lease.row.rented_at or self.clock.now()) + allowed.seconds * offered / price)
+        return None
 
     async def _after(self, error: OutcomeError, lease: Lease) -> NothingFound | None:
         """What becomes of a refusal; None where there is a machine after all."""
@@ -202,20 +234,27 @@ class Renting:
             return NothingFound(Outcome.NO_CAPACITY, error.message)
         return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
-    def allowed(self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "") -> Allowance:
+    def allowed(
+        self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "", bid: float | None = None
+    ) -> Allowance:
         """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.
 
-        By this run, or by another one of this installation.
+        By this run, or by another one of this installation. What a person agreed to before the first rental holds for all.
         """
         run = candidate or self.candidate
-        budget = run.recipe.budget
-        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=budget.usd, hours=budget.hours))
+        budget, agreed = run.recipe.budget, self.home.facts.get("agreed_usd") if candidate is None else None
+        usd = min((one for one in (budget.usd, agreed) if one is not None), default=None)
+        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=usd, hours=budget.hours))
         left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
-        known = run.needs.seconds(offer)
-        price = offer.usd_per_hour.likely + _storage(offer, run.needs.disk_gb)
-        return allowance(left, price, highest=None if known is None else 3 * known)
+        price = (
+            price_of(offer, run.recipe.compute, run.needs.disk_gb)
+            if bid is None
+            else bid + _storage(offer, run.needs.disk_gb)
+        )
+        bills = next((one.capabilities.bills for one in self.providers if one.name == offer.provider), True)
+        return allowance(left, price, highest=run.needs.highest(offer), bills=bills)
 
-    def _order(self, provider: Provider, offer: Offer, allowed: Allowance, kind: Interruptible, volume: str) -> Order:
+    def _order(self, provider: Provider, offer: Offer, allowed: Allowance, bid: float | None, volume: str) -> Order:
         compute = self.home.recipe.compute
         switch = dead_man.Switch(
             deadline=self.clock.now() + allowed.seconds,
@@ -233,7 +272,7 @@ class Renting:
             volume=volume,
             public_key=self.key.public,
             start=dead_man.start_command(switch, provider.ends_itself) if provider.capabilities.bills else "",
-            bid=market.bid(offer, compute.bid) if kind != "never" else None,
+            bid=bid,
         )
 
     def _row(self, order: Order, provider: Provider, allowed: Allowance) -> LeaseRow:
@@ -242,7 +281,7 @@ class Renting:
             drafted(self.home.id, attempt, order, provider),
             account=reap.account(provider),
             host_key=hosts.known_key(self.leases, order.offer.key) if provider.name == hosts.NAME else "",
-            deadline=self.clock.now() + allowed.seconds,
+            deadline=None if math.isinf(allowed.seconds) else self.clock.now() + allowed.seconds,
             storage_usd_per_hour=_storage(order.offer, order.disk_gb),
         )
 
@@ -262,6 +301,12 @@ class Renting:
         return offer.provider, offer.key, f"{offer.tier} {offer.place}"
 
 
+def price_of(offer: Offer, compute: ComputeSettings, disk_gb: int) -> float:
+    """US dollars an hour that a machine of this offer can cost at most: what is bid for it, and its own disk."""
+    bid = market.bid(offer, compute.bid) if compute.interruptible != "never" else None
+    return max(bid or 0.0, offer.usd_per_hour.likely) + _storage(offer, disk_gb)
+
+
 def _storage(offer: Offer, disk_gb: int) -> float:
     """US dollars an hour for a machine's own disk, where its provider bills that besides."""
     return (offer.terms.storage or 0.0) * disk_gb / HOURS_A_MONTH
@@ -272,8 +317,3 @@ def _growing() -> Iterator[float]:
     while True:
         yield pause
         pause = min(1.5 * pause, longest)
-
-
-async def closed(providers: Sequence[Provider]) -> None:
-    """Gives the providers' connections back."""
-    await asyncio.gather(*(provider.close() for provider in providers), return_exceptions=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Unpack
 
+from lorry.errors import LorryError
 from lorry.track.store import Changes, Store
 
 EVERY = 5.0
@@ -17,12 +19,14 @@ class Rows:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.held: set[str] = set()
+        """Runs that this process controls: their rows say that they were looked at, also where nothing is new."""
         self._changed: dict[str, Changes] = {}
         self._collecting = threading.Lock()
         self._writing = threading.Lock()
 
     def note(self, run_id: str, **changes: Unpack[Changes]) -> None:
-        """Has changes written with the next ones; returns at once. With none, the row tells that it was looked at."""
+        """Has changes written with the next ones; returns at once."""
         with self._collecting:
             self._changed.setdefault(run_id, Changes()).update(changes)
 
@@ -34,6 +38,8 @@ class Rows:
         with self._writing:
             with self._collecting:
                 taken, self._changed = self._changed, {}
+                for run_id in tuple(self.held):
+                    taken.setdefault(run_id, Changes())
             try:
                 if taken:
                     self.store.update_all(taken)
@@ -44,8 +50,21 @@ class Rows:
                         taken.setdefault(run_id, Changes()).update(changes)
                 raise
 
+    def leave(self, run_id: str) -> None:
+        """Writes what was noted of a run, and nothing of it after: what it has come to is written by others.
+
+        Where the database cannot be written, it is left out: the run's own events tell it all.
+        """
+        self.held.discard(run_id)
+        try:
+            self.write()
+        except LorryError:
+            with self._collecting:
+                self._changed.pop(run_id, None)
+
     async def keep(self) -> None:
-        """Writes every few seconds, until cancelled."""
+        """Writes every few seconds, until cancelled; a database that is busy is tried again."""
         while True:
             await asyncio.sleep(EVERY)
-            await asyncio.to_thread(self.write)
+            with suppress(LorryError):
+                await asyncio.to_thread(self.write)

@@ -23,6 +23,10 @@ PUBLISHED = frozenset({"hub", "pypi"})
 """Kinds of models that a machine fetches faster by itself than from here."""
 
 
+_FROZEN = ("events.jsonl", "heartbeat.json")
+"""What grows while it is sent."""
+
+
 @dataclass(frozen=True)
 class Load:
     """Files by the name that they get below lorry's place on the machine."""
@@ -37,16 +41,22 @@ class Load:
         return sum(path.stat().st_size for path in self.files.values())
 
 
+def freeze(folder: RunFolder) -> None:
+    """Copies what grows, for it to be sent as it is now."""
+    _sent(folder).mkdir(exist_ok=True)
+    for name in _FROZEN:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, _sent(folder) / name)
+
+
 def load_of(folder: RunFolder, facts: Mapping[str, Any]) -> Load:
-    """All that an attempt needs there; the newest checkpoint that is whole among it, and the best one."""
+    """All that an attempt needs there but its order: events as they are frozen, the newest and the best checkpoint."""
     run = f"runs/{folder.id}"
     data = Path(facts["data_folder"])
     files: dict[str, Path] = {}
-    for name in ("recipe.yaml", "events.jsonl", "heartbeat.json"):
-        if (folder.path / name).is_file():
-            files[f"{run}/{name}"] = folder.path / name
-    sent = folder.path / "sent"
-    files |= {f"{run}/{name}": path for name, path in _below(sent)}
+    for path in (folder.recipe, *(_sent(folder) / name for name in _FROZEN)):
+        if path.is_file():
+            files[f"{run}/{path.name}"] = path
     files |= {f"{run}/files/{name}": path for name, path in _below(folder.path / "files")}
     files |= {f"cache/rows/{data.name}/{name}": path for name, path in _below(data)}
     model = sent_model(facts)
@@ -65,8 +75,8 @@ def sent_model(facts: Mapping[str, Any]) -> Path | None:
 
 def write_request(
     folder: RunFolder, facts: Mapping[str, Any], offer: Offer, needs: Needs, budget: BudgetSettings
-) -> None:
-    """Writes what the machine is told to do, and what is expected of it, into the run's `sent` folder."""
+) -> dict[str, Path]:
+    """Writes what the machine is told to do, and what is expected of it there; the files by their names in the run's folder."""
     model = facts["recipe"]["model"]
     revision = model.get("revision") or facts["source"].get("revision")
     promised = Promised(0 if offer.gpu is None else offer.gpus, offer.memory if offer.gpu else 0, needs.disk_bytes)
@@ -83,8 +93,13 @@ def write_request(
             "rented": {"budget": budget.model_dump(mode="json")},
         },
     }
-    write_json(folder.path / "sent" / REQUEST, request)
+    write_json(_sent(folder) / REQUEST, request)
     write_json(folder.sent_plan, {"expected": known.expected if known else None})
+    return {"plan.json": folder.sent_plan, REQUEST: _sent(folder) / REQUEST}
+
+
+def _sent(folder: RunFolder) -> Path:
+    return folder.path / "sent"
 
 
 def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
@@ -146,7 +161,11 @@ def _name_for(name: str, otherwise: str) -> str:
 
 
 def _useful(folder: RunFolder) -> Iterator[int]:
-    """The newest checkpoint that is whole, and the best one, which may be delivered in the end; damaged ones are put aside."""
+    """The newest checkpoint that is whole, from which training goes on, and the best one, which may be delivered in the end.
+
+    The others are of no use there: what is evaluated later is held against the best, and a run goes back to the newest only.
+    Damaged ones are put aside.
+    """
     newest = checkpoint.newest(folder.checkpoints, lambda _place, _reason: None)
     if newest is None:
         return
@@ -156,10 +175,18 @@ def _useful(folder: RunFolder) -> Iterator[int]:
         losses = {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    saved = checkpoint.steps(folder.checkpoints)
-    best = best_step({step: loss for step, loss in losses.items() if step in saved})
-    if best is not None and best != checkpoint.step_of(newest):
-        yield best
+    while True:
+        saved = checkpoint.steps(folder.checkpoints)
+        best = best_step({step: loss for step, loss in losses.items() if step in saved})
+        if best is None or best == checkpoint.step_of(newest):
+            return
+        try:
+            checkpoint.verify(checkpoint.path_of(folder.checkpoints, best))
+        except checkpoint.DamagedError:
+            checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, best), "damaged")
+        else:
+            yield best
+            return
 
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lorry.compute import controller
 from lorry.compute.attempt import Patience
 from lorry.compute.controller import Settings
+from lorry.compute.leftovers import Leftovers
 from lorry.compute.shared import Shared
 from lorry.errors import LorryError, RefusedError
 from lorry.track.folder import RunFolder, home
@@ -41,7 +42,8 @@ class Server:
 
     async def serve(self, *, until_idle: bool) -> None:
         """Controls what there is and what comes; with `until_idle` until nothing is left."""
-        rows = asyncio.create_task(self._keep_rows())
+        rows = asyncio.create_task(self.shared.rows.keep())
+        left = asyncio.create_task(Leftovers(self.shared, _note).end())
         try:
             while await self._look() or not until_idle:
                 if self.tasks:
@@ -49,7 +51,7 @@ class Server:
                 else:
                     await asyncio.sleep(_LOOK)
         finally:
-            every = [rows, *self.tasks.values()]
+            every = [rows, left, *self.tasks.values()]
             for task in every:
                 task.cancel()
             await asyncio.gather(*every, return_exceptions=True)
@@ -66,9 +68,15 @@ class Server:
 
     def _uncontrolled(self, ours: frozenset[str]) -> list[RunFolder]:
         now = time.monotonic()
-        rows = [row for row in self.shared.store.under_way() if row.id not in ours]
-        rows = [row for row in rows if not self.only or row.id in self.only]
-        return controller.uncontrolled(row for row in rows if self._rests.get(row.id, (0.0, 0.0))[0] <= now)
+        every = [row for row in self.shared.store.under_way() if not self.only or row.id in self.only]
+        self._rests = {row.id: self._rests[row.id] for row in every if row.id in self._rests}
+        rows = [row for row in every if row.id not in ours and self._rests.get(row.id, (0.0, 0.0))[0] <= now]
+        for folder in [RunFolder(row.folder) for row in rows]:
+            # Its controller died just before it could say so.
+            if folder.is_rented and controller.has_ended(folder) and not controller.is_controlled(folder):
+                with suppress(LorryError, OSError):
+                    self.settle(folder)
+        return controller.uncontrolled(rows)
 
     async def _carried_out(self, folder: RunFolder) -> None:
         """One run among others: what goes wrong with it is its own affair."""
@@ -89,13 +97,6 @@ class Server:
         self._rests[folder.id] = (time.monotonic() + rest, min(2 * rest, most))
         told = str(error) if isinstance(error, LorryError) else f"{type(error).__name__}: {error}"
         _note(f"{folder.id}: {told}")
-
-    async def _keep_rows(self) -> None:
-        while True:
-            try:
-                await self.shared.rows.keep()
-            except LorryError as error:
-                _note(str(error))
 
 
 async def serve(

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -267,9 +268,15 @@ def _own_uv(look: Look) -> Path | None:
 async def _send_lorry(machine: _Machine, python: str, lorry: str, built: Path) -> None:
     """Puts lorry's wheel, which is nothing but files, into a folder of its version."""
     made = f"mkdir -p {shlex.quote(machine.place)} && {shlex.quote(python)}"
-    content = zlib.compress(built.read_bytes())
+    content = await asyncio.to_thread(_packed, built)
     arguments = {"do": "unpack", "folder": lorry}
     await machine.prepare("lorry could not be put on the machine", made, arguments, stdin=content)
+
+
+@lru_cache(maxsize=2)
+def _packed(built: Path) -> bytes:
+    """A wheel as it is sent; its name tells its content, so that one is packed once for all machines."""
+    return zlib.compress(built.read_bytes())
 
 
 async def _try_gpu(machine: _Machine, plan: Way, environment: Mapping[str, str]) -> None:

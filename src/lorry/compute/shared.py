@@ -53,6 +53,5 @@ class Shared:
         return found
 
     async def close(self) -> None:
-        """Writes what is still to be written, and gives connections back."""
-        await asyncio.to_thread(self.rows.write)
+        """Gives connections back."""
         await asyncio.gather(*(one.close() for one in self._providers.values()), return_exceptions=True)

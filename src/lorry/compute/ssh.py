@@ -18,6 +18,7 @@ from lorry.compute.link import Channel, Done, KeyPair, Link, Warden, one_line
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
 from lorry.compute.turns import Turns
+from lorry.compute.untrusted import shown
 from lorry.errors import InputError, LorryError
 
 __all__ = ["Channel", "Done", "KeyPair", "Link", "answers", "connect", "installation_key", "until_ready"]
@@ -99,7 +100,7 @@ async def connect(address: Address, key: KeyPair, host_key: str | None, *, secon
         if warden.was_wrong:
             told = f"{where} answers with another host key than before: {warden.seen}"
             raise OutcomeError(Outcome.WRONG_HOST_KEY, told) from error
-        raise OutcomeError(Outcome.SSH_DOWN, f"{where} cannot be reached: {error}") from error
+        raise OutcomeError(Outcome.SSH_DOWN, f"{where} cannot be reached: {shown(error)}") from error
     return Link(connection, address, key, warden)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from importlib.resources import files
@@ -11,6 +12,8 @@ from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.setting_up import Ready
 from lorry.compute.ssh import Link
 from lorry.secrets.found import secret
+from lorry.secrets.masking import mask
+from lorry.visible import clean
 
 _BEGIN = "begin.py"
 _LEAVE = 'cd "$HOME/.lorry" && rm -f ended run agent.pid && : >>contact && touch contact'
@@ -21,7 +24,7 @@ async def begin(link: Link, ready: Ready, place: str, run: str, *, again: bool) 
 
     `place` is lorry's folder there, `run` the run's in it. Raises OutcomeError SETUP_FAILED, SSH_DOWN.
     """
-    token = secret("HF_TOKEN")
+    token = await asyncio.to_thread(secret, "HF_TOKEN")  # a keyring may take its time
     environment = {**ready.environment, **({"HF_TOKEN": token} if token else {})}
     environment |= {"LORRY_HOME": place, "HF_HOME": f"{place}/huggingface", "HF_HUB_DISABLE_TELEMETRY": "1"}
     words = [ready.python, "-m", "lorry.compute.aboard", run]
@@ -46,7 +49,7 @@ async def _asked(link: Link, asked: dict[str, Any]) -> str:
     command = f'python3 -c "import sys; exec(sys.stdin.buffer.read({len(script)}))"'
     done = await link.run(command, stdin=script + json.dumps(asked).encode() + b"\n", seconds=120)
     if done.code != 0:
-        told = done.err.decode("utf-8", "replace").strip()[-500:]
+        told = clean(mask(done.err.decode("utf-8", "replace"))).strip()[-500:]
         raise OutcomeError(Outcome.SETUP_FAILED, f"training could not be started: {told}")
     with suppress(ValueError, TypeError, KeyError, IndexError):
         return str(json.loads(done.out.splitlines()[-1])["state"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeGuard, cast
 
@@ -28,6 +28,8 @@ _MOST_INT = 2**63 - 1
 """The store keeps no larger one."""
 _LAST_TIME = 1e11
 """Seconds since 1970 that a date can still be made of."""
+_MOST_ROWS = 1 << 31
+"""Computed at once."""
 _CHECKPOINT = re.compile(r"step-[0-9]{6,12}")
 _OF_A_STEP = frozenset({"step", "evaluated", "saved"})
 
@@ -134,13 +136,26 @@ def _checked(found: Mapping[str, Any]) -> Event:
     if not isinstance(data, dict):
         _distrust(f"event {seq} without data")
     given = cast("dict[str, Any]", data)
-    for name in KINDS[kind]:
-        if name not in given and not (name == "step" and step is not None):
-            _distrust(f"event {seq}, `{kind}`, without `{name}`")
-    for name, value in given.items():
-        if name in KINDS[kind] and not _TYPES[name](value):
-            _distrust(f"event {seq}, `{kind}`, whose `{name}` is {_shown(value)}")
-    return Event(seq, float(at), kind, attempt, step, given)
+    _check_fields(f"event {seq}, `{kind}`,", KINDS[kind], given if step is None else {"step": step, **given})
+    return Event(seq, float(at), kind, attempt, step, rung_of(given) if kind == "rung" else given)
+
+
+def _check_fields(what: str, wanted: Sequence[str], given: Mapping[str, Any]) -> None:
+    for name in wanted:
+        if name not in given:
+            _distrust(f"{what} without `{name}`")
+        if not _TYPES[name](given[name]):
+            _distrust(f"{what} whose `{name}` is {_shown(given[name])}")
+
+
+def rung_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A memory rung with its own fields only: whoever trains next makes a `Rung` of it. Raises OutcomeError UNTRUSTED."""
+    found = {name: given.get(name) for name in KINDS["rung"]}
+    for name, value in found.items():
+        is_flag = name == "activation_checkpointing"
+        if not (isinstance(value, bool) if is_flag else _is_int(value) and 1 <= value <= _MOST_ROWS):
+            _distrust(f"a memory rung whose `{name}` is {_shown(value)}")
+    return found
 
 
 def _harmless(value: Any) -> Any:
@@ -228,7 +243,7 @@ def _beat(text: bytes) -> Beat | None:
         return None
     found = _json(text, "a heartbeat")
     at, attempt, step, phase, seconds = (found.get(name) for name in ("at", "attempt", "step", "phase", "seconds"))
-    if not (_is_number(at) and _is_number(seconds) and _is_count(attempt) and _is_count(step)):
+    if not (_is_number(at) and _is_number(seconds) and seconds >= 0 and _is_count(attempt) and _is_count(step)):
         _distrust("a heartbeat that is none")
     if not isinstance(phase, str) or not 0 <= at <= _LAST_TIME:
         _distrust("a heartbeat that is none")

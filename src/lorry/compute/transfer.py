@@ -92,7 +92,7 @@ async def fetch(link: Link, root: str, rules: Rules, into: Path, *, progress: Te
                 meter.report(last=True)
                 return [into / file.name for file in found]
             total = sum(file.size for file in todo)
-            _check_room(into, total)
+            _check_room(into, total, rules.left_free)
             meter.expect(total)
             peers = await crew.bulk(control, len(todo), total)
             queue = deque(sorted(todo, key=lambda file: -file.size))
@@ -227,11 +227,12 @@ def _take_one(peer: Peer, incoming: Incoming, meter: Meter) -> bool:
     return True
 
 
-def _check_room(into: Path, total: int) -> None:
+def _check_room(into: Path, total: int, left: int) -> None:
     place = next(folder for folder in (into, *into.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    if total > free:
+    if total > free - left:
         told = f"{total / 1e9:.1f} GB are to come, and {free / 1e9:.1f} GB are free"
+        told += f", of which {left / 1e9:.1f} GB are left so" if left else ""
         raise LorryError(
             told, place=str(into), hint="make room, or set LORRY_HOME to another disk; nothing is lost there"
         )

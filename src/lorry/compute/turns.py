@@ -1,11 +1,30 @@
-"""So many at once of what would be too much for one process at a time: logins, transfers, requests for machines."""
+"""What is done at once, and how much of it: logins, transfers, requests for machines."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
+
+_One = TypeVar("_One")
+_Other = TypeVar("_Other")
+
+
+async def both(one: Coroutine[Any, Any, _One], other: Coroutine[Any, Any, _Other]) -> tuple[_One, _Other]:
+    """What two come to that are done at the same time. Where one goes wrong the other is cancelled, and that is raised."""
+    first, second = asyncio.create_task(one), asyncio.create_task(other)
+    try:
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_EXCEPTION)
+        for task in (first, second):
+            if task.done():
+                task.result()
+        return await first, await second
+    finally:
+        for task in (first, second):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
 
 
 class Turns:

@@ -42,6 +42,8 @@ class Rules:
     files: int = 10_000
     total: int = 1 << 40
     """Bytes of all files together."""
+    left_free: int = 0
+    """Bytes of this computer's disk that they leave free, or they do not come."""
 
     def most(self, name: str) -> int | None:
         """Bytes that a file of this name may have; None for none such."""

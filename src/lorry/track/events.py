@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -141,21 +141,36 @@ class EventLog:
         missing = [name for name in KINDS[kind] if name not in given] if kind in KINDS else None
         if missing is None or missing:
             raise ValueError(f"event {kind!r} lacks {missing}" if missing else f"no kind of event is called {kind!r}")
-        return self._write(Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data)))
+        return self._write([Event(self._seq + 1, self._clock(), kind, self.attempt, step, mask_values(data))])[0]
 
     def mirror(self, event: Event) -> Event:
         """Writes an event of a rented machine, which keeps its time, attempt and step, and gets a number of its own here."""
-        return self._write(replace(event, seq=self._seq + 1, data=mask_values(event.data), told=event.seq))
+        return self.mirror_all([event])[0]
 
-    def _write(self, event: Event) -> Event:
-        facts = asdict(event)
-        if event.told is None:
-            del facts["told"]
-        line = json.dumps(facts, ensure_ascii=False) + "\n"
-        # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
-        _append(self._path, line.encode("utf-8", "backslashreplace"), durable=event.kind not in _FREQUENT)
-        self._seq = event.seq
-        return event
+    def mirror_all(self, events: Sequence[Event]) -> list[Event]:
+        """Writes several as `mirror` does, with one wait for the disk: all of them, or none where the disk refuses."""
+        return self._write(
+            [
+                replace(event, seq=number, data=mask_values(event.data), told=event.seq)
+                for number, event in enumerate(events, start=self._seq + 1)
+            ]
+        )
+
+    def _write(self, events: list[Event]) -> list[Event]:
+        if events:
+            durable = any(event.kind not in _FREQUENT for event in events)
+            _append(self._path, b"".join(_line(event) for event in events), durable=durable)
+            self._seq = events[-1].seq
+        return events
+
+
+def _line(event: Event) -> bytes:
+    facts = asdict(event)
+    if event.told is None:
+        del facts["told"]
+    line = json.dumps(facts, ensure_ascii=False) + "\n"
+    # A lone surrogate in users' data cannot be UTF-8; backslashreplace writes just the escape that JSON has for it.
+    return line.encode("utf-8", "backslashreplace")
 
 
 def read(path: Path, *, after: int = 0) -> Iterator[Event]:
@@ -248,9 +263,9 @@ def _parse(line: bytes, path: Path, number: int) -> Event:
 
 
 def _append(path: Path, line: bytes, *, durable: bool) -> None:
-    """Writes a line whole or, when the disk is full, not at all, so that the next one does not continue half of it.
+    """Writes lines whole or, when the disk is full, not at all, so that the next one does not continue half of one.
 
-    A line that may not have reached the disk is taken back as well: whoever is told of an error writes it again.
+    What may not have reached the disk is taken back as well: whoever is told of an error writes it again.
     """
     with path.open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)

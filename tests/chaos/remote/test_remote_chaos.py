@@ -27,23 +27,26 @@ def must_end_well(campaign: Campaign, plans: list[Plan], *, seconds: float, calm
     began = time.monotonic()
     under = campaign.carry_out(plans, seconds=seconds)
     print(f"\n{told(campaign, under, time.monotonic() - began)}")
-    assert faults_of(campaign, under, calm) == []
+    faults = faults_of(campaign, under, calm)
+    assert not faults, "\n".join(faults)
 
 
 def test_eight_runs_with_random_faults_end_as_they_must(tmp_path):
-    plans = [remote_plans.drawn(5, number, longest=100) for number in range(8)]
+    plans = [remote_plans.drawn(7, number, longest=100) for number in range(8)]
     with er.cloud(tmp_path, pace=0.04) as cloud:
-        campaign = Campaign(tmp_path, {"runpod": cloud}, 5, controller_lives=(15, 25), server_lives=(20, 30))
-        must_end_well(campaign, plans, seconds=85)
+        campaign = Campaign(tmp_path, {"runpod": cloud}, 7, controller_lives=(15, 25), server_lives=(20, 30))
+        must_end_well(campaign, plans, seconds=150)
 
 
 @pytest.mark.chaos
 def test_ninety_scripted_runs_with_random_faults_end_as_they_must(tmp_path):
     few = max(1, RUNS // 30)
     plans = [remote_plans.limited(SEED, number, hangs=hangs) for number in range(few) for hangs in (True, False)]
-    plans += [remote_plans.drawn(SEED, number) for number in range(RUNS - len(plans))]
-    with er.cloud(tmp_path, pace=0.1) as cloud:
-        must_end_well(Campaign(tmp_path, {"runpod": cloud}, SEED), plans, seconds=2400)
+    clouds = ("runpod", "runpod", "vast")
+    plans += [remote_plans.drawn(SEED, number, clouds=clouds) for number in range(RUNS - len(plans))]
+    with er.cloud(tmp_path / "a", pace=0.1) as runpod, er.cloud(tmp_path / "b", "vast", pace=0.1) as vast:
+        campaign = Campaign(tmp_path, {"runpod": runpod, "vast": vast}, SEED)
+        must_end_well(campaign, plans, seconds=2400)
 
 
 @pytest.mark.chaos

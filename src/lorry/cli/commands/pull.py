@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -87,11 +88,13 @@ def _bring_home(folder: RunFolder, *, every: bool) -> None:
 
 
 async def _copied(folder: RunFolder, *, every: bool) -> None:
-    from lorry.compute import fetching
-    from lorry.compute.reached import connected
+    from lorry.compute import fetching, needs
+    from lorry.compute.reached import connected, held
 
     async with connected(folder) as link:
         run = await fetching.run_folder(link, folder.id)
-        there = sorted(await fetching.complete(link, run), reverse=True)
+        expected, by = needs.load(folder).disk_bytes, f".pull-{os.getpid()}"
+        at = fetching.Source(link, run, held(folder).name, expected, by)
+        there = sorted(await fetching.complete(at), reverse=True)
         for step in there if every else there[:1]:
-            await fetching.copy_checkpoint(link, run, step, folder)
+            await fetching.copy_checkpoint(at, step, folder)
