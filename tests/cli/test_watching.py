@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 import sshd
 from hired import Person, background
 from lorry.track.events import Event
@@ -228,10 +230,10 @@ def test_pull_and_ssh_reach_the_machine_of_a_run_that_goes_on(person: Person):
     assert person.lorry("pull", "last", "--to", "at-last").returncode == 0
 
 
-def test_hangup_of_the_terminal_leaves_a_run_that_can_be_taken_up(person: Person):
-    terminal = person.terminal("run", person.recipe(steps=150), "--yes")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_terminal_that_is_closed_leaves_the_run_to_the_background(person: Person, number: signal.Signals):
+    terminal = person.terminal("run", person.recipe(**LONG), "--yes")
     person.until_step(3)
-    os.kill(terminal.process.pid, signal.SIGHUP)
-    terminal.wait()
-    assert person.lorry("attach").returncode == 0
-    assert steps(person.events()) == list(range(1, 151))
+    os.kill(terminal.process.pid, number)
+    assert terminal.wait() == 128 + number
+    goes_on_and_can_be_stopped(person)
