@@ -1,4 +1,4 @@
-"""A proxy before an API that passes requests of one kind on and keeps their answers, as a connection does that breaks."""
+"""A proxy before an API that passes the first request of a kind on and keeps its answer, as a connection does that breaks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 
 class HoldingProxy:
-    """On loopback; `held` is set once a request that begins with `what` was passed on."""
+    """On loopback; `held` is set once a request that begins with `what` was passed on; later ones are answered."""
 
     def __init__(self, url: str, what: bytes) -> None:
         parts = urlsplit(url)
@@ -47,7 +47,7 @@ class HoldingProxy:
     def _requests(self, client: socket.socket, server: socket.socket, holds: threading.Event) -> None:
         with suppress(OSError):
             while piece := client.recv(1 << 16):
-                if piece.startswith(self._what):
+                if piece.startswith(self._what) and not self.held.is_set():
                     holds.set()
                 server.sendall(piece)
                 if holds.is_set():

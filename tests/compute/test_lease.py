@@ -148,6 +148,14 @@ def test_machine_that_never_appears_closes_the_lease_only_after_a_while(cloud):
     assert not lease.row.is_open
 
 
+def test_lease_that_was_asked_for_long_ago_settles_at_once_under_another_controller(cloud):
+    lease, _ = asked()
+    cloud.now += SETTLING + 100
+    began = cloud.now
+    assert run(Lease(lease.row, lease.provider, lease.leases, lease.clock).reconcile()) is None
+    assert cloud.now == began, "each controller that dies would have it begin anew"
+
+
 def test_second_machine_of_the_same_name_is_ended(cloud):
     lease, order = asked()
     run(lease.ask(order))

@@ -24,6 +24,8 @@ from lorry.track.leases import LeaseRow, Leases
 PREFIX = "lorry-"
 SETTLING = 120.0
 """Seconds for which a machine that was asked for without an answer may still turn up in the provider's list."""
+_ASKING = 60.0
+"""Seconds after which no request for a machine is under way any more; providers are given no longer for their answer."""
 _LOOKS = 10.0
 """Longest pause between two looks, in seconds."""
 _WAITING = 1.5
@@ -107,7 +109,8 @@ class Lease:
         answer. Raises OutcomeError where the provider does not answer.
         """
         if self.unanswered is None:
-            self.unanswered = self.clock.now()
+            # Under another controller that died: counted from now on, it would never settle where they die often.
+            self.unanswered = min(self.clock.now(), self.row.asked_at + _ASKING)
         for pause in _growing():
             named = [one for one in await self.provider.list() if one.name == self.name]
             if named:
