@@ -21,7 +21,7 @@ from lorry.job import Watcher
 from lorry.track.run import Run
 from lorry.trainer import checkpoint
 
-pytestmark = sshd.needed()
+pytestmark = [sshd.needed(), pytest.mark.slow]
 LONG = {"steps": 10_000, "every": 1000}
 
 

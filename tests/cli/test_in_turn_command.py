@@ -20,6 +20,9 @@ from lorry.track.store import Store
 Capture = pytest.CaptureFixture[str]
 
 
+pytestmark = pytest.mark.slow
+
+
 def recipes(folder: Path, **changes: object) -> list[str]:
     """Two recipes that differ in their learning rate."""
     paths = [folder / "first.yaml", folder / "second.yaml"]

@@ -12,7 +12,7 @@ from hired import Person, background
 from lorry.track.events import Event
 from lorry.track.leases import Leases
 
-pytestmark = sshd.needed()
+pytestmark = [sshd.needed(), pytest.mark.slow]
 
 
 LONG = {"steps": 10_000, "every": 1000}

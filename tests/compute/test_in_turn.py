@@ -21,7 +21,7 @@ from lorry.track.leases import Leases
 from lorry.track.run import Run
 from lorry.track.state import state
 
-pytestmark = sshd.needed()
+pytestmark = [sshd.needed(), pytest.mark.slow]
 QUICK = Settings(borrowed.QUICK)
 
 

@@ -19,7 +19,7 @@ from lorry.compute.lease import Clock
 from lorry.errors import RefusedError, RunFailedError, StoppedError
 from lorry.track.events import read
 
-pytestmark = sshd.needed()
+pytestmark = [sshd.needed(), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from lorry.track.leases import Leases
 from lorry.track.run import Run
 from lorry.track.store import Store
 
-pytestmark = sshd.needed()
+pytestmark = [sshd.needed(), pytest.mark.slow]
 
 
 @pytest.fixture
