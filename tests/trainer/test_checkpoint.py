@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from lorry.trainer import checkpoint
@@ -25,7 +25,7 @@ def folders(root, *names: str):
 def contents(step: int = 3) -> Contents:
     def write_weights(folder: Path) -> None:
         (folder / "adapter_config.json").write_text("{}")
-        checkpoint.save_file({"a": torch.arange(4.0)}, folder / "adapter_model.safetensors")
+        save_file({"a": torch.arange(4.0)}, folder / "adapter_model.safetensors")
 
     return Contents(step, write_weights, {"0.exp_avg": torch.ones(3)}, {"torch": torch.zeros(2)}, {"step": step})
 
