@@ -7,6 +7,7 @@ enough for it, and not farther than its own budget goes.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -91,8 +92,8 @@ class Offered:
 
     @property
     def left(self) -> float:
-        """Seconds to its deadline."""
-        return (self.row.deadline or self.now) - self.now
+        """Seconds to its deadline; a host of one's own may have none."""
+        return math.inf if self.row.deadline is None else self.row.deadline - self.now
 
 
 def suits(offered: Offered, candidate: Candidate, allowed: Allowance) -> bool:
