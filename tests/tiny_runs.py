@@ -66,6 +66,7 @@ def begin(values: dict[str, Any], *, smoke: bool = False, estimated: bool = Fals
     subject = Subject(wish.recipe, wish.loaded.base)
     run = job._begin(wish, subject, locate(wish.recipe.model, wish.loaded.base))
     job._say_first(run, wish, Plan(subject, [], subject.planner.estimate() if estimated else None))
+    job._enter(run, wish.recipe)
     return run
 
 

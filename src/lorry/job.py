@@ -111,6 +111,7 @@ def opened(wish: Wish, plan: Plan) -> Run:
     _say_first(run, wish, plan)
     for message in source.notes:
         EventLog(run.folder.events).append("note", message=message)
+    _enter(run, wish.recipe)
     return run
 
 
@@ -194,7 +195,7 @@ def _model(wish: Wish) -> Source:
 
 
 def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
-    """Opens a run: its folder, with everything that the training process reads, and its row in the store."""
+    """Opens a run: its folder, with everything that the training process reads."""
     recipe = wish.recipe
     name = experiment_name(recipe)
     asked = None if recipe.compute.is_here else needs.needs_of(subject)
@@ -217,19 +218,21 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "promised": asdict(_promised(subject)),
     }
     write_json(folder.resolved, facts)
-    store = Store.open()
-    method = str(recipe.method["name"])
-    store.add(
-        folder.id,
-        name=name,
-        folder=folder.path,
+    return Run(folder)
+
+
+def _enter(run: Run, recipe: Recipe) -> None:
+    """Writes the run's row, once its first events are: a controller of all runs takes up what stands in the store."""
+    Store.open().add(
+        run.id,
+        name=experiment_name(recipe),
+        folder=run.folder.path,
         model=recipe.model.id,
-        method=method,
+        method=str(recipe.method["name"]),
         created_at=time.time(),
         pid=os.getpid(),
         pid_started=started(os.getpid()),
     )
-    return Run(folder)
 
 
 def _promised(subject: Subject) -> Promised:

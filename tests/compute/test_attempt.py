@@ -17,6 +17,7 @@ import sshd
 from borrowed import Controller, Host, carry_out, numbers_of, steps_of
 from lorry.compute.at_home import ask
 from lorry.compute.outcomes import Outcome
+from lorry.compute.recovery import FRUITLESS, Action, decide
 from lorry.track.events import Event
 from lorry.track.run import Run
 from lorry.trainer import checkpoint
@@ -128,6 +129,24 @@ def test_machine_that_tells_of_money_is_not_believed(tmp_path, machine: Host):
     controller.watch = when(10, lie)
     assert carry_out(controller, fetch=False).outcome is Outcome.UNTRUSTED
     assert not [event for event in run.events() if event.kind == "returned"]
+
+
+def test_what_befell_the_machines_before_counts(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=10_000)
+    controller = Controller(run)
+    told = {"message": "it lied", "action": "on another machine"}
+
+    async def both() -> list[Action]:
+        attempt = await controller.attempt()
+        first = decide(Outcome.UNTRUSTED, attempt._history(Outcome.UNTRUSTED))
+        controller.home.tell("lost", lease="a", outcome=Outcome.UNTRUSTED.name, **told)
+        second = decide(Outcome.UNTRUSTED, (await controller.attempt())._history(Outcome.UNTRUSTED))
+        for number in range(FRUITLESS):
+            controller.home.tell("rented", lease=str(number), machine="m", provider="runpod", usd_per_hour=1.0)
+        spent = decide(Outcome.NEVER_READY, (await controller.attempt())._history(Outcome.NEVER_READY))
+        return [first, second, spent]
+
+    assert asyncio.run(both()) == [Action.NEXT_ATTEMPT, Action.END_RUN, Action.END_RUN]
 
 
 def test_token_reaches_the_trainer_and_no_command_line(tmp_path, machine: Host, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lorry.compute.lease import SETTLING, Clock, Lease, begun, drafted, end_all, name_for
+from lorry.compute.lease import SETTLING, Clock, Lease, begun, drafted, name_for
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Capabilities, Machine, Order, Provider, Wanted
 from lorry.errors import MayBillError
@@ -203,15 +203,6 @@ def test_ending_twice_changes_nothing(cloud):
     before = lease.row
     run(lease.end(Outcome.HOST_LOST))
     assert lease.row == before
-
-
-def test_several_are_ended_at_once_and_those_that_bill_are_named(cloud):
-    pairs = [asked() for _ in range(3)]
-    for lease, order in pairs:
-        run(lease.ask(order))
-    cloud.ends_fail = 10**9
-    found = run(end_all([lease for lease, _ in pairs], Outcome.FINISHED, seconds=5))
-    assert len(found) == 3
 
 
 def test_names_are_unique_and_tell_the_run():

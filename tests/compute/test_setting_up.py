@@ -183,7 +183,7 @@ def fake_uv(image: Image, home: Path, script: str) -> LocalLink:
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo 'error: Failed to fetch: `https://pypi.org/simple/jiwer/`' >&2; exit 2", "Failed to fetch"),
+        ("echo 'error: Failed to fetch: `https://index.invalid/jiwer/`' >&2; exit 2", "Failed to fetch"),
         ("exit 3", "exit code 3"),
         ("printf 'a\\033[31mb\\n' >&2; exit 1", "a\\\\x1b"),
         ("exit 0", r"uv did not install \[.jiwer"),

@@ -127,7 +127,7 @@ def is_cloned(values: Values) -> bool:
     found = desk.rented()
     assert isinstance(found, Found)
     attempt = Attempt(desk.home, found.lease, found.offer, found.allowed, desk.renting.key)
-    attempt._place = "/root/lorry"
+    attempt._place = "/home/me/lorry"
     with suppress(OutcomeError):
         asyncio.run(attempt._send(cast("ssh.Link", link)))
     return "git init" in link.asked

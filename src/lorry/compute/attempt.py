@@ -155,11 +155,12 @@ class Attempt:
             raise OutcomeError(Outcome.SSH_DOWN, f"the machine is too slow: {error}") from error
 
     def _history(self, outcome: Outcome) -> History:
-        """How often this outcome came without a step in between."""
+        """How often this outcome came without a step in between, here and on the machines before."""
         count, at = self._repeats.get(outcome, (0, self.home.step))
         count = count if at == self.home.step else 0
         self._repeats[outcome] = (count + 1, self.home.step)
-        return History(self.phase, repeats=count)
+        known = self.home.known
+        return History(self.phase, count + known.losses[outcome.name], known.fruitless)
 
     async def _prepared(self, link: ssh.Link) -> int:
         """Sets the machine up, sends the run and starts its agent, as far as that is not done; the number of the last event."""

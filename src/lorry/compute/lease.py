@@ -9,7 +9,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -237,13 +236,3 @@ def _growing() -> Iterator[float]:
     while True:
         yield pause
         pause = min(1.5 * pause, _LOOKS)
-
-
-async def end_all(leases: list[Lease], outcome: Outcome, *, seconds: float = 600.0) -> list[MayBillError]:
-    """Ends several at once; what may still bill afterwards."""
-    found = await asyncio.gather(*(one.end(outcome, seconds=seconds) for one in leases), return_exceptions=True)
-    for error in found:
-        with suppress(MayBillError):
-            if isinstance(error, BaseException):
-                raise error
-    return [error for error in found if isinstance(error, MayBillError)]

@@ -29,8 +29,8 @@ from lorry.plan.ranges import Range
 from lorry.track.events import Event
 from lorry.track.leases import LeaseRow
 
-_FETCHING = 900.0
-"""Seconds that fetching may take where no deadline is nearer."""
+_FETCHING = 86400.0
+"""Seconds that fetching from a host without a deadline may take; silence ends it long before."""
 _KEEP = frozenset({Outcome.FINISHED})
 """Outcomes that are only true once everything is home."""
 
@@ -189,7 +189,7 @@ class Rented:
         deadline = attempt.lease.row.deadline
         left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
         try:
-            async with asyncio.timeout(max(1.0, min(_FETCHING, left))):
+            async with asyncio.timeout(max(1.0, left)):
                 await self._fetch(attempt)
         except (OutcomeError, TimeoutError) as error:
             outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST

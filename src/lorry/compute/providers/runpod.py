@@ -261,8 +261,7 @@ class RunPod(HttpProvider):
             if is_gpu
             else {"cpu": {"id": flavour, "vcpuCount": int(size)}}
         )
-        mounts = _mounts(order)
-        # What outlives a restart of the container lies on the mounted disk, and there is the room that was asked for.
+        mounts = _mounts(order)  # that disk outlives a restart of the container, and has the room that was asked for
         place = {"LORRY_PLACE": f"{order.mount}/lorry"} if mounts else {}
         return {
             "name": order.name,

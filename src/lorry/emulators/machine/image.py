@@ -60,12 +60,15 @@ bash "$HOME/onstart.sh" &
 exec tail -f /dev/null
 """
 
+_OWN = "disk/root"
+"""The home of whoever logs in, below the machine's folder."""
+_KEYS = f"{_OWN}/.ssh/authorized_keys"
 _SSH = """#!/bin/sh
 # Starts the machine's SSH server, unless the emulator wants connections refused for now.
 set -eu
 at={at}
 [ -e "$at/run/refuse" ] && exit 0
-[ -e "$at/disk/root/.ssh/authorized_keys" ] || exit 0
+[ -e "$at"/{keys} ] || exit 0
 sleep {delay}
 mkdir -p "$at/disk/etc/ssh"
 [ -e "$at/disk/etc/ssh/key" ] || {keygen} -q -t ed25519 -N '' -C '' -f "$at/disk/etc/ssh/key"
@@ -85,7 +88,7 @@ exec env -i "$@" {shell} -l
 _CONFIG = """ListenAddress 127.0.0.1
 HostKey "{at}/disk/etc/ssh/key"
 PidFile "{at}/run/sshd.pid"
-AuthorizedKeysFile "{escaped}/disk/root/.ssh/authorized_keys"
+AuthorizedKeysFile "{escaped}/{keys}"
 StrictModes no
 UsePAM no
 UseDNS no
@@ -97,7 +100,7 @@ LogLevel ERROR
 LoginGraceTime 20
 MaxStartups 100:30:200
 MaxSessions 100
-SetEnv "HOME={at}/disk/root" {marker}={id}
+SetEnv "HOME={at}/{own}" {marker}={id}
 Subsystem sftp {sftp}
 ForceCommand {session}
 """
@@ -163,16 +166,24 @@ def write_machine(at: Path, image: Path, setup: Setup) -> tuple[list[str], dict[
     """Writes a machine's own files for its next start; the words and the environment of its first process."""
     shared = _shared(at, image, setup)
     config = {"at": at, "escaped": str(at).replace("%", "%%"), "marker": MARKER, "id": at.name, "sftp": _sftp()}
-    session = {"home": quote(f"{at}/disk/root"), "shell": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"}
+    session = {"home": quote(f"{at}/{_OWN}"), "shell": "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"}
     variables = " ".join(quote(f"{name}={value}") for name, value in shared.items())
     run = at / "run"
     if setup.keeps_disk:
         (run / "keep").touch()
     (run / "port").write_text(f"{setup.port}\n", "ascii")
-    (run / "sshd_config").write_text(_CONFIG.format(session=quote(str(run / "session")), **config), "utf-8")
+    (run / "sshd_config").write_text(
+        _CONFIG.format(session=quote(str(run / "session")), keys=_KEYS, own=_OWN, **config), "utf-8"
+    )
     _script(run / "session", _SESSION.format(variables=variables, mapped=_mapped(setup), **session))
     keygen = shutil.which("ssh-keygen") or "ssh-keygen"
-    ssh = {"at": quote(str(at)), "sshd": quote(find_sshd()), "keygen": quote(keygen), "delay": f"{setup.ssh_delay:g}"}
+    ssh = {
+        "at": quote(str(at)),
+        "sshd": quote(find_sshd()),
+        "keygen": quote(keygen),
+        "delay": f"{setup.ssh_delay:g}",
+        "keys": _KEYS,
+    }
     _script(run / "ssh", _SSH.format(**ssh))
     own = {name: _moved(value, setup) for name, value in setup.environment.items()}
     words = list(setup.words) or ["/start.sh"]
@@ -197,7 +208,7 @@ def _shared(at: Path, image: Path, setup: Setup) -> dict[str, str]:
     gpu = {GPU: json.dumps(setup.gpu)}
     volume = {"LORRY_EMULATED_VOLUME": str(setup.volume), "LORRY_EMULATED_MOUNT": setup.mount} if setup.volume else {}
     who = {"USER": login(), "LOGNAME": login(), "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
-    places = {"HOME": f"{at}/disk/root", "TMPDIR": f"{at}/disk/tmp", "PATH": f"{image / 'bin'}:{_SYSTEM}"}
+    places = {"HOME": f"{at}/{_OWN}", "TMPDIR": f"{at}/disk/tmp", "PATH": f"{image / 'bin'}:{_SYSTEM}"}
     marks = {MARKER: at.name, "LORRY_EMULATED_AT": str(at)}
     return {**who, **setup.everywhere, **places, **marks, **gpu, **volume}
 
