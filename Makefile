@@ -42,7 +42,7 @@ test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 	@$(PYTHON) -m pytest -m gpu
 
 lint: .venv/ready-dev ## Check style and format
-	@ruff check .
+	@ruff check --no-cache . # a cache forgets that imports are sorted by which modules are there
 	@ruff format --check .
 	@shellcheck .ci/run src/lorry/compute/on_machine/dead_man.sh
 

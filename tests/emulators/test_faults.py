@@ -8,8 +8,8 @@ import subprocess
 import time
 
 import pytest
-from emulated import SWITCH, order, ssh, ssh_when_ready, ssh_words
 
+from emulated import SWITCH, order, ssh, ssh_when_ready, ssh_words
 from lorry.errors import InputError
 
 

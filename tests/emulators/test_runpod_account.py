@@ -7,8 +7,8 @@ import time
 
 import httpx
 import pytest
-from emulated import GPU, Client, order
 
+from emulated import GPU, Client, order
 from lorry.emulators.runpod import shapes
 
 STOCK = {"include": "AVAILABILITY", "product": "POD"}

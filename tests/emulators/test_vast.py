@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from emulated import ssh, ssh_when_ready
 
+from emulated import ssh, ssh_when_ready
 from lorry.emulators import launch
 from lorry.emulators.launch import Emulator
 from lorry.emulators.machine import processes
