@@ -17,7 +17,7 @@ FROM ${BASE}
 # The Python that has torch, where it isn't the first in PATH.
 ARG PYTHON=python3
 
-COPY src/lorry/compute/lock/packages.txt src/lorry/compute/lock/uv.txt /tmp/lorry/
+COPY src/lorry/compute/machine/lock/packages.txt src/lorry/compute/machine/lock/uv.txt /tmp/lorry/
 
 # No dependencies are resolved: the list is complete, and the base's torch stays as it is. It fails where there is none.
 RUN "${PYTHON}" -c 'import importlib.metadata as about; print("torch", about.version("torch"))' \

@@ -44,7 +44,7 @@ test-gpu: .venv/ready-dev ## Run the tests that need a CUDA GPU
 lint: .venv/ready-dev ## Check style and format
 	@ruff check --no-cache . # a cache forgets that imports are sorted by which modules are there
 	@ruff format --check .
-	@shellcheck .ci/run src/lorry/compute/on_machine/dead_man.sh
+	@shellcheck .ci/run src/lorry/compute/machine/on_machine/dead_man.sh
 
 types: .venv/ready-dev ## Check types
 	@pyright

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 TOP = Path(__file__).parents[1]
-LOCK = TOP / "src/lorry/compute/lock"
+LOCK = TOP / "src/lorry/compute/machine/lock"
 MACHINES = ("x86_64", "aarch64")
 PYTHONS = ("3.11", "3.12", "3.13")
 _HEAD = "# Written by `make lock` from constraints.txt, for Linux on x86_64 and aarch64 and Python 3.11 to 3.13.\n"

@@ -91,8 +91,8 @@ def begin(folder: Path) -> Any:
 
 async def until_recovered(run: Any) -> None:
     """Controls a run until it has gone on on its second machine, and has its machines given back."""
-    from lorry.compute import controller
-    from lorry.compute.at_home import ask
+    from lorry.compute.control import controller
+    from lorry.compute.control.at_home import ask
 
     seen: list[Any] = []
     work = asyncio.create_task(controller.control(run.folder, seen.append, controller.Settings()))

@@ -99,7 +99,7 @@ def once(folder: Path, server: Any, key: Any, kind: tuple[str, str]) -> tuple[fl
 
 
 def by_scp(folder: Path, server: Any, key: Any, way: str) -> float:
-    from lorry.compute.pipes import known_hosts
+    from lorry.compute.transport.pipes import known_hosts
 
     known = known_hosts(server.host_key)
     words = ["scp", "-F", "none", "-q", "-P", str(server.port), "-i", str(key.private)]

@@ -17,8 +17,8 @@ import sshd
 import tiny_runs
 from lorry.compute import ssh
 from lorry.compute.allowance import Allowance
-from lorry.compute.at_home import RunAtHome
-from lorry.compute.attempt import Attempt, Patience
+from lorry.compute.control.at_home import RunAtHome
+from lorry.compute.control.attempt import Attempt, Patience
 from lorry.compute.lease import Lease, begun, drafted, name_for
 from lorry.compute.providers._base import Order, Provider, Wanted
 from lorry.plan.offers import Offer

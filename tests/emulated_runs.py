@@ -18,9 +18,9 @@ import psutil
 
 import borrowed
 import tiny_runs
-from lorry.compute import controller
-from lorry.compute.attempt import Patience
-from lorry.compute.controller import Settings
+from lorry.compute.control import controller
+from lorry.compute.control.attempt import Patience
+from lorry.compute.control.controller import Settings
 from lorry.emulators import launch
 from lorry.emulators.control import Control
 from lorry.emulators.control_api import Machine

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from lorry.compute.on_machine.files import HEADER, MAGIC, Server
+from lorry.compute.machine.on_machine.files import HEADER, MAGIC, Server
 
 HOUR = 3600 * 10**9
 

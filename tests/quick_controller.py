@@ -6,9 +6,9 @@ import asyncio
 import sys
 
 from lorry import job
-from lorry.compute import serving
-from lorry.compute.attempt import Patience
-from lorry.compute.controller import Settings
+from lorry.compute.control import serving
+from lorry.compute.control.attempt import Patience
+from lorry.compute.control.controller import Settings
 
 if __name__ == "__main__":
     settings = Settings(Patience(ready=25, silence=15, pause=0.5, tick=0.2))

@@ -20,7 +20,7 @@ import psutil
 import emulated_runs as er
 import tiny_runs
 from emulated_runs import Cloud
-from lorry.compute.at_home import ask
+from lorry.compute.control.at_home import ask
 from lorry.emulators.control_api import Machine
 from lorry.emulators.faults import Kind
 from lorry.emulators.machine import processes

@@ -19,7 +19,7 @@ from typing import Any
 
 from lorry import units
 from lorry.compute import needs
-from lorry.compute.sending import PUBLISHED, keep_own_files
+from lorry.compute.machine.sending import PUBLISHED, keep_own_files
 from lorry.errors import (
     InputError,
     LorryError,
@@ -279,7 +279,7 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
 def _train(run: Run, watch: Watcher, after: int, then: Sequence[Run]) -> Event:
     """Has the run trained to its end, here or on borrowed machines; returns the event that ended it."""
     if run.folder.is_rented:
-        from lorry.compute import controller
+        from lorry.compute.control import controller
 
         return controller.train(run.folder, watch, after=after, then=[one.folder for one in then])
     return _train_here(run, watch, after)

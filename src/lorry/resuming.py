@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from lorry import job
 from lorry.compute import needs
+from lorry.compute.machine.sending import at_home, sent_model, with_kept_names
 from lorry.compute.needs import Needs
-from lorry.compute.sending import at_home, sent_model, with_kept_names
 from lorry.data.prepare import Prepared, rows_folder, tells_day
 from lorry.errors import DataError, InputError, LorryError, RefusedError
 from lorry.plan.expected import of_run
@@ -120,7 +120,7 @@ def intended(wish: Continuation) -> Intended:
 def _alone(folder: RunFolder) -> Generator[None]:
     """Keeps others from the run while it is made ready. Raises RefusedError where somebody works on it."""
     if folder.is_rented:
-        from lorry.compute import controller
+        from lorry.compute.control import controller
 
         with controller.held(folder):
             yield
@@ -153,7 +153,7 @@ def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     elif changes:
         _expect_anew(folder, facts, recipe)
     if folder.is_rented:
-        from lorry.compute.at_home import answered
+        from lorry.compute.control.at_home import answered
 
         answered(folder)
         lines.append("the run goes on")  # so that it is under way again, whoever takes it up

@@ -12,9 +12,9 @@ from lorry import job
 from lorry.cli import faults
 from lorry.cli.outcome import View
 from lorry.cli.watching import follow_rented
-from lorry.compute import controller
-from lorry.compute.attempt import Patience
-from lorry.compute.controller import Settings
+from lorry.compute.control import controller
+from lorry.compute.control.attempt import Patience
+from lorry.compute.control.controller import Settings
 from lorry.emulators.launch import Emulator
 from lorry.errors import MayBillError
 from lorry.job import Watcher

@@ -11,7 +11,7 @@ import borrowed
 import sshd
 import tiny_runs
 from lorry.cli.main import run
-from lorry.compute.at_home import ask
+from lorry.compute.control.at_home import ask
 from lorry.track.events import Event
 from lorry.track.folder import RunFolder
 from lorry.track.leases import Leases
@@ -69,7 +69,7 @@ def test_run_that_is_let_go_leaves_the_next_one_unstarted(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ):
     alone: list[str] = []
-    monkeypatch.setattr("lorry.compute.controller.go_on_alone", lambda folder: alone.append(folder.id))
+    monkeypatch.setattr("lorry.compute.control.controller.go_on_alone", lambda folder: alone.append(folder.id))
     shown: list[Event] = []
 
     def detaches(_self: object, event: Event) -> None:

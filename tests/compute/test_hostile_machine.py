@@ -15,11 +15,11 @@ import pytest
 
 import lying_machine
 import sshd
-from lorry.compute import crew
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.ssh import connect
 from lorry.compute.transfer import Rules, fetch, listing, safe_to_load, send
-from lorry.compute.untrusted import Accepted
+from lorry.compute.transport import crew
+from lorry.compute.transport.untrusted import Accepted
 from lorry.errors import LorryError
 
 pytestmark = sshd.needed()

@@ -11,8 +11,8 @@ import borrowed
 import sshd
 import tiny_runs
 from borrowed import Host, steps_of
-from lorry.compute import controller
-from lorry.compute.controller import InTurn, Settings
+from lorry.compute.control import controller
+from lorry.compute.control.controller import InTurn, Settings
 from lorry.emulators import launch
 from lorry.emulators.launch import Emulator
 from lorry.errors import RefusedError

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lorry.compute.lease import SETTLING, Clock, Lease, begun, drafted, name_for
+from lorry.compute.lease import SETTLING, SHORTLY, Clock, Lease, begun, drafted, name_for
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Capabilities, Machine, Order, Provider, Wanted
 from lorry.errors import MayBillError
@@ -146,6 +146,18 @@ def test_machine_that_never_appears_closes_the_lease_only_after_a_while(cloud):
     assert run(lease.reconcile()) is None
     assert cloud.now - began >= SETTLING
     assert not lease.row.is_open
+
+
+def test_machine_that_does_not_appear_shortly_leaves_its_lease_open(cloud):
+    cloud.refusals = [OutcomeError(Outcome.UNCERTAIN)]
+    lease, order = asked()
+    with pytest.raises(OutcomeError):
+        run(lease.ask(order))
+    cloud.machines.clear()
+    began = cloud.now
+    assert run(lease.reconcile(seconds=SHORTLY)) is None
+    assert SHORTLY <= cloud.now - began < SETTLING / 2
+    assert lease.row.is_open, "it may still turn up, and bill"
 
 
 def test_lease_that_was_asked_for_long_ago_settles_at_once_under_another_controller(cloud):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny_runs
-from lorry.compute.sending import at_home, with_kept_names
+from lorry.compute.machine.sending import at_home, with_kept_names
 from lorry.recipe.load import from_dict
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder

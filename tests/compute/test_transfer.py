@@ -12,12 +12,12 @@ import psutil
 import pytest
 
 import sshd
-from lorry.compute import crew
-from lorry.compute.on_machine.files import part_of
+from lorry.compute.machine.on_machine.files import part_of
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.progress import Progress
 from lorry.compute.ssh import connect
 from lorry.compute.transfer import Rules, fetch, listing, send
+from lorry.compute.transport import crew
+from lorry.compute.transport.progress import Progress
 from lorry.errors import LorryError
 
 pytestmark = sshd.needed()

@@ -14,14 +14,15 @@ from typing import Any, cast
 import httpx
 
 from clouds import CLOUDS, Cloud, say
-from lorry.compute import copies, ssh
-from lorry.compute.at_home import RunAtHome
-from lorry.compute.attempt import Attempt
+from lorry.compute import ssh
+from lorry.compute.control import copies
+from lorry.compute.control.at_home import RunAtHome
+from lorry.compute.control.attempt import Attempt
+from lorry.compute.control.rented import Rented
+from lorry.compute.control.renting import Found, NothingFound, Renting
 from lorry.compute.lease import Clock
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._http import HttpProvider
-from lorry.compute.rented import Rented
-from lorry.compute.renting import Found, NothingFound, Renting
 from lorry.plugins import make
 from lorry.track.events import Event
 from lorry.track.folder import home

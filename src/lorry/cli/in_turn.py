@@ -12,7 +12,7 @@ from lorry.cli.following import ending
 from lorry.cli.outcome import View
 from lorry.cli.rental import Terms
 from lorry.cli.watching import follow_rented
-from lorry.compute.controller import InTurn
+from lorry.compute.control.controller import InTurn
 from lorry.errors import LorryError, MayBillError
 from lorry.job import Wish
 from lorry.track.run import Run

@@ -12,11 +12,13 @@ from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
 from lorry.cli.outcome import View, says_yes
 from lorry.cli.watching import attach, follow_rented
-from lorry.compute import cloning, copies, hosts, market, needs
+from lorry.compute import hosts, market, needs
 from lorry.compute.allowance import Allowance, allowance, refuse_too_little
+from lorry.compute.control import copies
+from lorry.compute.control.renting import LEAST, price_of
+from lorry.compute.machine import cloning
 from lorry.compute.needs import Needs
 from lorry.compute.providers._base import Capabilities, Provider
-from lorry.compute.renting import LEAST, price_of
 from lorry.errors import RefusedError
 from lorry.job import Wish
 from lorry.plan.offers import Offer

@@ -16,8 +16,9 @@ from lorry.cli import output
 from lorry.cli.following import ending, to_the_end
 from lorry.cli.outcome import View, follow, tell
 from lorry.cli.progress import Progress
-from lorry.compute import controller, receipt
-from lorry.compute.at_home import Request, ask
+from lorry.compute import receipt
+from lorry.compute.control import controller
+from lorry.compute.control.at_home import Request, ask
 from lorry.errors import DetachedError, InputError, LorryError, RefusedError, StoppedError
 from lorry.job import Watcher
 from lorry.track.events import Event

@@ -70,7 +70,7 @@ def start_command(switch: Switch, ends_itself: str) -> str:
 
 
 def _script() -> str:
-    return files("lorry.compute.on_machine").joinpath("dead_man.sh").read_text(encoding="utf-8")
+    return files("lorry.compute.machine.on_machine").joinpath("dead_man.sh").read_text(encoding="utf-8")
 
 
 def _without_comments(script: str) -> str:

@@ -6,6 +6,7 @@ Nothing here decides; `recovery` does. Everything here can be done twice.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +15,17 @@ from typing import Any
 from uuid import uuid4
 
 from lorry import units
+from lorry.compute.control.watch import Watch
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Machine, Order, Provider
-from lorry.compute.watch import Watch
 from lorry.errors import LorryError, MayBillError
 from lorry.track.leases import LeaseRow, Leases
 
 PREFIX = "lorry-"
 SETTLING = 120.0
 """Seconds for which a machine that was asked for without an answer may still turn up in the provider's list."""
+SHORTLY = 15.0
+"""Seconds for which a run waits for such a machine; after that another one is looked for, and it is ended if it turns up."""
 _ASKING = 60.0
 """Seconds after which no request for a machine is under way any more; providers are given no longer for their answer."""
 _LOOKS = 10.0
@@ -101,12 +104,14 @@ class Lease:
         except LorryError:
             self.row = replace(self.row, **changes)
 
-    async def reconcile(self) -> Machine | None:
-        """The machine of this name, looked for in the provider's list; None where there is none, and none can come any more.
+    async def reconcile(self, *, seconds: float = math.inf) -> Machine | None:
+        """The machine of this name, looked for in the provider's list; None where there is none.
 
         A create that was cut off may take effect later: until `SETTLING` seconds after its answer was lost, no machine is no
-        answer. Raises OutcomeError where the provider does not answer.
+        answer. Then the lease is closed; it stays open where none has turned up within `seconds`. Raises OutcomeError where
+        the provider does not answer.
         """
+        until = self.clock.now() + seconds
         if self.unanswered is None:
             # Under another controller that died: counted from now on, it would never settle where they die often.
             self.unanswered = min(self.clock.now(), self.row.asked_at + _ASKING)
@@ -119,6 +124,8 @@ class Lease:
                 return named[0]
             if self.clock.now() - self.unanswered >= SETTLING:
                 self._close(Outcome.NO_CAPACITY, "no machine was made")
+                return None
+            if self.clock.now() >= until:
                 return None
             await self.clock.sleep(pause)
         raise AssertionError("pauses never run out")

@@ -14,11 +14,11 @@ from pathlib import Path
 import asyncssh
 from filelock import FileLock
 
-from lorry.compute.link import Channel, Done, KeyPair, Link, Warden, one_line
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Address
-from lorry.compute.turns import Turns
-from lorry.compute.untrusted import shown
+from lorry.compute.transport.link import Channel, Done, KeyPair, Link, Warden, one_line
+from lorry.compute.transport.turns import Turns
+from lorry.compute.transport.untrusted import shown
 from lorry.errors import InputError, LorryError
 
 __all__ = ["Channel", "Done", "KeyPair", "Link", "answers", "connect", "installation_key", "until_ready"]

@@ -19,15 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorry.compute.crew import Crew
-from lorry.compute.incoming import Incoming, hash_here, size_of
-from lorry.compute.link import Link
-from lorry.compute.on_machine.files import BATCH
+from lorry.compute.machine.on_machine.files import BATCH
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.outgoing import Outgoing, give
-from lorry.compute.peer import Peer
-from lorry.compute.progress import Meter, Progress
-from lorry.compute.untrusted import Accepted, RemoteFile, Rules, refused, safe_to_load
+from lorry.compute.transport.crew import Crew
+from lorry.compute.transport.incoming import Incoming, hash_here, size_of
+from lorry.compute.transport.link import Link
+from lorry.compute.transport.outgoing import Outgoing, give
+from lorry.compute.transport.peer import Peer
+from lorry.compute.transport.progress import Meter, Progress
+from lorry.compute.transport.untrusted import Accepted, RemoteFile, Rules, refused, safe_to_load
 from lorry.errors import LorryError
 
 __all__ = ["Progress", "RemoteFile", "Rules", "Sent", "fetch", "listing", "safe_to_load", "send"]

@@ -19,7 +19,7 @@ def command(
 
     It takes up every run that no other process controls. Ctrl-C leaves their machines as they are: started again, it goes on.
     """
-    from lorry.compute import serving
+    from lorry.compute.control import serving
 
     output.note("controls every rented run that nobody else does; Ctrl-C leaves their machines as they are")
     asyncio.run(serving.serve(_settled, only=frozenset(run or ()), until_idle=until_idle))

@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Free the terminal that watches a rented run: the run goes on under a controller in the background."""
     from lorry.cli.watching import refuse_over, rented
-    from lorry.compute import controller
+    from lorry.compute.control import controller
 
     folder = rented(run)
     refuse_over(folder)
@@ -32,7 +32,7 @@ def command(
 
 def _ask_to_let_go(folder: RunFolder) -> None:
     """A terminal answers within a second; a controller in the background has nothing to let go of, and does not."""
-    from lorry.compute.at_home import answered, ask, requested
+    from lorry.compute.control.at_home import answered, ask, requested
 
     ask(folder, "detach")
     until = time.monotonic() + _PATIENCE

@@ -74,8 +74,8 @@ def _newest(folder: RunFolder) -> Path:
 
 def _bring_home(folder: RunFolder, *, every: bool) -> None:
     """Copies what the machine has and this computer has not; nothing where the run has no machine any more."""
+    from lorry.compute.control.reached import held
     from lorry.compute.outcomes import OutcomeError
-    from lorry.compute.reached import held
 
     try:
         held(folder)
@@ -88,8 +88,9 @@ def _bring_home(folder: RunFolder, *, every: bool) -> None:
 
 
 async def _copied(folder: RunFolder, *, every: bool) -> None:
-    from lorry.compute import fetching, needs
-    from lorry.compute.reached import connected, held
+    from lorry.compute import needs
+    from lorry.compute.control.reached import connected, held
+    from lorry.compute.machine import fetching
 
     async with connected(folder) as link:
         run = await fetching.run_folder(link, folder.id)

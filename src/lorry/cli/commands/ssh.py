@@ -24,7 +24,7 @@ def command(
     Nothing of your own SSH is used: lorry's key, and the host key that was seen first. Exits as the command does.
     """
     from lorry.cli.watching import rented
-    from lorry.compute.reached import reach
+    from lorry.compute.control.reached import reach
 
     found = asyncio.run(reach(rented(run)))
     program = shutil.which("ssh")
@@ -35,7 +35,7 @@ def command(
 
 
 def _shell(program: str, found: Any, words: list[str]) -> int:
-    from lorry.compute.pipes import known_hosts, ssh_words
+    from lorry.compute.transport.pipes import known_hosts, ssh_words
 
     known = known_hosts(found.row.host_key)
     try:

@@ -31,7 +31,7 @@ def command(
 def _stop_rented(folder: RunFolder, *, now: bool) -> None:
     from lorry.cli.outcome import View
     from lorry.cli.watching import attach, refuse_over
-    from lorry.compute.at_home import ask
+    from lorry.compute.control.at_home import ask
     from lorry.errors import StoppedError
 
     refuse_over(folder)

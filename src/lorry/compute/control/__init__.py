@@ -1,0 +1,1 @@
+"""Who looks after rented runs: from offers to a machine, attempt after attempt, until everything is given back."""

