@@ -202,9 +202,9 @@ def _loaded(name: str) -> Any:
 
 def _command(path: str, command: Any) -> Iterator[str]:
     below: dict[str, Any] = getattr(command, "commands", {})
-    if below:
-        for name, one in below.items():
-            yield from _command(f"{path} {name}", one)
+    for name, one in below.items():
+        yield from _command(f"{path} {name}", one)
+    if below and not command.invoke_without_command:
         return
     given = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option" and one.name not in ("debug", "help")]

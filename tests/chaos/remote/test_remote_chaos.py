@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 
 import pytest
 
 import emulated_runs as er
+import hired
 import remote_plans
 import sshd
+from lorry.track.folder import RunFolder
+from lorry.track.leases import Leases
+from lorry.track.run import Run
+from lorry.track.store import Store
 from remote_havoc import Campaign, faults_of, told
 from remote_plans import Plan
 from tiny_runs import train_here
@@ -47,6 +53,31 @@ def test_ninety_scripted_runs_with_random_faults_end_as_they_must(tmp_path):
     with er.cloud(tmp_path / "a", pace=0.1) as runpod, er.cloud(tmp_path / "b", "vast", pace=0.1) as vast:
         campaign = Campaign(tmp_path, {"runpod": runpod, "vast": vast}, SEED)
         must_end_well(campaign, plans, seconds=2400)
+
+
+@pytest.mark.chaos
+def test_lorry_run_that_is_killed_at_any_moment_leaves_a_run_that_goes_on_or_nothing(tmp_path, lorry_home):
+    draw = random.Random(f"{SEED}/lorry run")
+    with hired.cloud(tmp_path / "cloud", pace=0.1) as cloud:
+        person = hired.Person(tmp_path, lorry_home, cloud.variables)
+        try:
+            for _ in range(max(2, RUNS // 15)):
+                process = person.begin("run", person.recipe(steps=100), "--yes")
+                time.sleep(draw.uniform(1, 20))
+                assert process.poll() is None, person.said(process)
+                process.kill()
+                process.wait()
+            over = person.lorry("controller", "--until-idle")
+            assert over.returncode == 0, over.stderr
+            runs = [Run(RunFolder(row.folder)) for row in Store.open().list()]
+            print(
+                f"\n{len(person.processes)} killed, {len(runs)} had begun a run, {len(cloud.control.machines())} machines"
+            )
+            assert {er.adapter_of(run) for run in runs} == {100}
+            assert Leases.open().opened() == []
+            cloud.control.wait(lambda _: not cloud.control.left(), seconds=20)
+        finally:
+            person.end()
 
 
 @pytest.mark.chaos
