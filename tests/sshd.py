@@ -63,8 +63,9 @@ class Sshd:
     def cut(self) -> None:
         """Ends every connection at once, as a network does; the server stays."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            if child.name() in ("sshd", "sshd-session"):
-                _kill(child)
+            with suppress(psutil.NoSuchProcess):  # each ends by itself, too
+                if child.name() in ("sshd", "sshd-session"):
+                    _kill(child)
 
     def stop(self) -> None:
         """Ends the server, its connections and what they run."""
