@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lorry.compute.allowance import Allowance
-from lorry.compute.control.handing_on import Candidate, Offered, Succession, seconds_needed, suits
+from lorry.compute.control.handing_on import Offered, seconds_needed, suits
+from lorry.compute.control.succession import Candidate, Succession
 from lorry.compute.needs import Needs, OnGpu
 from lorry.plan import gpus
 from lorry.plan.offers import Offer

@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 from lorry.compute import needs, ssh
 from lorry.compute.control.at_home import RunAtHome, is_to_let_go, let_go
 from lorry.compute.control.attempt import Patience
-from lorry.compute.control.handing_on import Candidate
 from lorry.compute.control.rented import Rented
 from lorry.compute.control.renting import Renting
 from lorry.compute.control.shared import Shared
+from lorry.compute.control.succession import Candidate
 from lorry.compute.lease import Clock
 from lorry.errors import DetachedError, RefusedError
 from lorry.recipe.schema import Recipe

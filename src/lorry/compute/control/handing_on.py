@@ -6,15 +6,15 @@ enough for it, and not farther than its own budget goes.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from lorry import units
 from lorry.compute import market, reap
 from lorry.compute.allowance import Allowance
+from lorry.compute.control.attempt import Attempt
+from lorry.compute.control.renting import Renting
+from lorry.compute.control.succession import Candidate
 from lorry.compute.needs import CPU, Needs
 from lorry.compute.providers._base import Provider
 from lorry.errors import LorryError
@@ -24,59 +24,8 @@ from lorry.track.caps import renting as alone_in_renting
 from lorry.track.folder import home
 from lorry.track.leases import LeaseRow
 
-if TYPE_CHECKING:
-    from lorry.compute.control.attempt import Attempt
-    from lorry.compute.control.renting import Renting
-
 UNKNOWN = 1800.0
 """Seconds that must be left for a run of which nobody knows how long it takes."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A run that waits for a machine."""
-
-    run_id: str
-    recipe: Recipe
-    needs: Needs
-    providers: Sequence[Provider] = field(compare=False)
-    """That it may rent from."""
-
-
-@dataclass
-class Succession:
-    """Runs of this process that wait for a machine, who has waited longest first."""
-
-    _waiting: dict[str, tuple[Candidate, asyncio.Event]] = field(
-        default_factory=dict[str, "tuple[Candidate, asyncio.Event]"]
-    )
-
-    def add(self, candidate: Candidate) -> None:
-        """Has a run wait that is not under way yet; it finds its machine in the store when it is."""
-        self._waiting[candidate.run_id] = (candidate, asyncio.Event())
-
-    async def wait(self, candidate: Candidate, pause: Awaitable[Any]) -> bool:
-        """Waits until the pause is over, or a machine is handed over, and whether one was."""
-        given = asyncio.Event()
-        self._waiting[candidate.run_id] = (candidate, given)
-        tasks = [asyncio.ensure_future(pause), asyncio.ensure_future(given.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return given.is_set()
-        finally:
-            self._waiting.pop(candidate.run_id, None)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def first(self, fits: Callable[[Candidate], bool]) -> Candidate | None:
-        """Who has waited longest of those whom a machine fits."""
-        return next((candidate for candidate, _ in self._waiting.values() if fits(candidate)), None)
-
-    def give(self, candidate: Candidate) -> None:
-        """Tells a run that a machine is its own now."""
-        _, given = self._waiting.pop(candidate.run_id)
-        given.set()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from lorry import units
 from lorry.compute import dead_man, hosts, market, reap
 from lorry.compute.allowance import Allowance, allowance
 from lorry.compute.control.at_home import RunAtHome
-from lorry.compute.control.handing_on import Candidate
 from lorry.compute.control.shared import Shared
+from lorry.compute.control.succession import Candidate
 from lorry.compute.control.watch import Watch
 from lorry.compute.lease import SHORTLY, Clock, Lease, begun, drafted, name_for
 from lorry.compute.needs import chosen

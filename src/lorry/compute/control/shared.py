@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from lorry.compute import reap
-from lorry.compute.control.handing_on import Succession
 from lorry.compute.control.rows import Rows
+from lorry.compute.control.succession import Succession
 from lorry.compute.control.watch import Watch
 from lorry.compute.providers._base import Provider
 from lorry.plugins import make
