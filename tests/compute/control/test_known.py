@@ -64,3 +64,11 @@ def test_what_a_machine_brought_and_counted_is_known_by_its_lease():
     assert (known.brought_by("b"), known.attempt_before("b")) == (set(), 4)
     known.add(Event(9, 0.0, "sent", 4, None, {"lease": "b", "after": 8}))
     assert (known.brought_by("b"), known.steps, known.attempt_before("b")) == (set(), None, 4)
+
+
+def test_what_the_machine_lacks_is_known_to_whoever_takes_the_run_up():
+    faults = [{"code": "machine.gpu-missing", "severity": "error"}, {"code": "machine.slow", "severity": "warning"}, "?"]
+    found = known(("sent", {"lease": "a", "after": 1}), ("machine", {"findings": faults}))
+    assert found.faults == ("machine.gpu-missing",)
+    found.add(event("sent", lease="b", after=3))
+    assert found.faults == (), "another machine"

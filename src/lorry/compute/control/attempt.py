@@ -9,7 +9,6 @@ import asyncio
 import shlex
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
 
 from lorry.compute import ssh, transfer
 from lorry.compute.allowance import Allowance, on_machine
@@ -61,7 +60,6 @@ class Attempt:
         self._reach = Reach(self.lease, self.key, self.patience, lambda: self.phase)
         self._place = ""
         self._last: Event | None = None
-        self._faults: list[str] = []
         self._bringing = Bringing(self.home, self.lease.name)
         self._bounds: Bounds | None = None
         self._asked_to_stop = False
@@ -272,9 +270,6 @@ class Attempt:
                     self._last = event
                 elif event.kind in ("loaded", "started"):
                     self._last = None  # the trainer was started again
-                if event.kind == "machine":
-                    found = cast("list[dict[str, Any]]", event.data.get("findings") or [])
-                    self._faults = [str(one.get("code", "")) for one in found if one.get("severity") == "error"]
         finally:
             written = self.home.mirror_all([self._from_here(one) for one in believed if one.kind not in ENDINGS])
         if written:
@@ -296,7 +291,7 @@ class Attempt:
         if event.kind == "finished":
             return Result(Outcome.FINISHED, event=event)
         if event.kind == "failed":
-            return Result(why_failed(self._faults), str(event.data["error"]), event)
+            return Result(why_failed(self.home.known.faults), str(event.data["error"]), event)
         causes = {"person": Outcome.STOPPED_BY_PERSON, "budget": Outcome.BUDGET}
         outcome = causes.get(str(event.data["cause"]), Outcome.PREEMPTED)
         if outcome is Outcome.PREEMPTED and self.lease.is_within(self.allowed.margin):

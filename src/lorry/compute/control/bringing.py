@@ -1,4 +1,4 @@
-"""Checkpoints on their way home while a machine trains: the newest first, then all others that it has."""
+"""Checkpoints on their way home while a machine trains: the newest first, then the best, then all others that it has."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lorry.compute.machine.fetching import Source
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.errors import LorryError
 from lorry.trainer.checkpoint import steps
+from lorry.trainer.saving.retention import best_step
 
 
 class Bringing:
@@ -78,8 +79,17 @@ class Bringing:
         await asyncio.to_thread(fetching.forget, self._home.folder, there, brought)
 
     def _wanted(self, missed: set[int]) -> int | None:
-        """The newest that the machine has and this computer has not; what was made meanwhile counts."""
-        return max(self._there - missed - set(steps(self._home.folder.checkpoints)), default=None)
+        """The next of those that the machine has and this computer has not; what was made meanwhile counts.
+
+        The newest; but where a newer one than the best is here, the best: nobody can go on from the one without the other.
+        """
+        here = set(steps(self._home.folder.checkpoints))
+        wanted = self._there - missed - here
+        losses = self._home.known.losses_by_step
+        best = best_step({step: losses[step] for step in self._there & losses.keys()})
+        if best in wanted and best < max(here, default=0):
+            return best
+        return max(wanted, default=None)
 
     def _possible(self, there: Iterable[int]) -> set[int]:
         """Those of steps that the run has: whoever trains next would take a later one for the end of the run."""

@@ -37,6 +37,8 @@ class Known:
     """Of the run, as the machine that it is on tells."""
     brought: set[int] = field(default_factory=set[int])
     """Steps of the checkpoints that this machine brought home."""
+    faults: tuple[str, ...] = ()
+    """Codes of what the machine that it is on lacks, as its trainer found."""
     _attempt_before: int = 1
     _sent_to: str = ""
     _told: int = 0
@@ -69,7 +71,7 @@ class Known:
         elif event.kind == "rented":
             self.fruitless += 1
             self.rented.add(event.data["lease"])
-        elif event.kind in ("sent", "started", "copied"):
+        elif event.kind in ("sent", "machine", "started", "copied"):
             self._take_machine(event)
         elif event.kind == "evaluated" and event.step is not None:
             self.losses_by_step[event.step] = event.data["loss"]
@@ -79,6 +81,9 @@ class Known:
     def _take_machine(self, event: Event) -> None:
         if event.kind == "started":
             self.steps = event.data["steps"]
+        elif event.kind == "machine":
+            found = [one for one in event.data["findings"] if isinstance(one, dict) and one.get("severity") == "error"]
+            self.faults = tuple(str(one.get("code", "")) for one in found)
         elif event.kind == "copied" and event.step is not None:
             self.brought.add(event.step)
         elif event.kind == "sent":
@@ -87,7 +92,7 @@ class Known:
     def _take_sent(self, event: Event) -> None:
         lease = event.data["lease"]
         if lease != self._sent_to:
-            self._attempt_before, self.steps, self.brought = self.attempt, None, set()
+            self._attempt_before, self.steps, self.brought, self.faults = self.attempt, None, set(), ()
         self._sent_to, self._told = lease, int(event.data["after"])
 
     def attempt_before(self, lease: str) -> int:

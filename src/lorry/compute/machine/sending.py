@@ -50,7 +50,7 @@ def freeze(folder: RunFolder) -> None:
 
 
 def load_of(folder: RunFolder, facts: Mapping[str, Any]) -> Load:
-    """All that an attempt needs there but its order: events as they are frozen, the newest and the best checkpoint."""
+    """All that an attempt needs there but its order: events as they are frozen, the checkpoint to go on from, the best one."""
     run = f"runs/{folder.id}"
     data = Path(facts["data_folder"])
     files: dict[str, Path] = {}
@@ -62,7 +62,7 @@ def load_of(folder: RunFolder, facts: Mapping[str, Any]) -> Load:
     model = sent_model(facts)
     if model is not None:
         files |= {f"models/{model.name}/{name}": path for name, path in _below(model)}
-    for step in _useful(folder):
+    for step in _useful(folder, delivers_best=facts["recipe"]["train"]["deliver"] == "best"):
         place = checkpoint.path_of(folder.checkpoints, step)
         files |= {f"{run}/checkpoints/{place.name}/{name}": path for name, path in _below(place)}
     return Load(files, run)
@@ -160,33 +160,41 @@ def _name_for(name: str, otherwise: str) -> str:
     return str(relative) if is_below else otherwise
 
 
-def _useful(folder: RunFolder) -> Iterator[int]:
-    """The newest checkpoint that is whole, from which training goes on, and the best one, which may be delivered in the end.
+def _useful(folder: RunFolder, *, delivers_best: bool = True) -> list[int]:
+    """The newest checkpoint that training can go on from as if nothing had happened, and the best one that it tells of.
 
-    The others are of no use there: what is evaluated later is held against the best, and a run goes back to the newest only.
-    Damaged ones are put aside.
+    The best one may be delivered in the end. A newer checkpoint whose best one did not come home is of no use: the run would
+    end with another adapter. Only where there is none that has its best are the newest and the best of what is left taken.
+    The others are not needed there. Damaged ones are put aside.
     """
-    newest = checkpoint.newest(folder.checkpoints, lambda _place, _reason: None)
-    if newest is None:
-        return
-    yield checkpoint.step_of(newest)
+    whole = [step for step in reversed(checkpoint.steps(folder.checkpoints)) if _is_whole(folder, step)]
+    if not whole or not delivers_best:
+        return whole[:1]
+    for step in whole:
+        best = best_step(_losses(folder, step))
+        if best is None or best in whole:
+            return [step] if best in (None, step) else [step, best]
+    best = best_step({step: loss for step, loss in _losses(folder, whole[0]).items() if step in whole})
+    return whole[:1] if best in (None, whole[0]) else [whole[0], best]
+
+
+def _losses(folder: RunFolder, step: int) -> dict[int, float]:
+    """The evaluation losses that a checkpoint tells of, by step."""
     try:
-        scores = json.loads((newest / checkpoint.STATE).read_text(encoding="utf-8"))["scores"]
-        losses = {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
+        place = checkpoint.path_of(folder.checkpoints, step) / checkpoint.STATE
+        scores = json.loads(place.read_text(encoding="utf-8"))["scores"]
+        return {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return
-    while True:
-        saved = checkpoint.steps(folder.checkpoints)
-        best = best_step({step: loss for step, loss in losses.items() if step in saved})
-        if best is None or best == checkpoint.step_of(newest):
-            return
-        try:
-            checkpoint.verify(checkpoint.path_of(folder.checkpoints, best))
-        except checkpoint.DamagedError:
-            checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, best), "damaged")
-        else:
-            yield best
-            return
+        return {}
+
+
+def _is_whole(folder: RunFolder, step: int) -> bool:
+    try:
+        checkpoint.verify(checkpoint.path_of(folder.checkpoints, step))
+    except checkpoint.DamagedError:
+        checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, step), "damaged")
+        return False
+    return True
 
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:
