@@ -21,8 +21,8 @@ from lorry import units
 from lorry.compute import needs
 from lorry.compute.machine.sending import PUBLISHED, keep_own_files
 from lorry.errors import (
+    DetachedError,
     InputError,
-    LorryError,
     MayBillError,
     MissingExtraError,
     RefusedError,
@@ -124,8 +124,8 @@ def carry_on(run: Run, watch: Watcher, *, after: int = 0, then: Sequence[Run] = 
     try:
         ending = _train(run, watch, after, then)
     except Exception as error:
-        if not isinstance(error, LorryError):
-            _raise_what_may_bill(run)  # before lorry's own fault is told
+        if not isinstance(error, RefusedError | DetachedError):  # it goes on, under another process or by itself
+            _raise_what_may_bill(run)  # before any other fault is told
         raise
     finally:
         settled = _settled(run.folder)

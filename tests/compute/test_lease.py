@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from lorry.compute.lease import SETTLING, SHORTLY, Clock, Lease, begun, drafted, name_for
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.providers._base import Capabilities, Machine, Order, Provider, Wanted
-from lorry.errors import MayBillError
+from lorry.errors import MayBillError, RefusedError
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
 from lorry.track.leases import Leases
@@ -29,6 +31,8 @@ class Cloud:
     ends_fail: int = 0
     appears_after: float = 0.0
     made: int = 0
+    price: float = 0.6
+    tells_since: bool = True
     now: float = 1000.0
 
     async def sleep(self, seconds: float) -> None:
@@ -55,7 +59,8 @@ class Shaky(Provider):
         refusal = CLOUD.refusals.pop(0) if CLOUD.refusals else None
         if refusal is None or refusal.outcome is Outcome.UNCERTAIN:
             CLOUD.made += 1
-            machine = Machine(f"m{CLOUD.made}", order.name, "starting", 0.6, created_at=CLOUD.now)
+            created_at = CLOUD.now if CLOUD.tells_since else None
+            machine = Machine(f"m{CLOUD.made}", order.name, "starting", CLOUD.price, created_at=created_at)
             CLOUD.machines[machine.id] = machine
         if refusal is not None:
             raise refusal
@@ -87,11 +92,11 @@ def cloud() -> Cloud:
     return CLOUD
 
 
-def asked() -> tuple[Lease, Order]:
+def asked(**facts: Any) -> tuple[Lease, Order]:
     Shaky.name = "shaky"
     order = Order(name_for("run-1"), OFFER, "image")
     provider = Shaky()
-    row = drafted("run-1", 1, order, provider)
+    row = replace(drafted("run-1", 1, order, provider), **facts)
     return begun(row, provider, Leases.open(), CLOUD.clock), order
 
 
@@ -166,6 +171,60 @@ def test_lease_that_was_asked_for_long_ago_settles_at_once_under_another_control
     began = cloud.now
     assert run(Lease(lease.row, lease.provider, lease.leases, lease.clock).reconcile()) is None
     assert cloud.now == began, "each controller that dies would have it begin anew"
+
+
+def test_machine_that_is_dearer_than_its_offer_may_be_kept_for_less_long_whoever_finds_it(cloud):
+    cloud.refusals, cloud.price = [OutcomeError(Outcome.UNCERTAIN)], 1.0
+    lease, order = asked(deadline=cloud.now + 3600)
+    with pytest.raises(OutcomeError):
+        run(lease.ask(order))
+    cloud.now += 10
+    later = Lease(Leases.open().get(order.name), lease.provider, lease.leases, lease.clock)
+    assert run(later.reconcile()) is not None
+    row = Leases.open().get(order.name)
+    assert (later.times_dearer, row.usd_per_hour, row.deadline) == (2.0, 1.0, 1000.0 + 1800)
+
+
+def test_shortened_deadline_is_never_later_than_the_first(cloud):
+    cloud.refusals, cloud.price, cloud.tells_since = [OutcomeError(Outcome.UNCERTAIN)], 0.500001, False
+    lease, order = asked(deadline=cloud.now + 3600)
+    with pytest.raises(OutcomeError):
+        run(lease.ask(order))
+    cloud.now += 75
+    run(lease.reconcile())
+    assert Leases.open().get(order.name).deadline <= 1000.0 + 3600
+
+
+def test_machine_that_is_found_late_counts_from_when_it_was_asked_for(cloud):
+    cloud.refusals, cloud.tells_since = [OutcomeError(Outcome.UNCERTAIN)], False
+    lease, order = asked()
+    with pytest.raises(OutcomeError):
+        run(lease.ask(order))
+    cloud.now += 3 * 3600
+    run(Lease(Leases.open().get(order.name), lease.provider, lease.leases, lease.clock).reconcile())
+    assert Leases.open().get(order.name).rented_at == 1000.0, "what it has cost since is not forgotten"
+
+
+def nothing_can_be_kept(lorry_home: Path) -> None:
+    """A file stands where the copies of leases belong."""
+    shutil.rmtree(lorry_home / "leases", ignore_errors=True)
+    lorry_home.mkdir(exist_ok=True)
+    (lorry_home / "leases").write_text("")
+
+
+def test_full_disk_keeps_no_machine_from_being_ended(cloud, lorry_home):
+    lease, order = asked()
+    run(lease.ask(order))
+    nothing_can_be_kept(lorry_home)
+    run(lease.end(Outcome.FINISHED))
+    assert not cloud.machines
+    assert Leases.open().get(order.name).state == "ended"
+
+
+def test_nothing_is_asked_for_that_cannot_be_written_down(cloud, lorry_home):
+    nothing_can_be_kept(lorry_home)
+    with pytest.raises(RefusedError, match="cannot be written down"):
+        asked()
 
 
 def test_second_machine_of_the_same_name_is_ended(cloud):

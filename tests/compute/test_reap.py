@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def test_lease_without_machine_is_gone_and_a_young_one_uncertain(shed):
     asked = open_lease(**of(shed, state="asked", machine_id="", rented_at=None, asked_at=NOW - 30))
     assert kinds(shed, [open_lease("lorry-1", **of(shed)), asked]) == [("gone", "lorry-1"), ("uncertain", asked.name)]
     assert kinds(shed, [asked], now=NOW + reap.SETTLES) == [("gone", asked.name)]
+    let_go = replace(asked, state="ending")
+    assert kinds(shed, [let_go])[-1] == ("uncertain", let_go.name), "it is to be ended, if it turns up"
 
 
 def test_other_account_does_not_confirm_that_a_machine_is_gone(shed, monkeypatch):

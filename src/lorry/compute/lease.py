@@ -58,6 +58,8 @@ class Lease:
     clock: Clock = field(default_factory=Clock)
     unanswered: float | None = None
     """Since when it is not known whether a machine was made."""
+    times_dearer: float = 1.0
+    """What its machine costs, against what was offered; more than 1 only."""
     watch: Watch | None = None
     """The look that it shares with the account's other leases; None for looks of its own."""
 
@@ -88,20 +90,32 @@ class Lease:
         return machine
 
     def took(self, machine: Machine) -> None:
-        """Writes down that the provider has a machine of this name."""
-        since = self.row.rented_at or machine.created_at or self.clock.now()
+        """Writes down that the provider has a machine of this name, and for how long it may be kept at its true price."""
+        # Of one that was found only later nobody knows since when it bills; it was not before it was asked for.
+        unknown = self.clock.now() if self.unanswered is None else self.row.asked_at
+        since = self.row.rented_at or machine.created_at or unknown
         # The provider's clock may be ahead; nothing was rented before it was asked for.
         began = min(max(since, self.row.asked_at), self.clock.now())
         price = machine.usd_per_hour if machine.state in ("starting", "running") else 0.0
         facts = {"machine_id": machine.id, "rented_at": began, "usd_per_hour": price or self.row.usd_per_hour}
+        if self.bills and not self.row.machine_id and 0 < self.row.usd_per_hour < price:
+            self.times_dearer = price / self.row.usd_per_hour
+            facts |= {"deadline": self._affordable(began)}
         # One that is to be ended stays so: nobody may take it up to train on.
         self.note(**facts, **({} if self.row.state == "ending" else {"state": "rented"}))
+
+    def _affordable(self, began: float) -> float | None:
+        """The deadline of a machine that costs more than was offered: never later than the one that it was asked for with."""
+        if self.row.deadline is None:
+            return None
+        seconds = (self.row.deadline - self.row.asked_at) / self.times_dearer
+        return min(self.row.deadline, began + seconds)
 
     def note(self, **changes: Any) -> None:
         """Changes the row, here at least: a store that cannot be written must not keep a machine from being ended."""
         try:
             self.write(**changes)
-        except LorryError:
+        except (LorryError, OSError):
             self.row = replace(self.row, **changes)
 
     async def reconcile(self, *, seconds: float = math.inf) -> Machine | None:

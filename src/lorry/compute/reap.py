@@ -260,13 +260,13 @@ def _judged(
         return Found("attended", provider.name, f"a process works on `{run}`", machine, row, provider)
     if machine is not None:
         return Found("unattended", provider.name, f"no process works on `{run}`", machine, row, provider)
-    if row.state == "asked" and now - row.asked_at < SETTLES:
+    if not row.machine_id and now - row.asked_at < SETTLES:
         why = f"was asked for {now - row.asked_at:.0f} s ago, and may yet appear"
         return Found("uncertain", provider.name, why, lease=row, via=provider)
     if row.account and row.account != account(provider):
         why = f"{provider.key} is another key than that with which the machine was rented"
         return Found("silent", provider.name, why, lease=row, via=provider)
-    was = "was made" if row.state == "asked" else "is there any more"
+    was = "was made" if not row.machine_id else "is there any more"
     return Found("gone", provider.name, f"{provider.name} says that no machine {was}", lease=row, via=provider)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import sqlalchemy as sql
 from sqlalchemy import exc
 
-from lorry.errors import InputError
+from lorry.errors import InputError, RefusedError
 from lorry.track.folder import write_json
 from lorry.track.store import Store
 
@@ -219,13 +220,20 @@ class Leases:
         return cls(Store.open(path))
 
     def add(self, row: LeaseRow) -> None:
-        """Writes a lease down, before its machine is asked for. Raises InputError where the name was used before."""
+        """Writes a lease down, before its machine is asked for.
+
+        Raises InputError where the name was used before, RefusedError where nothing can be written.
+        """
+        try:
+            self._keep(row)
+        except OSError as error:
+            hint = "free some room in lorry's home, or set LORRY_HOME to a folder that can be written"
+            raise RefusedError(f"the lease of a machine cannot be written down: {error}", hint=hint) from error
         try:
             with self._store.connection() as connection:
                 connection.execute(_leases.insert().values(**asdict(row)))
         except exc.IntegrityError as error:
             raise InputError(f"there is a lease `{row.name}` already") from error
-        self._keep(row)
 
     def change(self, name: str, **changes: Any) -> LeaseRow:
         """Writes what changed, and returns the row. Raises InputError for an unknown name."""
@@ -233,7 +241,8 @@ class Leases:
             if connection.execute(_leases.update().where(_leases.c.name == name).values(**changes)).rowcount == 0:
                 raise InputError(f"there is no lease `{name}`", hint="`lorry costs` lists them")
         row = self.get(name)
-        self._keep(row)
+        with suppress(OSError):  # it is in the database: a full disk must not keep anybody from ending a machine
+            self._keep(row)
         return row
 
     def restore(self) -> int:

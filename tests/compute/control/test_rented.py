@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,8 +19,10 @@ from lorry.compute.control.at_home import ask
 from lorry.compute.control.controller import Settings
 from lorry.compute.lease import Clock
 from lorry.compute.machine import fetching
-from lorry.errors import RefusedError, RunFailedError, StoppedError
+from lorry.compute.outcomes import Outcome, OutcomeError
+from lorry.errors import LorryError, RefusedError, RunFailedError, StoppedError
 from lorry.track.events import read
+from lorry.trainer import checkpoint
 
 pytestmark = [sshd.needed(), pytest.mark.slow]
 
@@ -370,6 +373,45 @@ def test_stop_at_once_is_heard_while_the_adapter_is_fetched(cloud, tmp_path, mon
         job.carry_on(run, lambda _event: None)
     assert time.monotonic() - began < 40
     assert er.must_be_over(run, cloud, "stopped").latest["stopped"]["cause"] == "person"
+
+
+def test_adapter_that_this_computer_has_no_room_for_is_fetched_once_there_is(cloud, tmp_path, monkeypatch):
+    fetch, tried = fetching.fetch_result, []
+
+    async def full_at_first(*given: Any) -> int:
+        tried.append(given)
+        if len(tried) == 1:
+            raise LorryError("no room on this computer")
+        return await fetch(*given)
+
+    monkeypatch.setattr(fetching, "fetch_result", full_at_first)
+    run = er.begin(tmp_path)
+    assert er.train(run).kind == "finished"
+    er.must_be_finished(run, cloud)
+    assert "no room on this computer; tried again until" in er.told(run, "warning")[0].data["message"]
+
+
+def test_run_whose_adapter_there_is_never_room_for_fails_and_gives_the_machine_back(cloud, tmp_path, monkeypatch):
+    async def full(*_: Any) -> int:
+        raise LorryError("no room on this computer")
+
+    monkeypatch.setattr(fetching, "fetch_result", full)
+    run = er.begin(tmp_path, compute={"grace_minutes": 0.02})
+    with pytest.raises(RunFailedError, match="no room on this computer"):
+        job.carry_on(run, lambda _event: None)
+    er.must_be_over(run, cloud, "failed")
+
+
+def test_what_a_lying_machine_brought_is_put_aside_also_where_the_run_was_stopped(cloud, tmp_path, monkeypatch):
+    async def untrusted(*_: Any) -> int:
+        raise OutcomeError(Outcome.UNTRUSTED)
+
+    monkeypatch.setattr(fetching, "fetch_result", untrusted)
+    run = er.begin(tmp_path, steps=100_000)
+    with pytest.raises(StoppedError):
+        job.carry_on(run, er.when(lambda: ask(run.folder, "stop"), kind="copied"))
+    assert checkpoint.steps(run.folder.checkpoints) == []
+    assert list(run.folder.checkpoints.glob("untrusted-*"))
 
 
 def test_deletion_that_fails_is_tried_until_it_is_confirmed(cloud, tmp_path):

@@ -104,7 +104,8 @@ class Attempt:
         # Copied on when the machine is given back: until then each second costs.
         await self._bringing.at_the_end(at, only_newest=self._kept_there)
         total = await fetching.fetch_result(at, self.home.folder, lambda _: None)
-        fetching.retain(self.home.folder, self.home.known.losses_by_step, self.home.recipe.train)
+        known = self.home.known
+        fetching.retain(self.home.folder, known.losses_by_step, self.home.recipe.train, known.copied)
         fetching.mark(self.home.folder, self.home.known.delivered)
         await self.home.keep_beat(now=True)
         self.home.tell("fetched", bytes=total)
@@ -180,7 +181,7 @@ class Attempt:
         if self.phase is Phase.PREPARING:
             self.phase = Phase.TRAINING
             now = self.lease.clock.now()
-            await asyncio.to_thread(self.lease.write, ready_at=now)
+            await asyncio.to_thread(lambda: self.lease.note(ready_at=now))
             spent = {name: round(one, 2) for name, one in ready.seconds.items()}
             since = now - (self.lease.row.serving_since or began)
             self.home.tell("ready", lease=self.lease.name, seconds=since, steps_of_setup=spent)
@@ -299,10 +300,19 @@ class Attempt:
                 Outcome.DEADLINE, f"{self.allowed.why} is used up"
             )  # its own switch has told the agent to end
         if outcome is Outcome.PREEMPTED and not self._kept_there:
-            with suppress(OutcomeError, TimeoutError):
-                async with asyncio.timeout(_LAST_COPY):
-                    await self._bringing.at_the_end(await self._source(link), only_newest=True)
+            await self._copy_last(link)
         return Result(outcome, str(event.data["reason"]), event)
+
+    async def _copy_last(self, link: ssh.Link) -> None:
+        """Brings the newest checkpoint of a machine that is taken back, if that can be done. Raises OutcomeError UNTRUSTED."""
+        try:
+            async with asyncio.timeout(_LAST_COPY):
+                await self._bringing.at_the_end(await self._source(link), only_newest=True)
+        except OutcomeError as error:
+            if error.outcome is Outcome.UNTRUSTED:
+                raise
+        except TimeoutError:
+            pass
 
     async def _source(self, link: ssh.Link) -> Source:
         """The run there, as what it made comes home."""

@@ -37,6 +37,8 @@ class Known:
     """Of the run, as the machine that it is on tells."""
     brought: set[int] = field(default_factory=set[int])
     """Steps of the checkpoints that this machine brought home."""
+    copied: set[int] = field(default_factory=set[int])
+    """The same of all machines."""
     faults: tuple[str, ...] = ()
     """Codes of what the machine that it is on lacks, as its trainer found."""
     _attempt_before: int = 1
@@ -86,6 +88,7 @@ class Known:
             self.faults = tuple(str(one.get("code", "")) for one in found)
         elif event.kind == "copied" and event.step is not None:
             self.brought.add(event.step)
+            self.copied.add(event.step)
         elif event.kind == "sent":
             self._take_sent(event)
 

@@ -91,7 +91,7 @@ class Reach:
             outcome = Outcome.NEVER_READY if is_new else Outcome.HOST_LOST
             raise OutcomeError(outcome, await self._last_lines() or error.message) from error
         if known is None:
-            await asyncio.to_thread(self.lease.write, host_key=link.host_key)
+            await asyncio.to_thread(lambda: self.lease.note(host_key=link.host_key))
         self.link = link
         return link
 

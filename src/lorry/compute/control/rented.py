@@ -25,7 +25,7 @@ from lorry.compute.machine import fetching
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.compute.receipt import by_hand
 from lorry.compute.recovery import REMEDIES, Action, History, Phase, decide, kind_of_machine
-from lorry.errors import MayBillError, RunFailedError
+from lorry.errors import LorryError, MayBillError, RunFailedError
 from lorry.plan import gpus
 from lorry.plan.offers import Offer
 from lorry.plan.ranges import Range
@@ -129,6 +129,8 @@ class Rented:
             if row.state == "asked":
                 with suppress(OutcomeError):
                     await lease.reconcile(seconds=SHORTLY)
+            if lease.row.state == "rented" and self.renting.too_dear(lease):
+                continue
             if lease.row.state == "rented" and held is None:
                 offer = _offer_of(lease.row)
                 held = Found(lease, offer, _left(lease.row, self.renting.clock.now()))
@@ -173,8 +175,7 @@ class Rented:
             self._end_in_background(found.lease, result.outcome, result.why)
             return result
         if result.outcome is Outcome.UNTRUSTED:
-            brought = self.home.known.brought_by(found.lease.name)
-            await asyncio.to_thread(fetching.distrust, self.home.folder, brought)
+            await self._distrust(found.lease)
         # Whoever takes the run up again must not wait for this machine once more.
         found.lease.give_up(result.outcome, result.why)
         self._end_in_background(found.lease, result.outcome, result.why)
@@ -189,20 +190,28 @@ class Rented:
         """Brings home what the run left. A run has finished once its adapter is here, and not before."""
         if result.outcome is Outcome.STOPPED_BY_PERSON and self.home.request == "now":
             return result, Action.FETCH
-        action, deadline = Action.FETCH, attempt.lease.row.deadline
+        deadline = attempt.lease.row.deadline
         left = _FETCHING if deadline is None else deadline - self.renting.clock.now()
         try:
             async with asyncio.timeout(max(1.0, left)):
-                if not await self._unless_stopped(self._fetch(attempt)):
-                    return Result(Outcome.STOPPED_BY_PERSON, "stopped at once, before everything was fetched"), action
+                if await self._unless_stopped(self._fetch(attempt)):
+                    return result, Action.FETCH
+            return Result(Outcome.STOPPED_BY_PERSON, "stopped at once, before everything was fetched"), Action.FETCH
         except (OutcomeError, TimeoutError) as error:
             outcome = error.outcome if isinstance(error, OutcomeError) else Outcome.HOST_LOST
             told = f"not everything could be fetched: {error or 'it took too long'}"
-            if result.outcome in _KEEP:
-                lost = Result(outcome, told)
-                return lost, decide(outcome, self._history(outcome, Phase.TRAINING))
-            self.home.tell("warning", message=told)
-        return result, action
+        except LorryError as error:
+            outcome, told = Outcome.FAILED, f"this computer could not take in what the run made: {error.message}"
+        if result.outcome in _KEEP:
+            return Result(outcome, told), decide(outcome, self._history(outcome, Phase.TRAINING))
+        self.home.tell("warning", message=told)
+        if outcome is Outcome.UNTRUSTED:
+            await self._distrust(attempt.lease)
+        return result, Action.FETCH
+
+    async def _distrust(self, lease: Lease) -> None:
+        """Puts aside what a machine brought that sent what it must not send: nobody goes on from that."""
+        await asyncio.to_thread(fetching.distrust, self.home.folder, self.home.known.brought_by(lease.name))
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Does something unless a person has the run ended at once meanwhile; whether it was done."""
@@ -218,13 +227,23 @@ class Rented:
             await asyncio.wait({task})
 
     async def _fetch(self, attempt: Attempt) -> None:
-        """Fetches as often as the connection breaks: what has come stays. Raises OutcomeError where the machine is lost."""
+        """Fetches as often as the connection breaks: what has come stays. Raises OutcomeError where the machine is lost.
+
+        Where this computer cannot take it in, for want of room, a person has the recipe's grace to help; then LorryError.
+        """
+        until, is_told = self.renting.clock.now() + 60 * self.home.recipe.compute.grace_minutes, False
         while True:
             try:
                 return await attempt.fetch()
             except OutcomeError as error:
                 if decide(error.outcome, History(Phase.TRAINING)) is not Action.KEEP_WAITING:
                     raise
+            except LorryError as error:
+                if self.renting.clock.now() >= until:
+                    raise
+                if not is_told:
+                    self.home.tell("warning", message=f"{error.message}; tried again until {units.moment(until)}")
+                is_told = True
             await asyncio.sleep(self.patience.tick)
 
     def _history(self, outcome: Outcome, phase: Phase) -> History:

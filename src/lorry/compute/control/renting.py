@@ -179,10 +179,10 @@ class Renting:
             refused = await self._after(error, lease)
             if refused is not None:
                 return refused
-        dearer = self._held_to(lease, bid or offer.usd_per_hour.likely, allowed)
-        if dearer is not None:
+        dearer = self.too_dear(lease)
+        if dearer:
             self.pass_over(offer)
-            return dearer
+            return NothingFound(Outcome.NO_CAPACITY, dearer)
         self.home.tell(
             "rented",
             lease=lease.name,
@@ -194,20 +194,17 @@ class Renting:
         )
         return Found(lease, offer, allowed)
 
-    def _held_to(self, lease: Lease, offered: float, allowed: Allowance) -> NothingFound | None:
-        """Shortens the time of a machine that costs more than was offered; one that costs much more is ended."""
+    def too_dear(self, lease: Lease) -> str:
+        """Why a machine is ended at once: it costs much more than was offered. Empty where it does not."""
+        if lease.times_dearer <= _DEARER:
+            return ""
         price = lease.row.usd_per_hour
-        if price <= offered or not lease.bills:
-            return None
-        if price > _DEARER * offered:
-            told = f"offered at {units.money(offered)} an hour, it costs {units.money(price)}"
-            self.home.tell(
-                "lost", lease=lease.name, outcome=Outcome.NOT_AS_SOLD.name, message=told, action=Action.NEXT_OFFER.value
-            )
-            self.let_go(lease, Outcome.NOT_AS_SOLD)
-            return NothingFound(Outcome.NO_CAPACITY, told)
-        lease.note(deadline=(lease.row.rented_at or self.clock.now()) + allowed.seconds * offered / price)
-        return None
+        told = f"offered at {units.money(price / lease.times_dearer)} an hour, it costs {units.money(price)}"
+        self.home.tell(
+            "lost", lease=lease.name, outcome=Outcome.NOT_AS_SOLD.name, message=told, action=Action.NEXT_OFFER.value
+        )
+        self.let_go(lease, Outcome.NOT_AS_SOLD)
+        return told
 
     async def _after(self, error: OutcomeError, lease: Lease) -> NothingFound | None:
         """What becomes of a refusal; None where there is a machine after all."""

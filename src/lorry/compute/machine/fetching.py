@@ -225,14 +225,15 @@ def forget(folder: RunFolder, there: set[int], brought: set[int]) -> None:
         checkpoint.prune(folder.checkpoints, here - gone)
 
 
-def retain(folder: RunFolder, losses: Mapping[int, float], train: TrainSettings) -> None:
+def retain(folder: RunFolder, losses: Mapping[int, float], train: TrainSettings, copied: set[int]) -> None:
     """Deletes checkpoints by the recipe's own rule: no machine alone had all that several have brought.
 
-    `losses` are the evaluation losses by step.
+    `losses` are the evaluation losses by step. What a person fetched, and is not among what was `copied`, stays.
     """
-    saved = checkpoint.steps(folder.checkpoints)
-    if saved:
-        checkpoint.prune(folder.checkpoints, kept(saved, losses, last=train.keep, best=train.keep_best))
+    saved = set(checkpoint.steps(folder.checkpoints))
+    if saved & copied:
+        staying = kept(sorted(saved & copied), losses, last=train.keep, best=train.keep_best)
+        checkpoint.prune(folder.checkpoints, staying | (saved - copied))
 
 
 def distrust(folder: RunFolder, brought: set[int]) -> None:
