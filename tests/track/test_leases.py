@@ -68,7 +68,9 @@ def test_volumes_of_an_older_store_are_of_an_account_that_is_not_known():
     store = Store.open()
     with store.connection() as connection:
         connection.exec_driver_sql(_OLDER_VOLUMES)
-        connection.exec_driver_sql("INSERT INTO volumes VALUES ('v1', 'runpod', 'models', 50, 'EU', 3.5, 1.0, NULL, '{}')")
+        connection.exec_driver_sql(
+            "INSERT INTO volumes VALUES ('v1', 'runpod', 'models', 50, 'EU', 3.5, 1.0, NULL, '{}')"
+        )
     leases = Leases(store)
     assert [(one.id, one.account) for one in leases.volumes()] == [("v1", "")]
     leases.add_volume(VolumeRow("v2", "runpod", "rows", 50, "EU", 3.5, 1.0, account="0123456789ab"))

@@ -67,7 +67,11 @@ def test_what_a_machine_brought_and_counted_is_known_by_its_lease():
 
 
 def test_what_the_machine_lacks_is_known_to_whoever_takes_the_run_up():
-    faults = [{"code": "machine.gpu-missing", "severity": "error"}, {"code": "machine.slow", "severity": "warning"}, "?"]
+    faults = [
+        {"code": "machine.gpu-missing", "severity": "error"},
+        {"code": "machine.slow", "severity": "warning"},
+        "?",
+    ]
     found = Known.of(events(("sent", {"lease": "a", "after": 1}), ("machine", {"findings": faults})))
     assert found.faults == ("machine.gpu-missing",)
     found.add(events(("sent", {"lease": "b", "after": 3}))[0])
