@@ -149,6 +149,10 @@ class LeaseRow:
         held = [one for one in sorted(self.prices, key=lambda one: one[0]) if one[0] <= at]
         return (held[-1][1], held[-1][2]) if held else (self.usd_per_hour, self.storage_usd_per_hour)
 
+    def most_at(self, at: float) -> float:
+        """USD an hour that it costs at a time, disks included, or as soon as it runs: one that was stopped may start again."""
+        return max(sum(self.price_at(at)), self.usd_per_hour + self.storage_usd_per_hour)
+
     def run_at(self, at: float) -> str:
         """The run that it served at a time."""
         held = [one for one in sorted(self.runs, key=lambda one: one[0]) if one[0] <= at]

@@ -10,13 +10,15 @@ import pytest
 import stalls
 from lorry.compute.control.rented import Rented
 from lorry.compute.control.renting import Found, NothingFound, Renting
+from lorry.compute.control.succession import Candidate
+from lorry.compute.lease import Clock
 from lorry.compute.outcomes import Outcome
 from lorry.compute.providers._base import Provider
 from lorry.plugins import make
 from lorry.track.caps import Cap, Caps, write
 from lorry.track.folder import home
-from renting import open_lease
-from stalls import Booth, Stall
+from renting import HOUR, NOON, lease, open_lease
+from stalls import Booth, Stall, offer
 
 
 def rent(renting: Renting) -> Found | NothingFound | None:
@@ -32,6 +34,11 @@ def refusal(renting: Renting) -> tuple[Outcome, bool]:
 def cap(*providers: str) -> None:
     """Leaves nothing with these."""
     write(home(), Caps(accounts=dict.fromkeys(providers, Cap(usd=0.0))))
+
+
+def at_noon(renting: Renting) -> Renting:
+    renting.clock = Clock(lambda: NOON)
+    return renting
 
 
 def test_cap_of_one_provider_leaves_the_others(tmp_path: Path):
@@ -106,3 +113,22 @@ def test_settings_that_are_refused_bar_no_others_of_the_same_name(tmp_path: Path
     found = rent(renting)
     assert isinstance(found, Found)
     assert found.lease.row.usd_per_hour == 1.0
+
+
+def test_what_a_person_agreed_to_for_another_run_holds_for_that_run(tmp_path: Path):
+    renting = at_noon(stalls.renting(stalls.folder(tmp_path / "a"), Stall()))
+    there = stalls.renting(stalls.folder(tmp_path / "b", agreed_usd=24.0), Stall()).candidate
+    row = lease(state="rented", ended_at=None, usd_per_hour=3.0, deadline=NOON + 20 * HOUR)
+    allowed = renting.allowed(offer(usd=3.0), there, lease=row)
+    assert allowed.seconds == pytest.approx(8 * HOUR)
+    assert "$24.00" in allowed.why
+
+
+def test_machine_that_is_there_costs_what_its_lease_says(tmp_path: Path):
+    renting = at_noon(stalls.renting(stalls.folder(tmp_path), Stall()))
+    run = renting.candidate
+    other = Candidate("run-2", run.recipe, run.needs, run.providers, agreed_usd=24.0)
+    row = open_lease(usd_per_hour=3.5, storage_usd_per_hour=0.5)
+    assert renting.allowed(offer(usd=3.0), other, lease=row).seconds == pytest.approx(6 * HOUR)
+    dearer = open_lease(usd_per_hour=3.0, prices=[[NOON, 6.0, 0.0]])
+    assert renting.allowed(offer(usd=3.0), other, lease=dearer).seconds == pytest.approx(4 * HOUR)

@@ -88,7 +88,8 @@ class Renting:
     @property
     def candidate(self) -> Candidate:
         """The run as one that waits for a machine."""
-        return Candidate(self.home.id, self.home.recipe, self.home.needs, self.providers)
+        home = self.home
+        return Candidate(home.id, home.recipe, home.needs, self.providers, home.facts.get("agreed_usd"))
 
     async def rent(self, kind: Interruptible) -> Found | NothingFound | None:
         """A machine for the next attempt; waits for one as long as the recipe says.
@@ -255,22 +256,29 @@ class Renting:
         return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
     def allowed(
-        self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "", bid: float | None = None
+        self,
+        offer: Offer,
+        candidate: Candidate | None = None,
+        *,
+        lease: LeaseRow | None = None,
+        bid: float | None = None,
     ) -> Allowance:
-        """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.
+        """How long a machine of this offer may be kept, from now on; `lease` is its row where it is there already.
 
         By this run, or by another one of this installation. What a person agreed to before the first rental holds for all.
         """
-        run = candidate or self.candidate
-        budget, agreed = run.recipe.budget, self.home.facts.get("agreed_usd") if candidate is None else None
-        usd = min((one for one in (budget.usd, agreed) if one is not None), default=None)
-        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=usd, hours=budget.hours))
-        left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
-        price = (
-            price_of(offer, run.recipe.compute, run.needs.disk_gb)
-            if bid is None
-            else bid + _storage(offer, run.needs.disk_gb)
-        )
+        run, now = candidate or self.candidate, self.clock.now()
+        budget = run.recipe.budget
+        usd = min((one for one in (budget.usd, run.agreed_usd) if one is not None), default=None)
+        name = lease.name if lease else ""
+        asking = Asking(run.run_id, offer.provider, name, budget=Cap(usd=usd, hours=budget.hours))
+        left = room(caps(home()), self.leases.since(), self.leases.volumes(), now, asking)
+        if lease is not None:
+            price = lease.most_at(now)
+        elif bid is not None:
+            price = bid + _storage(offer, run.needs.disk_gb)
+        else:
+            price = price_of(offer, run.recipe.compute, run.needs.disk_gb)
         bills = next((one.capabilities.bills for one in self.providers if one.name == offer.provider), True)
         return allowance(left, price, highest=run.needs.highest(offer), bills=bills)
 
