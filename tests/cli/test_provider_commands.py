@@ -148,7 +148,8 @@ def test_unknown_provider_is_told_with_the_nearest(capsys: Capture):
 def test_volume_is_made_listed_and_deleted_and_written_down(cloud, capsys: Capture):
     assert run(["volume", "create", "models", "--place", "EU-RO-1", "--gb", "20", "--yes"]) == 0
     volume = capsys.readouterr().out.strip()
-    assert [(row.id, row.gb, row.deleted_at) for row in Leases.open().volumes()] == [(volume, 20, None)]
+    (written,) = Leases.open().volumes()
+    assert (written.id, written.gb, written.deleted_at, len(written.account)) == (volume, 20, None, 12)
     assert run(["volume", "list", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["provider"], row["name"], row["usd_per_month"]) == ("runpod", "models", pytest.approx(1.4))

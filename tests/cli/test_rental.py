@@ -21,6 +21,7 @@ from clouds import CLOUDS, Cloud, problem
 from lorry.cli.main import run
 from lorry.compute import ssh
 from lorry.secrets import found as secrets
+from lorry.track.caps import Cap, Caps, write
 from lorry.track.folder import home
 from lorry.track.leases import Leases
 from lorry.track.store import Store
@@ -134,6 +135,17 @@ def test_cap_that_leaves_nothing_is_refused(cloud, refused, capsys: Capture):
     code, told = refused("--yes", "-o", "compute.gpu=[RTX 4090]")
     assert code == 3
     assert "raise the limit" in told
+
+
+def test_cap_of_one_provider_leaves_the_others(cloud, refused, monkeypatch):
+    write(home(), Caps(accounts={"vast": Cap(usd=0.0)}))
+    with served(CLOUDS["vast"]()) as url:
+        monkeypatch.setenv("VAST_URL", url)
+        monkeypatch.setenv("VAST_API_KEY", SECRET)
+        answering(monkeypatch, "no\n")
+        code, told = refused("--on", "vast", "-o", "compute.gpu=[RTX 4090]")
+    assert (code, "nothing was rented" in told) == (0, True)
+    assert "runpod community, RTX 4090 at $0.34 an hour" in told
 
 
 def test_volume_elsewhere_is_refused_with_the_places(cloud, refused, capsys: Capture):

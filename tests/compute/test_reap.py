@@ -221,6 +221,26 @@ def test_yes_ends_them_and_leaves_others_and_volumes(left_behind: Leases, shed, 
     assert run(["reap"]) == 0
 
 
+def test_other_account_does_not_confirm_that_a_volume_is_deleted(shed, lorry_home, monkeypatch):
+    leases = Leases.open()
+    leases.add_volume(volume(**of(shed, account=reap.account(shed))))
+    monkeypatch.setenv("SHED_API_KEY", "of-somebody-else-entirely")
+    assert run(["reap"]) == 0
+    assert leases.volumes()[0].deleted_at is None
+    monkeypatch.setenv("SHED_API_KEY", "let-me-into-the-shed")
+    assert run(["reap"]) == 0
+    assert leases.volumes()[0].deleted_at is not None
+
+
+def test_volume_that_an_account_lists_is_its_own_from_then_on(shed, lorry_home):
+    leases = Leases.open()
+    leases.add_volume(volume("models", **of(shed)))
+    there = {"id": "v-models", "name": "models", "gb": 100, "place": "EU", "usd_per_month": 7.0}
+    shed.put(volumes=[there])
+    assert run(["reap"]) == 0
+    assert leases.volumes()[0].account == reap.account(shed)
+
+
 @pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("", 4), ("no", 4)])
 def test_person_is_asked_with_the_price(left_behind, shed, capsys: Capture, monkeypatch, answer, code):
     monkeypatch.setattr(output, "can_ask", lambda: True)

@@ -11,6 +11,11 @@ from lorry.track.leases import LeaseRow, Leases, VolumeRow
 from lorry.track.store import Store
 from renting import lease
 
+_OLDER_VOLUMES = """CREATE TABLE volumes (
+    id VARCHAR NOT NULL, provider VARCHAR NOT NULL, name VARCHAR, gb INTEGER, place VARCHAR, usd_per_month FLOAT,
+    created_at FLOAT, deleted_at FLOAT, settings JSON, PRIMARY KEY (id, provider)
+)"""
+
 
 def row(name: str = "lorry-1", **changes: object) -> LeaseRow:
     return LeaseRow(name, "run-1", 1, "runpod", {"cloud": "community"}, asked_at=1.0, **changes)  # type: ignore[arg-type]
@@ -57,6 +62,19 @@ def test_volume_is_there_until_it_is_deleted():
     leases.volume_deleted("runpod", "v1", 9.0)
     (found,) = leases.volumes()
     assert (found.name, found.deleted_at) == ("models", 9.0)
+
+
+def test_volumes_of_an_older_store_are_of_an_account_that_is_not_known():
+    store = Store.open()
+    with store.connection() as connection:
+        connection.exec_driver_sql(_OLDER_VOLUMES)
+        connection.exec_driver_sql(
+            "INSERT INTO volumes VALUES ('v1', 'runpod', 'models', 50, 'EU', 3.5, 1.0, NULL, '{}')"
+        )
+    leases = Leases(store)
+    assert [(one.id, one.account) for one in leases.volumes()] == [("v1", "")]
+    leases.add_volume(VolumeRow("v2", "runpod", "rows", 50, "EU", 3.5, 1.0, account="0123456789ab"))
+    assert [one.account for one in Leases(store).volumes()] == ["", "0123456789ab"]
 
 
 def test_place_of_a_run_is_that_of_its_last_machine_or_of_the_one_that_was_handed_to_it():

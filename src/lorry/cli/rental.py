@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
@@ -60,7 +61,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class _Best:
-    """The offer that is tried first."""
+    """An offer as it would be rented: of those that suit, the one that is tried first."""
 
     offer: Offer
     allowed: Allowance
@@ -209,18 +210,26 @@ def _best(order: _Order, offers: Sequence[Offer]) -> _Best | None:
         names = " and ".join(str(one["name"]) for one in recipe.compute.on)
         hint = "set `compute.wait_hours`, allow more GPUs in `compute.gpu`, or name another provider in `compute.on`"
         raise RefusedError(f"{names} has no machine now on which the run fits", place="compute", hint=hint)
-    offer = fitting[0]
-    budget = recipe.budget
-    asking = Asking(order.run_id, offer.provider, budget=Cap(usd=budget.usd, hours=budget.hours))
-    leases = Leases.open()
-    left = room(caps(home()), leases.since(), leases.volumes(), time.time(), asking)
-    per_hour = price_of(offer, recipe.compute, asked.disk_gb)
-    bills = getattr(plugins.find("providers", offer.provider), "capabilities", Capabilities()).bills
-    allowed = allowance(left, per_hour, highest=asked.highest(offer), bills=bills)
-    refuse_too_little(allowed, per_hour, LEAST)
-    seconds, usd = asked.seconds(offer), asked.usd(offer)
-    share = [None if one is None else one * order.left for one in (seconds, usd)]
-    return _Best(offer, allowed, share[0], share[1], per_hour)
+    each = _priced_offers(order, fitting)
+    first = next(each)
+    best = next((one for one in chain([first], each) if one.allowed.seconds >= LEAST), first)
+    refuse_too_little(best.allowed, best.per_hour, LEAST)
+    return best
+
+
+def _priced_offers(order: _Order, offers: Sequence[Offer]) -> Iterator[_Best]:
+    """Each offer, and for how long it may be kept: caps differ by provider."""
+    recipe, asked, leases = order.recipe, order.needs, Leases.open()
+    limits, rows, volumes, now = caps(home()), leases.since(), leases.volumes(), time.time()
+    budget = Cap(usd=recipe.budget.usd, hours=recipe.budget.hours)
+    for offer in offers:
+        left = room(limits, rows, volumes, now, Asking(order.run_id, offer.provider, budget=budget))
+        per_hour = price_of(offer, recipe.compute, asked.disk_gb)
+        bills = getattr(plugins.find("providers", offer.provider), "capabilities", Capabilities()).bills
+        allowed = allowance(left, per_hour, highest=asked.highest(offer), bills=bills)
+        likely = (asked.seconds(offer), asked.usd(offer))
+        seconds, usd = (None if one is None else one * order.left for one in likely)
+        yield _Best(offer, allowed, seconds, usd, per_hour)
 
 
 def _agrees(order: _Order, best: _Best | None, terms: Terms) -> bool:

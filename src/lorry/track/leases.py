@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,6 +150,10 @@ class LeaseRow:
         held = [one for one in sorted(self.prices, key=lambda one: one[0]) if one[0] <= at]
         return (held[-1][1], held[-1][2]) if held else (self.usd_per_hour, self.storage_usd_per_hour)
 
+    def most_at(self, at: float) -> float:
+        """USD an hour that it costs at a time, disks included, or as soon as it runs: one that was stopped may start again."""
+        return max(sum(self.price_at(at)), self.usd_per_hour + self.storage_usd_per_hour)
+
     def run_at(self, at: float) -> str:
         """The run that it served at a time."""
         held = [one for one in sorted(self.runs, key=lambda one: one[0]) if one[0] <= at]
@@ -172,6 +176,8 @@ class VolumeRow:
     created_at: float
     deleted_at: float | None = None
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    account: str = ""
+    """`reap.account` of the provider when it was made, as of a lease. Empty where not known."""
 
 
 _KINDS: dict[str, Any] = {
@@ -194,6 +200,20 @@ _leases = _table("leases", LeaseRow, ["name"], _tables)
 _volumes = _table("volumes", VolumeRow, ["provider", "id"], _tables)
 
 
+def _add_account(connection: sql.Connection) -> None:
+    """Adds the column that the volumes of older stores lack: whose those are is not known."""
+    if _has_account(connection):
+        return
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not _has_account(connection):  # another process may have been first
+        connection.exec_driver_sql("ALTER TABLE volumes ADD COLUMN account VARCHAR DEFAULT ''")
+    connection.exec_driver_sql("COMMIT")
+
+
+def _has_account(connection: sql.Connection) -> bool:
+    return any(column[1] == "account" for column in connection.exec_driver_sql("PRAGMA table_info(volumes)"))
+
+
 def _copied(path: Path) -> LeaseRow | None:
     """A copy's row; None where it cannot be read."""
     try:
@@ -213,6 +233,7 @@ class Leases:
         self._store = store
         with self._store.connection() as connection:
             _tables.create_all(connection)
+            _add_account(connection)
 
     @classmethod
     def open(cls, path: Path | None = None) -> Leases:
@@ -315,6 +336,11 @@ class Leases:
         """The volumes that lorry made, also those that are deleted."""
         with self._store.connection() as connection:
             return [VolumeRow(**found) for found in connection.execute(_volumes.select()).mappings()]
+
+    def volume_is_of(self, row: VolumeRow, account: str) -> None:
+        """Writes down which account has a volume, if that is new: keys change, and older stores did not know."""
+        if row.account != account:
+            self.add_volume(replace(row, account=account))
 
     def volume_deleted(self, provider: str, volume_id: str, at: float) -> None:
         """Writes down that a volume is gone."""

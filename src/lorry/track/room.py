@@ -190,8 +190,7 @@ def _usd(row: LeaseRow, now: float, asking: Asking, run_id: str | None = None) -
     """What a lease has cost, and will: a stopped machine may be started again, at its full price."""
     spans = [span for span in row.spans(now) if run_id in (None, span.run_id)]
     past = [_Use(span.start, span.end, span.usd_per_hour + span.storage_usd_per_hour) for span in spans]
-    price = max(sum(row.price_at(now)), row.usd_per_hour + row.storage_usd_per_hour)
-    return past + _future(row, now, asking, price, run_id)
+    return past + _future(row, now, asking, row.most_at(now), run_id)
 
 
 def _hours(row: LeaseRow, now: float, asking: Asking, run_id: str | None = None) -> list[_Use]:

@@ -439,6 +439,13 @@ def test_volumes_have_a_place_and_a_price():
     assert [one.usd_per_month for one in found] == [pytest.approx(7), pytest.approx(120), None]
 
 
+@pytest.mark.parametrize("data", [{}, {"networkVolumes": None}, {"networkVolumes": {"a": 1}}, {"error": "x"}])
+def test_volumes_that_are_no_list_are_not_an_empty_one(data):
+    with pytest.raises(OutcomeError) as caught:
+        run(Scripted().on("GET /v2/network-volumes", reply(200, data)), "volumes")
+    assert caught.value.outcome is Outcome.API_DOWN
+
+
 def test_volume_is_made_where_it_was_asked_for():
     scripted = Scripted().on(
         "POST /v2/network-volumes", reply(201, {"id": "v1", "name": "a", "size": 10, "dataCenter": "EU-RO-1"})

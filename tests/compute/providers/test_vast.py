@@ -155,6 +155,11 @@ def test_daily_quota_of_searches_is_waited_for_until_midnight():
     assert vast.seconds_to_midnight(datetime(2026, 11, 30, 23, 59, 30, tzinfo=UTC)) == 30
 
 
+def test_offer_whose_host_speaks_of_the_quota_keeps_no_other_from_being_found():
+    rows = [ask(geolocation="search_quota_exceeded")]
+    assert len(run(market(rows), "offers", wanted())) == 1
+
+
 CREATE = "PUT /api/v0/asks/77/"
 
 
@@ -308,6 +313,29 @@ def test_instance_that_is_gone_is_none_and_ending_it_is_silent(answer):
     scripted.on("DELETE /api/v0/instances/9/", reply(404, {"success": False, "error": "no_such_instance"}))
     assert run(scripted, "find", "9") is None
     assert run(scripted, "end", "9") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(400, {"success": False, "error": "invalid_args", "msg": "error 404/3603: no_such_instance 9"}),
+        reply(200, {"success": False, "error": "no_such_instance"}),
+    ],
+)
+def test_instance_that_is_gone_is_told_with_several_statuses(answer):
+    scripted = Scripted().on("GET /api/v0/instances/9/", answer).on("DELETE /api/v0/instances/9/", answer)
+    assert run(scripted, "find", "9") is None
+    assert run(scripted, "end", "9") is None
+
+
+def test_host_that_says_its_instance_is_gone_is_not_believed():
+    assert found(status_msg="no_such_instance").state == "running"
+
+
+def test_refused_end_that_repeats_what_a_host_says_is_no_end():
+    told = {"success": False, "msg": "locked", "instances": instance(status_msg="no_such_instance")}
+    with pytest.raises(OutcomeError, match="locked"):
+        run(Scripted().on("DELETE /api/v0/instances/9/", reply(200, told)), "end", "9")
 
 
 @pytest.mark.parametrize("answer", [reply(200, {}), reply(200, {"instances": []}), httpx.Response(404, text="<html>")])

@@ -103,15 +103,22 @@ async def _look(leases: Leases, providers: Sequence[Provider], trouble: Sequence
 
 
 async def _volumes(leases: Leases, provider: Provider, now: float) -> list[tuple[str, Volume]]:
-    """A provider's volumes; those of the store that it does not list any more are written down as deleted."""
+    """A provider's volumes; those of the store that it does not list any more are written down as deleted.
+
+    Those of another account are left as they are: this one's list says nothing of them.
+    """
     if not provider.capabilities.volumes:
         return []
     with suppress(LorryError, OSError, TimeoutError):  # one that does not answer has said so already
         async with asyncio.timeout(_ASK):
             listed = await provider.volumes()
-        ids = {one.id for one in listed}
+        ids, account = {one.id for one in listed}, reap.account(provider)
         for row in leases.volumes():
-            if row.deleted_at is None and row.id not in ids and reap.belongs(row, provider):
+            if row.deleted_at is not None or not reap.belongs(row, provider):
+                continue
+            if row.id in ids:
+                leases.volume_is_of(row, account)
+            elif row.account in ("", account):
                 leases.volume_deleted(row.provider, row.id, now)
         return [(provider.name, one) for one in listed]
     return []

@@ -13,7 +13,7 @@ from lorry import units
 from lorry.cli import output
 from lorry.cli.commands.provider import run
 from lorry.cli.options import takes
-from lorry.compute import market
+from lorry.compute import market, reap
 from lorry.compute.providers._base import Provider, Volume
 from lorry.errors import InputError, RefusedError, StoppedError
 from lorry.recipe.compute_on import providers_of
@@ -53,7 +53,8 @@ def create(new: New) -> None:
     made = _with(provider, lambda one: one.create_volume(new.name, new.gb, new.place))
     settings = provider.model_dump(mode="json")
     facts = (made.id, new.on, made.name, made.gb, made.place, made.usd_per_month)
-    Leases.open().add_volume(VolumeRow(*facts, created_at=time.time(), settings=settings))
+    account = reap.account(provider)
+    Leases.open().add_volume(VolumeRow(*facts, created_at=time.time(), settings=settings, account=account))
     if new.as_json:
         output.emit_json({"provider": new.on, **asdict(made)})
     else:

@@ -106,7 +106,8 @@ def _candidate(folder: RunFolder, shared: Shared) -> Candidate:
     """A run that is not under way yet, as one that a machine may be handed to."""
     facts = json.loads(folder.resolved.read_text(encoding="utf-8"))
     recipe = Recipe.model_validate(facts["recipe"])
-    return Candidate(folder.id, recipe, needs.load(folder), shared.providers(recipe.compute.on))
+    providers = shared.providers(recipe.compute.on)
+    return Candidate(folder.id, recipe, needs.load(folder), providers, facts.get("agreed_usd"))
 
 
 async def _controlled(folder: RunFolder, show: Show, settings: Settings, shared: Shared) -> Event:

@@ -101,7 +101,7 @@ async def hand_on(attempt: Attempt, renting: Renting) -> bool:
 
     def fits(candidate: Candidate) -> bool:
         offered = Offered(lease.row, attempt.offer, renting.home.recipe, renting.home.needs, renting.clock.now())
-        allowed = renting.allowed(attempt.offer, candidate, lease=lease.name)
+        allowed = renting.allowed(attempt.offer, candidate, lease=lease.row)
         return suits(offered, candidate, allowed)
 
     now = renting.clock.now()

@@ -115,7 +115,7 @@ class Rented:
         while True:
             rented = await self.renting.rent(kind)
             pending = [ending for ending in self.endings if not ending.done()]
-            if not pending or not isinstance(rented, NothingFound) or rented.outcome is not Outcome.BUDGET:
+            if not pending or not isinstance(rented, NothingFound) or not rented.is_short:
                 return rented
             # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -63,6 +63,8 @@ class NothingFound:
     why: str
     retry_after: float = 0.0
     """Seconds that the provider wants to be left alone."""
+    is_short: bool = False
+    """Whether budget or caps left too little for an offer: there is more once a machine is confirmed to be gone."""
 
 
 @dataclass
@@ -86,7 +88,8 @@ class Renting:
     @property
     def candidate(self) -> Candidate:
         """The run as one that waits for a machine."""
-        return Candidate(self.home.id, self.home.recipe, self.home.needs, self.providers)
+        home = self.home
+        return Candidate(home.id, home.recipe, home.needs, self.providers, home.facts.get("agreed_usd"))
 
     async def rent(self, kind: Interruptible) -> Found | NothingFound | None:
         """A machine for the next attempt; waits for one as long as the recipe says.
@@ -94,7 +97,6 @@ class Renting:
         None where another run has handed its own over: it stands in the store.
         """
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
-        refused = ""
         for pause in _growing():
             if self.home.request:
                 return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
@@ -104,12 +106,11 @@ class Renting:
                 return found
             if found.outcome not in (Outcome.NO_CAPACITY, Outcome.BUSY, Outcome.API_DOWN):
                 return found
-            refused = found.why
             if found.outcome is Outcome.NO_CAPACITY and self.clock.now() >= until:
-                return NothingFound(Outcome.NO_CAPACITY, refused)
+                return found
             if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
                 hours = self.home.recipe.compute.wait_hours
-                self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
+                self.home.tell("waiting", message=f"{found.why}; waiting for a machine, for up to {hours:g} hours")
             if await self._paused(max(pause, found.retry_after)):
                 return None
         raise AssertionError("pauses never run out")
@@ -129,30 +130,48 @@ class Renting:
 
     async def _once(self, kind: Interruptible) -> Found | NothingFound:
         """Goes through the offers once."""
-        compute = self.home.recipe.compute
         try:
-            volume = await self._volume()
+            volume, compute = await self._volume(), self.home.recipe.compute
             wanted = replace(market.wanted(compute, disk_gb=self.home.needs.disk_gb, volume=volume), interruptible=kind)
             found = await market.ask(self.providers, wanted)
         except OutcomeError as error:
             return self._judged(error)
-        offers = chosen(self.home.needs, [one.offer for one in found.listed])
-        barred: dict[str, NothingFound] = {}
-        for offer in [one for one in offers if self._mark(one) not in self.passed_over]:
-            if offer.provider in barred:
+        renters = {id(one.offer): one.provider for one in found.listed}
+        refused: list[tuple[Offer, NothingFound]] = []
+        barred: set[int] = set()
+        for offer in chosen(self.home.needs, [one.offer for one in found.listed]):
+            provider = renters[id(offer)]  # not by its name: two may have the same, each with settings of its own
+            if id(provider) in barred or self._mark(offer) in self.passed_over:
                 continue
-            result = await self._asked(offer, kind, volume)
-            if isinstance(result, NothingFound) and result.outcome in _BARRING:
-                barred[offer.provider] = result  # another provider may have one all the same
-            elif isinstance(result, Found) or result.outcome is not Outcome.NO_CAPACITY:
+            result = await self._asked(market.Listed(provider, offer), kind, volume)
+            if isinstance(result, Found) or result.outcome not in (Outcome.NO_CAPACITY, Outcome.BUDGET, *_BARRING):
                 return result
+            refused.append((offer, result))
+            if result.outcome in _BARRING:
+                barred.add(id(provider))  # another provider may have one all the same
+        return self._nothing(found, refused)
+
+    def _nothing(self, found: market.Found, refused: Sequence[tuple[Offer, NothingFound]]) -> NothingFound:
+        """What it comes to that no offer became a machine. Money counts last: what one cap forbids, another may allow."""
+        barred = [result for _, result in refused if result.outcome in _BARRING]
+        short = [one for one in refused if one[1].outcome is Outcome.BUDGET]
+        is_all_short = 0 < len(short) == len(refused)
+        is_unanswered = self._could_pay(short[0][0], found.failures) if is_all_short else not found.listed
         if barred:
-            return next(iter(barred.values()))
-        if not found.listed and found.failures:
-            return self._judged(next(iter(found.failures.values())))
-        told = ", ".join(compute.gpu) or "a GPU on which the run fits"
-        names = " and ".join(provider.name for provider in self.providers)
-        return NothingFound(Outcome.NO_CAPACITY, f"{names} has no machine with {told} now")
+            result = barred[0]
+        elif found.failures and is_unanswered:
+            result = self._judged(next(iter(found.failures.values())))
+        elif is_all_short:
+            result = short[0][1]
+        else:
+            told = ", ".join(self.home.recipe.compute.gpu) or "a GPU on which the run fits"
+            names = " and ".join(provider.name for provider in self.providers)
+            result = NothingFound(Outcome.NO_CAPACITY, f"{names} has no machine with {told} now")
+        return replace(result, is_short=bool(short))
+
+    def _could_pay(self, offer: Offer, names: Iterable[str]) -> bool:
+        """Whether the same offer could be paid with one of these providers."""
+        return any(self.allowed(replace(offer, provider=name)).seconds >= LEAST for name in names)
 
     async def _volume(self) -> str:
         """The id of the recipe's network volume; empty where it names none."""
@@ -161,9 +180,9 @@ class Renting:
             self._volume_id = (await market.volume_of(self.providers, called))[1].id
         return self._volume_id
 
-    async def _asked(self, offer: Offer, kind: Interruptible, volume: str) -> Found | NothingFound:
-        """Asks for one offer; NO_CAPACITY where the next one is worth a try."""
-        provider = next(one for one in self.providers if one.name == offer.provider)
+    async def _asked(self, listed: market.Listed, kind: Interruptible, volume: str) -> Found | NothingFound:
+        """Asks for one offer; NO_CAPACITY or BUDGET where the next one is worth a try."""
+        provider, offer = listed.provider, listed.offer
         # What is left is looked at and taken in one go: else two runs could both be given the last dollar.
         with renting(home()):
             bid = market.bid(offer, self.home.recipe.compute.bid) if kind != "never" else None
@@ -234,22 +253,29 @@ class Renting:
         return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
     def allowed(
-        self, offer: Offer, candidate: Candidate | None = None, *, lease: str = "", bid: float | None = None
+        self,
+        offer: Offer,
+        candidate: Candidate | None = None,
+        *,
+        lease: LeaseRow | None = None,
+        bid: float | None = None,
     ) -> Allowance:
-        """How long a machine of this offer may be kept, from now on; `lease` is its name where it is there already.
+        """How long a machine of this offer may be kept, from now on; `lease` is its row where it is there already.
 
         By this run, or by another one of this installation. What a person agreed to before the first rental holds for all.
         """
-        run = candidate or self.candidate
-        budget, agreed = run.recipe.budget, self.home.facts.get("agreed_usd") if candidate is None else None
-        usd = min((one for one in (budget.usd, agreed) if one is not None), default=None)
-        asking = Asking(run.run_id, offer.provider, lease, budget=Cap(usd=usd, hours=budget.hours))
-        left = room(caps(home()), self.leases.since(), self.leases.volumes(), self.clock.now(), asking)
-        price = (
-            price_of(offer, run.recipe.compute, run.needs.disk_gb)
-            if bid is None
-            else bid + _storage(offer, run.needs.disk_gb)
-        )
+        run, now = candidate or self.candidate, self.clock.now()
+        budget = run.recipe.budget
+        usd = min((one for one in (budget.usd, run.agreed_usd) if one is not None), default=None)
+        name = lease.name if lease else ""
+        asking = Asking(run.run_id, offer.provider, name, budget=Cap(usd=usd, hours=budget.hours))
+        left = room(caps(home()), self.leases.since(), self.leases.volumes(), now, asking)
+        if lease is not None:
+            price = lease.most_at(now)
+        elif bid is not None:
+            price = bid + _storage(offer, run.needs.disk_gb)
+        else:
+            price = price_of(offer, run.recipe.compute, run.needs.disk_gb)
         bills = next((one.capabilities.bills for one in self.providers if one.name == offer.provider), True)
         return allowance(left, price, highest=run.needs.highest(offer), bills=bills)
 

@@ -21,6 +21,8 @@ class Candidate:
     needs: Needs
     providers: Sequence[Provider] = field(compare=False)
     """That it may rent from."""
+    agreed_usd: float | None = None
+    """What a person has agreed to spend on it at most; None where nobody was asked."""
 
 
 @dataclass

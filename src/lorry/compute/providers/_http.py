@@ -27,7 +27,7 @@ import tenacity
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from lorry.compute.outcomes import Outcome, OutcomeError
-from lorry.compute.providers._answers import said, text, texts
+from lorry.compute.providers._answers import Fields, objects, said, text, texts, value
 from lorry.compute.providers._base import Provider
 from lorry.secrets.found import secret
 
@@ -227,6 +227,13 @@ class Api:
         if not 200 <= answer.status < 300 or not answer.is_json:
             raise self.down(f"HTTP status {answer.status} with what is none of its answers")
         return answer
+
+    def listed(self, answer: Answer, name: str) -> list[Fields]:
+        """What a success lists under a name. Raises OutcomeError API_DOWN where that is no list: it is not an empty one."""
+        data = self.checked(answer).data
+        if not isinstance(value(data, name), list):
+            raise self.down(f"its answer has no list of {name}")
+        return objects(data, name)
 
     async def _asked(self, question: Question) -> Answer:
         try:

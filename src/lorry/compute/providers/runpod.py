@@ -120,10 +120,8 @@ class RunPod(HttpProvider):
 
     async def list(self) -> Sequence[Machine]:
         """Every pod of the account."""
-        data = self.api.checked(await self.api.ask(Question("GET", "pods"))).data
-        if not isinstance(value(data, "pods"), list):
-            raise self.api.down("its answer has no list of pods")
-        return [pod for one in objects(data, "pods") if (pod := _machine(one)) is not None and pod.state != "ended"]
+        pods = self.api.listed(await self.api.ask(Question("GET", "pods")), "pods")
+        return [pod for one in pods if (pod := _machine(one)) is not None and pod.state != "ended"]
 
     async def end(self, machine_id: str) -> None:
         """Asks that a pod be deleted, with its disks; network volumes stay."""
@@ -155,8 +153,8 @@ class RunPod(HttpProvider):
 
     async def volumes(self) -> Sequence[Volume]:
         """The account's network volumes."""
-        data = self.api.checked(await self.api.ask(Question("GET", "network-volumes"))).data
-        return [self._read(one) for one in objects(data, "networkVolumes") if text(one, "id")]
+        there = self.api.listed(await self.api.ask(Question("GET", "network-volumes")), "networkVolumes")
+        return [self._read(one) for one in there if text(one, "id")]
 
     def volume_usd(self, gb: int) -> float | None:
         """Of a standard volume: 0.07 USD a GB of the first TB, 0.05 of others. RunPod's documentation of prices, 2026."""

@@ -58,6 +58,7 @@ _SPELLINGS = (
     (r"^GH200 SXM$", "GH200"),
 )
 _QUOTA = "search_quota_exceeded"
+_NO_INSTANCE = "no_such_instance"
 _GONE = re.compile(r"no_such_ask|not available|already rented|unavailable|does not exist", re.IGNORECASE)
 _NO_CREDIT = re.compile(r"insufficient[ _]credit|insufficient[ _](?:funds|balance)|lacks? credit", re.IGNORECASE)
 _LOW = re.compile(r"\bbid|price", re.IGNORECASE)
@@ -190,7 +191,7 @@ class Vast(HttpProvider):
             **({"geolocation": {"in": self.countries}} if self.countries else {}),
         }
         answer = await self.api.ask(Question("POST", "api/v0/bundles/", body=filters))
-        if _QUOTA in str(answer.data):
+        if _QUOTA in _words(answer):
             raise OutcomeError(Outcome.BUSY, f"Vast.ai asks to wait: {answer.detail}", retry_after=_busy(answer))
         return objects(self.api.checked(answer).data, "offers")
 
@@ -282,7 +283,7 @@ def _body(order: Order) -> dict[str, Any]:
 
 def _refusal(answer: Answer, order: Order | None, *, left_one: bool) -> Outcome:
     """What a refusal means: Vast.ai says it in words, with several statuses."""
-    told = f"{answer.detail} {text(answer.data, 'error')} {text(answer.data, 'msg')}"
+    told = f"{answer.detail} {_words(answer)}"
     if answer.status == 402 or _NO_CREDIT.search(told):
         return Outcome.BALANCE_EMPTY
     if order is not None and order.bid is not None and (left_one or _LOW.search(told)):
@@ -293,7 +294,14 @@ def _refusal(answer: Answer, order: Order | None, *, left_one: bool) -> Outcome:
 
 
 def _is_gone(answer: Answer) -> bool:
-    return answer.is_json and (answer.status == 404 or "no_such_instance" in str(answer.data))
+    return answer.is_json and (answer.status == 404 or _NO_INSTANCE in _words(answer))
+
+
+def _words(answer: Answer) -> str:
+    """How Vast.ai itself refuses; empty for a success, in which strangers' hosts have their say."""
+    error = text(answer.data, "error")
+    is_refusal = answer.status >= 400 or value(answer.data, "success") is False or bool(error)
+    return f"{error} {text(answer.data, 'msg')}" if is_refusal else ""
 
 
 def _machine(row: Fields) -> Machine | None:
@@ -342,7 +350,7 @@ def _address(row: Fields) -> Address | None:
 
 def _busy(answer: Answer) -> float | None:
     """The daily quota of searches comes back at midnight UTC; else as the header says."""
-    if _QUOTA in str(answer.data):
+    if _QUOTA in _words(answer):
         return seconds_to_midnight(datetime.now(UTC))
     return answer.retry_after
 
