@@ -63,6 +63,8 @@ class NothingFound:
     why: str
     retry_after: float = 0.0
     """Seconds that the provider wants to be left alone."""
+    is_of_all: bool = False
+    """Whether its provider would answer so to each offer now."""
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Renting:
         None where another run has handed its own over: it stands in the store.
         """
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
-        refused = ""
+        is_told = False
         for pause in _growing():
             if self.home.request:
                 return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
@@ -104,12 +106,12 @@ class Renting:
                 return found
             if found.outcome not in (Outcome.NO_CAPACITY, Outcome.BUSY, Outcome.API_DOWN):
                 return found
-            refused = found.why
             if found.outcome is Outcome.NO_CAPACITY and self.clock.now() >= until:
-                return NothingFound(Outcome.NO_CAPACITY, refused)
-            if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
+                return NothingFound(Outcome.NO_CAPACITY, found.why)
+            if found.outcome is Outcome.NO_CAPACITY and not is_told:
                 hours = self.home.recipe.compute.wait_hours
-                self.home.tell("waiting", message=f"{refused}; waiting for a machine, for up to {hours:g} hours")
+                self.home.tell("waiting", message=f"{found.why}; waiting for a machine, for up to {hours:g} hours")
+                is_told = True
             if await self._paused(max(pause, found.retry_after)):
                 return None
         raise AssertionError("pauses never run out")
@@ -142,7 +144,7 @@ class Renting:
             if offer.provider in barred:
                 continue
             result = await self._asked(offer, kind, volume)
-            if isinstance(result, NothingFound) and result.outcome in _BARRING:
+            if isinstance(result, NothingFound) and (result.outcome in _BARRING or result.is_of_all):
                 barred[offer.provider] = result  # another provider may have one all the same
             elif isinstance(result, Found) or result.outcome is not Outcome.NO_CAPACITY:
                 return result
@@ -228,12 +230,12 @@ class Renting:
 
     def _judged(self, error: OutcomeError) -> NothingFound:
         """A refusal as what it means for the search."""
-        self._refusals = self._refusals + 1 if error.outcome in (Outcome.BUSY, Outcome.API_DOWN) else 0
+        is_of_all = error.outcome in (Outcome.BUSY, Outcome.API_DOWN)
+        self._refusals = self._refusals + 1 if is_of_all else 0
         action = decide(error.outcome, History(Phase.ASKING, self._refusals))
-        if action is Action.END_RUN and error.outcome is Outcome.API_DOWN:
-            return NothingFound(Outcome.NO_CAPACITY, error.message)
-        if action is Action.NEXT_OFFER:
-            return NothingFound(Outcome.NO_CAPACITY, error.message)
+        is_down = action is Action.END_RUN and error.outcome is Outcome.API_DOWN
+        if is_down or action is Action.NEXT_OFFER:
+            return NothingFound(Outcome.NO_CAPACITY, error.message, error.retry_after or 0.0, is_of_all)
         return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
     def allowed(
