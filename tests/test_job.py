@@ -109,6 +109,16 @@ def test_command_line_runs_a_smoke_run_to_its_verdict(tmp_path):
     assert done.returncode == (0 if all(checks.values()) else 1)
 
 
+def test_run_is_kept_before_a_controller_of_all_runs_can_see_it(tmp_path):
+    wish = job.Wish(from_dict(recipe(tmp_path), tmp_path))
+    seen: list[tuple[Path, list[str]]] = []
+    opened = job.opened(
+        wish, job.plan(wish), lambda folder: seen.append((folder.path, [row.id for row in Store.open().list()]))
+    )
+    assert seen == [(opened.folder.path, [])]
+    assert Store.open().find("last").id == opened.id
+
+
 def test_interrupt_saves_the_step_at_hand_and_ends_with_130(tmp_path):
     path = write_recipe(tmp_path, train={"steps": 100_000, "eval_every": 100_000})
     running = subprocess.Popen(command("run", str(path)), stderr=subprocess.PIPE, text=True)

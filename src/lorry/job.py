@@ -17,13 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lorry import units
 from lorry.compute import needs
 from lorry.compute.machine.sending import PUBLISHED, keep_own_files
 from lorry.errors import (
     DetachedError,
     InputError,
-    MayBillError,
     MissingExtraError,
     RefusedError,
     RunFailedError,
@@ -103,14 +101,18 @@ def train_as_planned(wish: Wish, plan: Plan, watch: Watcher) -> Run:
     return carry_on(opened(wish, plan), watch)
 
 
-def opened(wish: Wish, plan: Plan) -> Run:
-    """A run that is ready to be trained. Raises InputError or RefusedError where the plan says that it cannot work."""
+def opened(wish: Wish, plan: Plan, keep: Callable[[RunFolder], object] = lambda _folder: None) -> Run:
+    """A run that is ready to be trained. Raises InputError or RefusedError where the plan says that it cannot work.
+
+    `keep` is given its folder before the run stands in the store, from which a controller of all runs takes runs up.
+    """
     refuse_errors(plan)
     source = _model(wish)
     run = _begin(wish, plan.subject, source)
     _say_first(run, wish, plan)
     for message in source.notes:
         EventLog(run.folder.events).append("note", message=message)
+    keep(run.folder)
     _enter(run, wish.recipe)
     return run
 
@@ -307,13 +309,11 @@ def _raise_what_may_bill(run: Run) -> None:
     """Raises MayBillError where nobody has confirmed that a machine of the run is gone: said before all else."""
     if not run.folder.is_rented:
         return
-    from lorry.compute.receipt import by_hand
+    from lorry.compute import receipt
 
-    for row in Leases.open().serving(run.id):
-        if row.is_open:
-            price = f"{units.money(row.usd_per_hour + row.storage_usd_per_hour)} an hour"
-            told = f"the machine `{row.machine_id or row.name}` at {row.provider} may still bill {price}"
-            raise MayBillError(f"{told}: its end is not confirmed", hint=f"{by_hand(row)}; or `lorry reap`")
+    rows = Leases.open().serving(run.id)
+    if rows:
+        raise receipt.may_bill(rows)
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ import yaml
 import borrowed
 import sshd
 import tiny_runs
+from lorry.cli import in_turn
 from lorry.cli.main import run
+from lorry.cli.watching import EndedError
 from lorry.compute.control.at_home import ask
+from lorry.errors import MayBillError
 from lorry.track.events import Event
 from lorry.track.folder import RunFolder
 from lorry.track.leases import Leases
+from lorry.track.run import Run
 from lorry.track.store import Store
+from renting import open_lease
 
 Capture = pytest.CaptureFixture[str]
 
@@ -85,3 +91,38 @@ def test_run_that_is_let_go_leaves_the_next_one_unstarted(
     assert alone == [first]
     assert f"not started: `{second}`" in capsys.readouterr().err
     assert not Leases.open().serving(second)
+
+
+@sshd.needed()
+def test_run_that_was_handed_a_machine_goes_on_alone_where_a_signal_ends_this_process(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    alone: list[str] = []
+    monkeypatch.setattr("lorry.compute.control.controller.go_on_alone", lambda folder: alone.append(folder.id))
+
+    def ends(_self: object, event: Event) -> None:
+        if event.kind == "handed":
+            raise EndedError(signal.SIGTERM)
+
+    monkeypatch.setattr("lorry.cli.progress.Progress.show", ends)
+    with borrowed.host(tmp_path) as machine:
+        words = ["--on", f"ssh:{machine.name}", "-o", "compute.gpu=[cpu]", "--yes"]
+        with pytest.raises(SystemExit) as ended:
+            run(["run", *recipes(tmp_path), *words])
+    first, second = runs()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert alone == [first, second]
+    assert f"`{second}` has a machine and goes on without this terminal" in capsys.readouterr().err
+    assert [row.serves for row in Leases.open().opened()] == [second]
+
+
+def test_machine_for_which_no_controller_can_be_started_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuses(_folder: RunFolder) -> int:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("lorry.compute.control.controller.go_on_alone", refuses)
+    Leases.open().add(open_lease(run_id="over", runs=[[1.0, "next"]]))
+    folder = RunFolder(tmp_path / "next")
+    folder.path.mkdir()
+    with pytest.raises(MayBillError):
+        in_turn._leave([Run(folder)])

@@ -46,7 +46,9 @@ def runpod(tmp_path: Path) -> Iterator[Emulator]:
 def in_turn(*runs: Run) -> list[str]:
     """Carries the runs out, and gives how each ended."""
     endings: list[str] = []
-    with InTurn([run.folder for run in runs]) as turns:
+    with InTurn() as turns:
+        for run in runs:
+            turns.keep(run.folder)
         for run in runs:
             left = turns.begin(run.folder)
             endings.append(controller.train(run.folder, lambda _event: None, settings=QUICK, then=left).kind)
@@ -136,12 +138,14 @@ def test_machine_that_does_not_answer_any_more_is_handed_to_nobody(tmp_path: Pat
 
 def test_run_whose_turn_has_not_come_is_kept_from_others(tmp_path: Path, machine: Host):
     first, second = (borrowed.begin(tmp_path, machine) for _ in range(2))
-    with InTurn([first.folder, second.folder]) as turns:
+    with InTurn() as turns:
+        for one in (first, second):
+            turns.keep(one.folder)
         assert turns.begin(first.folder) == [second.folder]
         assert not controller.is_controlled(first.folder)
         assert controller.is_controlled(second.folder)
         with pytest.raises(RefusedError):
-            InTurn([second.folder]).__enter__()
+            InTurn().keep(second.folder)
     assert not controller.is_controlled(second.folder)
 
 
@@ -151,5 +155,23 @@ def test_handed_machine_is_taken_up_by_the_next_controller_where_the_first_dies(
     assert [row.serves for row in Leases.open().opened()] == [second.id]
     assert not Leases.open().serving(first.id)
     assert not (machine.folder / ".lorry" / "run").exists(), "the idle limit holds until somebody goes on"
+    assert controller.train(second.folder, lambda _event: None, settings=QUICK).kind == "finished"
+    assert rented_rows() == [[first.id, second.id]]
+
+
+def test_run_whose_controller_dies_after_handing_over_rents_no_machine_of_its_own(tmp_path: Path, machine: Host):
+    class KilledError(BaseException):
+        """As it is when somebody kills the process."""
+
+    first, second = (borrowed.begin(tmp_path, machine) for _ in range(2))
+
+    def die(event: Event) -> None:
+        if event.kind == "handed":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        controller.train(first.folder, die, settings=QUICK, then=[second.folder])
+    assert controller.train(first.folder, lambda _event: None, settings=QUICK).kind == "finished"
+    assert [event.kind for event in first.events()].count("over") == 1
     assert controller.train(second.folder, lambda _event: None, settings=QUICK).kind == "finished"
     assert rented_rows() == [[first.id, second.id]]

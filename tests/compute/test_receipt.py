@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorry.compute.receipt import receipt, text
+from lorry.compute.receipt import may_bill, receipt, text
 from renting import HOUR, NOON, lease, open_lease
 
 NOW = NOON + 10 * HOUR
@@ -27,6 +27,19 @@ def test_machines_total_and_confirmation_are_told():
         "total $19.00 for 13 h; interruptible machines saved $2.00",
         "all 2 machines have ended, confirmed at 2025-12-02 02:00:00 UTC",
     ]
+
+
+def test_machines_that_may_bill_are_each_told_with_the_way_to_end_them():
+    disks = open_lease("lorry-2", provider="gone-shop", machine_id="", storage_usd_per_hour=0.5)
+    error = may_bill(
+        [open_lease(provider="ssh", settings={"hosts": ["somebody@box"]}, machine_id="somebody@box"), disks]
+    )
+    assert error.exit_code == 4
+    assert error.message.splitlines() == [
+        "the machine `somebody@box` at ssh may still bill $1.00 an hour: its end is not confirmed",
+        "the machine `lorry-2` at gone-shop may still bill $1.50 an hour: its end is not confirmed",
+    ]
+    assert error.hint.endswith("; the console of gone-shop; or `lorry reap`")
 
 
 def test_machine_that_may_bill_comes_first_with_the_way_to_end_it():

@@ -43,6 +43,7 @@ TABLE: dict[Outcome, tuple[Action, Action, Action]] = {
 PAIRS = [(outcome, phase, TABLE[outcome][at]) for outcome in TABLE for at, phase in enumerate((A, P, T))]
 TRIED_AGAIN = [
     (Outcome.API_DOWN, A, 20, Action.END_RUN),
+    (Outcome.BUSY, A, 20, Action.NEXT_OFFER),
     (Outcome.WRONG_HOST_KEY, P, 1, Action.END_RUN),
     (Outcome.WRONG_HOST_KEY, T, 1, Action.END_RUN),
     (Outcome.SETUP_FAILED, P, 1, Action.END_RUN),

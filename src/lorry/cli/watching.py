@@ -62,10 +62,10 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
 
     view = replace(view, says_no=lambda: ask(seen.folder, "stop") if seen.folder else None)
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             follow(watched, view)
         _show_receipt(seen.folder)
-    except _EndedError as error:
+    except EndedError as error:
         with suppress(OSError):  # the terminal may be gone
             _let_go(seen, None)
         raise SystemExit(128 + error.number) from error
@@ -85,7 +85,7 @@ def follow_rented(act: Callable[[Watcher], Run], view: View, folder: RunFolder |
         raise
 
 
-class _EndedError(BaseException):
+class EndedError(BaseException):
     """A signal wants this process to end; no error, so that nothing on the way takes it for one."""
 
     def __init__(self, number: int) -> None:
@@ -94,14 +94,14 @@ class _EndedError(BaseException):
 
 
 @contextmanager
-def _ended_by_signals() -> Generator[None]:
+def ended_by_signals() -> Generator[None]:
     """Within, SIGTERM and a closed terminal let the run go, instead of leaving it to nobody."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGHUP"):
         yield
         return
 
     def end(number: int, _frame: object) -> None:
-        raise _EndedError(number)
+        raise EndedError(number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:

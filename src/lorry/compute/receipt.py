@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lorry import plugins, units
 from lorry.compute.outcomes import Outcome
-from lorry.errors import LorryError
+from lorry.errors import LorryError, MayBillError
 from lorry.track.leases import LeaseRow, Span
 
 
@@ -84,6 +84,13 @@ def by_hand(row: LeaseRow) -> str:
     return f"look for `{row.name}` in the console of {row.provider}{where}"
 
 
+def may_bill(rows: Sequence[LeaseRow]) -> MayBillError:
+    """What a person must know while nobody has confirmed that these machines are gone: each one, and how to end it by hand."""
+    told = [_may_bill(row) for row in rows]
+    hands = dict.fromkeys(by_hand(row) for row in rows)
+    return MayBillError("\n".join(told), hint=f"{'; '.join(hands)}; or `lorry reap`")
+
+
 def text(given: Receipt, how: Callable[[LeaseRow], str] = by_hand) -> str:
     """The receipt in lines; what may still bill comes first, with the command to end it."""
     warnings = [line for row in given.may_bill for line in _warning(row, how)]
@@ -96,6 +103,13 @@ def text(given: Receipt, how: Callable[[LeaseRow], str] = by_hand) -> str:
         every = "the machine has" if len(given.items) == 1 else f"all {len(given.items)} machines have"
         lines.append(f"{every} ended, confirmed at {units.moment(given.confirmed_at)} UTC")
     return "\n".join(lines)
+
+
+def _may_bill(row: LeaseRow) -> str:
+    price = f"{units.money(row.usd_per_hour + row.storage_usd_per_hour)} an hour"
+    return (
+        f"the machine `{row.machine_id or row.name}` at {row.provider} may still bill {price}: its end is not confirmed"
+    )
 
 
 def _item(row: LeaseRow, spans: Sequence[Span]) -> Item:

@@ -77,7 +77,8 @@ _RULES = _table(
     # A key that is refused while a machine trains does not stop it; its end will be asked for again.
     (Outcome.KEY_REFUSED, (Phase.ASKING,), _Rule(Action.END_RUN)),
     (Outcome.KEY_REFUSED, _ON_MACHINE, _Rule(Action.KEEP_WAITING)),
-    (Outcome.BUSY, (Phase.ASKING,), _Rule(Action.PAUSE)),
+    # Who is always busy has nothing to rent.
+    (Outcome.BUSY, (Phase.ASKING,), _Rule(Action.PAUSE, 20, Action.NEXT_OFFER)),
     (Outcome.BUSY, _ON_MACHINE, _Rule(Action.KEEP_WAITING)),
     (Outcome.API_DOWN, (Phase.ASKING,), _Rule(Action.PAUSE, 20)),
     (Outcome.API_DOWN, _ON_MACHINE, _Rule(Action.KEEP_WAITING)),

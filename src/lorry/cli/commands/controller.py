@@ -13,11 +13,14 @@ from lorry.track.folder import RunFolder
 
 def command(
     run: Annotated[list[str] | None, typer.Option("--run", help="Only this run; may be given again.")] = None,
-    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when no run is left.")] = False,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when no run is left to control.")] = False,
 ) -> None:
     """Control all rented runs in one process: follow them, copy checkpoints home, recover, give machines back.
 
     It takes up every run that no other process controls. Ctrl-C leaves their machines as they are: started again, it goes on.
+
+    With `--until-idle` it stays for up to a day while the end of a machine is not confirmed. It leaves with 4 where that one
+    may still bill then, and where it cannot ask for its end.
     """
     from lorry.compute.control import serving
 

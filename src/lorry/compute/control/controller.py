@@ -19,6 +19,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from lorry.compute import needs, ssh
+from lorry.compute.control import signals
 from lorry.compute.control.at_home import RunAtHome, is_to_let_go, let_go
 from lorry.compute.control.attempt import Patience
 from lorry.compute.control.rented import Rented
@@ -59,6 +60,7 @@ def train(
     `show` is given every event with a number above `after`. Raises RefusedError where another process controls the run, and
     DetachedError where a person asks from elsewhere that it be let go. Ctrl-C, too, leaves the machine as it is. Where the run
     ends well and the first run of `then` can use its machine, that is handed over to it, and this process has to go on with it.
+    What handlers of SIGTERM and SIGHUP raise ends it as Ctrl-C does.
     """
     let_go(folder)  # that was meant for whoever held the run before
     for event in read(folder.events, after=after):
@@ -68,16 +70,20 @@ def train(
 
 async def _until_let_go(folder: RunFolder, show: Show, settings: Settings, then: Sequence[RunFolder]) -> Event:
     work = asyncio.create_task(_alone(folder, show, settings, then))
-    try:
-        while not work.done():
-            await asyncio.wait({work}, timeout=settings.patience.tick)
-            if is_to_let_go(folder):
-                let_go(folder)
-                raise DetachedError("let go by another command", hint=f"`lorry attach {folder.id}` takes it up again")
-        return work.result()
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+    with signals.heard() as signal:
+        try:
+            while not work.done():
+                await asyncio.wait({work, signal}, timeout=settings.patience.tick, return_when=asyncio.FIRST_COMPLETED)
+                if signal.done():
+                    signal.result()()
+                if is_to_let_go(folder):
+                    let_go(folder)
+                    hint = f"`lorry attach {folder.id}` takes it up again"
+                    raise DetachedError("let go by another command", hint=hint)
+            return work.result()
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
 
 async def control(folder: RunFolder, show: Show, settings: Settings, shared: Shared | None = None) -> Event:
@@ -168,13 +174,11 @@ def go_on_alone(folder: RunFolder) -> int:
 class InTurn:
     """Runs that this process carries out one after another, and keeps from all other processes until then."""
 
-    def __init__(self, folders: Sequence[RunFolder]) -> None:
-        self._left = list(folders)
-        self._locks = {folder.id: ExitStack() for folder in folders}
+    def __init__(self) -> None:
+        self._left: list[RunFolder] = []
+        self._locks: dict[str, ExitStack] = {}
 
     def __enter__(self) -> InTurn:
-        for folder in self._left:
-            self._locks[folder.id].enter_context(held(folder))
         return self
 
     def __exit__(
@@ -182,6 +186,12 @@ class InTurn:
     ) -> None:
         for lock in self._locks.values():
             lock.close()
+
+    def keep(self, folder: RunFolder) -> None:
+        """Keeps a run, as the last one. Raises RefusedError where another process controls it."""
+        lock = self._locks[folder.id] = ExitStack()
+        lock.enter_context(held(folder))
+        self._left.append(folder)
 
     def begin(self, folder: RunFolder) -> list[RunFolder]:
         """Lets go of the run whose turn it is, for it to be controlled; those that come after it, in order."""

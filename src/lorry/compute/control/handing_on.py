@@ -7,6 +7,7 @@ enough for it, and not farther than its own budget goes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorry import units
@@ -90,9 +91,10 @@ def _is_wanted(offered: Offered, candidate: Candidate) -> bool:
     return is_kind and candidate.needs.suits(offered.offer)
 
 
-async def hand_on(attempt: Attempt, renting: Renting) -> bool:
+async def hand_on(attempt: Attempt, renting: Renting, say_over: Callable[[], object]) -> bool:
     """Gives the machine of a run that has ended well, all of it fetched, to one that waits; whether there was one.
 
+    `say_over` writes down how the run ended; it is called before the machine is another's.
     Between the two the machine's idle limit holds: nothing of a run stands in `~/.lorry` then.
     """
     shared, lease = renting.shared, attempt.lease
@@ -113,6 +115,7 @@ async def hand_on(attempt: Attempt, renting: Renting) -> bool:
             candidate = shared.succession.first(fits)
             if candidate is None:  # whoever waited has found a machine meanwhile
                 return False
+            say_over()
             lease.row = renting.leases.handed(lease.name, now, candidate.run_id)
     except (LorryError, TimeoutError):
         return False

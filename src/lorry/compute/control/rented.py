@@ -90,7 +90,9 @@ class Rented:
             found = None
 
     def _known(self, result: Result) -> Result:
-        """Writes down how it ended before its machine is: whoever takes the run up then rents no other one."""
+        """Writes down, once, how it ended before its machine is: whoever takes the run up then rents no other one."""
+        if self.home.over is not None:
+            return result
         last = None if result.event is None else asdict(result.event)
         self.home.tell("over", outcome=result.outcome.name, message=result.why or result.outcome.value, last=last)
         return result
@@ -118,7 +120,9 @@ class Rented:
             if not pending or not isinstance(rented, NothingFound) or not rented.is_short:
                 return rented
             # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
-            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            done: set[asyncio.Task[None]] = set()
+            while not done and not self.home.request:
+                done, _ = await asyncio.wait(pending, timeout=self.patience.tick, return_when=asyncio.FIRST_COMPLETED)
 
     async def _taken_up(self) -> Found | None:
         """The machine that an earlier controller left training, or that another run has handed over; others are ended."""
@@ -166,7 +170,8 @@ class Rented:
             if action is Action.FETCH and attempt.has_sent:
                 result, action = await self._fetched(attempt, result)
             is_done_well = action is Action.FETCH and result.outcome is Outcome.FINISHED
-            if is_done_well and await hand_on(attempt, self.renting):
+            # Known before another run has the machine: without it, and with no word of its end, it would rent anew.
+            if is_done_well and await hand_on(attempt, self.renting, lambda: self._known(result)):
                 return result
         finally:
             with suppress(OutcomeError):

@@ -65,6 +65,8 @@ class NothingFound:
     """Seconds that the provider wants to be left alone."""
     is_short: bool = False
     """Whether budget or caps left too little for an offer: there is more once a machine is confirmed to be gone."""
+    is_of_all: bool = False
+    """Whether its provider would answer so to each offer now."""
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Renting:
         None where another run has handed its own over: it stands in the store.
         """
         until = self.clock.now() + 3600 * self.home.recipe.compute.wait_hours
+        is_told = False
         for pause in _growing():
             if self.home.request:
                 return NothingFound(Outcome.STOPPED_BY_PERSON, "stopped while waiting for a machine")
@@ -108,9 +111,10 @@ class Renting:
                 return found
             if found.outcome is Outcome.NO_CAPACITY and self.clock.now() >= until:
                 return found
-            if found.outcome is Outcome.NO_CAPACITY and pause == _PAUSES[0]:
+            if found.outcome is Outcome.NO_CAPACITY and not is_told:
                 hours = self.home.recipe.compute.wait_hours
                 self.home.tell("waiting", message=f"{found.why}; waiting for a machine, for up to {hours:g} hours")
+                is_told = True
             if await self._paused(max(pause, found.retry_after)):
                 return None
         raise AssertionError("pauses never run out")
@@ -147,13 +151,13 @@ class Renting:
             if isinstance(result, Found) or result.outcome not in (Outcome.NO_CAPACITY, Outcome.BUDGET, *_BARRING):
                 return result
             refused.append((offer, result))
-            if result.outcome in _BARRING:
+            if result.outcome in _BARRING or result.is_of_all:
                 barred.add(id(provider))  # another provider may have one all the same
         return self._nothing(found, refused)
 
     def _nothing(self, found: market.Found, refused: Sequence[tuple[Offer, NothingFound]]) -> NothingFound:
         """What it comes to that no offer became a machine. Money counts last: what one cap forbids, another may allow."""
-        barred = [result for _, result in refused if result.outcome in _BARRING]
+        barred = [result for _, result in refused if result.outcome in _BARRING or result.is_of_all]
         short = [one for one in refused if one[1].outcome is Outcome.BUDGET]
         is_all_short = 0 < len(short) == len(refused)
         is_unanswered = self._could_pay(short[0][0], found.failures) if is_all_short else not found.listed
@@ -244,12 +248,13 @@ class Renting:
 
     def _judged(self, error: OutcomeError) -> NothingFound:
         """A refusal as what it means for the search."""
-        self._refusals = self._refusals + 1 if error.outcome in (Outcome.BUSY, Outcome.API_DOWN) else 0
+        is_of_all = error.outcome in (Outcome.BUSY, Outcome.API_DOWN)
+        self._refusals = self._refusals + 1 if is_of_all else 0
         action = decide(error.outcome, History(Phase.ASKING, self._refusals))
-        if action is Action.END_RUN and error.outcome is Outcome.API_DOWN:
-            return NothingFound(Outcome.NO_CAPACITY, error.message)
-        if action is Action.NEXT_OFFER:
-            return NothingFound(Outcome.NO_CAPACITY, error.message)
+        is_down = action is Action.END_RUN and error.outcome is Outcome.API_DOWN
+        if is_down or action is Action.NEXT_OFFER:
+            wait = error.retry_after or 0.0
+            return NothingFound(Outcome.NO_CAPACITY, error.message, wait, is_of_all=is_of_all)
         return NothingFound(error.outcome, error.message, error.retry_after or 0.0)
 
     def allowed(

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from lorry.compute import receipt
 from lorry.compute.control import controller
 from lorry.compute.control.attempt import Patience
 from lorry.compute.control.controller import Settings
@@ -16,6 +18,7 @@ from lorry.compute.control.leftovers import Leftovers
 from lorry.compute.control.shared import Shared
 from lorry.errors import LorryError, RefusedError
 from lorry.track.folder import RunFolder, home
+from lorry.track.store import RunRow
 
 _LOOK = 5.0
 """Seconds between two looks for runs that nobody controls."""
@@ -23,6 +26,8 @@ _TICK = 1.0
 """Seconds between two looks at what a person asks of a run: hundreds of runs look more often than one person notices."""
 _REST = (30.0, 600.0)
 """First and longest rest of a run whose controlling went wrong, in seconds."""
+_STAY = 86400.0
+"""Seconds for which a process that has no run left stays for machines of runs that are over: APIs are down for hours."""
 _FILES = 8192
 Settle = Callable[[RunFolder], None]
 
@@ -39,13 +44,29 @@ class Server:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, "asyncio.Task[None]"])
     _rests: dict[str, tuple[float, float]] = field(default_factory=dict[str, "tuple[float, float]"])
     """Until when a run rests, and how long its next rest is."""
+    stay: float = _STAY
+    """Seconds for which machines of runs that are over are asked for once no run is left."""
+    _left_out: dict[str, str] = field(default_factory=dict[str, str])
+    """Why a run cannot be looked at, as it was said."""
+
+    def __post_init__(self) -> None:
+        self._leftovers = Leftovers(self.shared, _note)
 
     async def serve(self, *, until_idle: bool) -> None:
-        """Controls what there is and what comes; with `until_idle` until nothing is left."""
+        """Controls what there is and what comes; with `until_idle` until nothing is left.
+
+        Then it stays for machines of runs that are over, for at most `stay` seconds. Raises MayBillError where the end of one
+        is not confirmed by then.
+        """
         rows = asyncio.create_task(self.shared.rows.keep())
-        left = asyncio.create_task(Leftovers(self.shared, _note).end())
+        left = asyncio.create_task(self._leftovers.end())
+        busy_at = time.monotonic()
         try:
-            while await self._look() or not until_idle:
+            while True:
+                if await self._look() or not until_idle:
+                    busy_at = time.monotonic()
+                elif not await self._waits_for_ends(busy_at):
+                    break
                 if self.tasks:
                     await asyncio.wait(self.tasks.values(), timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
                 else:
@@ -56,6 +77,21 @@ class Server:
                 task.cancel()
             await asyncio.gather(*every, return_exceptions=True)
             await self.shared.close()
+
+    async def _waits_for_ends(self, idle_since: float) -> bool:
+        """Whether there are machines to stay for. Raises MayBillError where there are some, and no use in staying."""
+        has_time = time.monotonic() - idle_since < self.stay
+        try:
+            leases, others = await asyncio.to_thread(self._leftovers.left, self.only)
+        except LorryError:  # a busy database is looked at again
+            if has_time:
+                return True
+            raise
+        if leases and has_time:
+            return True
+        if rows := [*(lease.row for lease in leases), *others]:
+            raise receipt.may_bill(rows)
+        return False
 
     async def _look(self) -> bool:
         """Takes up what nobody controls; whether there is anything to wait for."""
@@ -71,12 +107,25 @@ class Server:
         every = [row for row in self.shared.store.under_way() if not self.only or row.id in self.only]
         self._rests = {row.id: self._rests[row.id] for row in every if row.id in self._rests}
         rows = [row for row in every if row.id not in ours and self._rests.get(row.id, (0.0, 0.0))[0] <= now]
-        for folder in [RunFolder(row.folder) for row in rows]:
+        return [folder for row in rows for folder in self._to_take_up(row)]
+
+    def _to_take_up(self, row: RunRow) -> list[RunFolder]:
+        """The run, where it goes on and nobody controls it. One that cannot be looked at is left out, which is said once."""
+        folder = RunFolder(row.folder)
+        try:
             # Its controller died just before it could say so.
             if folder.is_rented and controller.has_ended(folder) and not controller.is_controlled(folder):
                 with suppress(LorryError, OSError):
                     self.settle(folder)
-        return controller.uncontrolled(rows)
+            found = controller.uncontrolled([row])
+        except Exception as error:  # damaged events, or a folder that is shut
+            told = _in_words(error)
+            if self._left_out.get(row.id) != told:
+                _note(f"{row.id} is left out: {told}")
+            self._left_out[row.id] = told
+            return []
+        self._left_out.pop(row.id, None)
+        return found
 
     async def _carried_out(self, folder: RunFolder) -> None:
         """One run among others: what goes wrong with it is its own affair."""
@@ -95,8 +144,7 @@ class Server:
         first, most = _REST
         rest = self._rests.get(folder.id, (0.0, first))[1]
         self._rests[folder.id] = (time.monotonic() + rest, min(2 * rest, most))
-        told = str(error) if isinstance(error, LorryError) else f"{type(error).__name__}: {error}"
-        _note(f"{folder.id}: {told}")
+        _note(f"{folder.id}: {_in_words(error)}")
 
 
 async def serve(
@@ -104,7 +152,8 @@ async def serve(
 ) -> None:
     """Controls every rented run that nobody else does, and those that come; with `until_idle` until none is left.
 
-    `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone.
+    `settle` is called with each that has ended, in a thread. `only` are ids to leave all others alone. Raises MayBillError
+    where the end of a machine of a run that is over could not be had within a day.
     """
     allow_many_files()
     server = Server(settle, await asyncio.to_thread(Shared.open), settings or Settings(Patience(tick=_TICK)), only)
@@ -124,8 +173,18 @@ def allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, LorryError) else f"{type(error).__name__}: {error}"
+
+
 def _note(line: str) -> None:
     log = home() / "logs" / "controller.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    # A full disk keeps nobody from looking after machines.
+    with suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        _append(log, line)
+
+
+def _append(log: Path, line: str) -> None:
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n")
