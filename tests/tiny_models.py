@@ -32,6 +32,7 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 2,
     "use_cache": False,
 }
+LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 SPECIAL: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 9},
     "starcoder2": {"sliding_window": None, "residual_dropout": 0.0, "embedding_dropout": 0.0},
@@ -73,9 +74,8 @@ def tiny_model(kind: str = "llama", implementation: str = "sdpa", **changes: Any
 
 def with_lora(model: Any, *, fast: bool = False, **settings: Any) -> Any:
     """The model with a LoRA adapter on its linear layers whose B is not zero."""
-    options = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **settings}
     torch.manual_seed(1)
-    adapted = get_peft_model(model, LoraConfig(**options))
+    adapted = get_peft_model(model, LoraConfig(**{**LORA, **settings}))
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:

@@ -66,8 +66,10 @@ def test_format_reads_the_example_that_it_shows(name: str):
     assert layout.matches(raw)
     row = layout.read(raw, HERE)
     assert row.origin is HERE
-    if layout.gives == "messages":
+    if layout.gives != "text":
         assert row.text is None
+        assert (row.rejected is not None) == (layout.gives == "preference")
+        assert (row.label is not None) == (layout.gives == "labelled")
         assert row.messages
         assert row.messages[-1]["role"] == "assistant"
         assert all(turn["role"] in ROLES and isinstance(turn["content"], str) for turn in row.messages)

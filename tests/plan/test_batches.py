@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lorry.plan import batches
+from lorry.trainer.order import order_of
 from subjects import row, subject
 
 SYSTEM = {"role": "system", "content": "One line that all rows begin with, longer than a few tokens."}
@@ -38,7 +39,7 @@ def test_what_rows_share_is_computed_once(tmp_path):
 def test_largest_micro_batch_is_that_of_training(tmp_path):
     one, _ = counted(tmp_path, shares=False, shared=False, steps=10, micro_batch=4)
     found = batches.load(one.prepared, one.recipe, 4, shares=False)
-    order = batches.order_of(one.prepared, one.recipe)
+    order = order_of(one.prepared.train, one.recipe)
     lengths = one.prepared.train.lengths
     sums = [sum(int(lengths[row]) for row in part) for step in range(1, 11) for part in order.micro_batches(step)]
     assert found.tokens == max(sums)

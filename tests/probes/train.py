@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from lorry.track.events import read
 from lorry.track.run import Run
 from lorry.trainer.checkpoint import steps as saved_steps
+from lorry.trainer.methods._base import Share
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.order import plan_order
 from lorry.trainer.process import work
@@ -108,9 +110,10 @@ def divergences(values: Values) -> list[int | None]:
     """The steps at which a loss that is ten times too high from the eleventh step on counts as divergence."""
     plain, calls = SupervisedFineTuning.loss, list[None]()
 
-    def loss(self: Any, forward: Any, batch: Any) -> Any:
+    def loss(self: Any, *given: Any) -> Share:
         calls.append(None)
-        return plain(self, forward, batch) * (1 if len(calls) <= 1 + 10 else 10)  # one more for the trial
+        share = plain(self, *given)
+        return replace(share, loss=share.loss * (1 if len(calls) <= 1 + 10 else 10))  # one more for the trial
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SupervisedFineTuning, "loss", loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from lorry.trainer import offenders, row_loss
 from lorry.trainer.checkpoint import steps
+from lorry.trainer.methods._base import Share
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
 from model_folders import VOCABULARY
@@ -28,6 +30,10 @@ def poisoned(folder: Any, **train: Any) -> dict[str, Any]:
     return values
 
 
+def times(share: Share, factor: float) -> Share:
+    return replace(share, loss=share.loss * factor)
+
+
 def spoil(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Multiplies the loss of micro-batches that hold the poisoned row; its own loss, seen alone, too."""
     plain = SupervisedFineTuning.loss
@@ -37,8 +43,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
         given = list(ids)
         return any(given[at : at + len(marker)] == marker for at in range(len(given)))
 
-    def loss(self: Any, forward: Any, batch: Any) -> torch.Tensor:
-        return plain(self, forward, batch) * (factor if is_bad(batch.ids) else 1)
+    def loss(self: Any, policy: Any, batch: Any, whole: Any) -> Share:
+        return times(plain(self, policy, batch, whole), factor if is_bad(batch.ids) else 1)
 
     def losses(loaded: Any, examples: Any, indices: Any, size: int) -> Any:
         found = row_loss.row_losses(loaded, examples, indices, size)
@@ -76,9 +82,9 @@ def test_loss_far_above_its_median_counts_and_zero_switches_that_off(tmp_path, m
 def test_second_divergence_ends_the_run_with_a_hint(tmp_path, monkeypatch):
     plain, calls = SupervisedFineTuning.loss, list[None]()
 
-    def loss(self: Any, *given: Any) -> torch.Tensor:
+    def loss(self: Any, *given: Any) -> Share:
         calls.append(None)
-        return plain(self, *given) * (float("nan") if len(calls) > 12 else 1)
+        return times(plain(self, *given), float("nan") if len(calls) > 12 else 1)
 
     monkeypatch.setattr(SupervisedFineTuning, "loss", loss)
     run = train_here(recipe(tmp_path, train={"steps": 20, "save_every": 2}))

@@ -74,12 +74,12 @@ def running_out(monkeypatch: pytest.MonkeyPatch, holds: Callable[[int], bool]) -
     """Within, a micro-batch fails as on CUDA where `holds` of its rows; gives the rows of each that was tried."""
     plain, seen = SupervisedFineTuning.loss, list[int]()
 
-    def loss(self: Any, forward: Any, batch: Any) -> torch.Tensor:
+    def loss(self: Any, policy: Any, batch: Any, whole: Any) -> Any:
         rows = int(batch.rows.max()) + 1
         seen.append(rows)
         if holds(rows):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return plain(self, forward, batch)
+        return plain(self, policy, batch, whole)
 
     monkeypatch.setattr(SupervisedFineTuning, "loss", loss)
     yield seen

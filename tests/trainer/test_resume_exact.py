@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lorry.track.events import read
 from lorry.track.run import Run
 from lorry.track.state import state
+from lorry.trainer.methods._base import Share
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
 from tiny_runs import chat_rows, cut_back, events_of, recipe, train_here, weights, write_rows
@@ -84,9 +85,9 @@ def test_raw_text_continues_packed(tmp_path):
 def test_method_that_draws_from_every_generator_continues_to_the_bit(tmp_path, monkeypatch):
     plain = SupervisedFineTuning.loss
 
-    def noisy(self: Any, forward: Any, batch: Any) -> torch.Tensor:
+    def noisy(self: Any, *given: Any) -> Share:
         factor = 1 + 0.1 * (random.random() + np.random.random() + float(torch.rand(1)))
-        return plain(self, forward, batch) * factor
+        return Share(plain(self, *given).loss * factor)
 
     monkeypatch.setattr(SupervisedFineTuning, "loss", noisy)
     must_continue_exactly(recipe(tmp_path, train=SCHEDULE))

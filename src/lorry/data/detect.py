@@ -59,10 +59,10 @@ class Layout:
             what = f"the fields of `{own}`" if own else "the fields of any format"
             return BadRowError(f"the row has not {what}, but {fields}", hint=_LIST)
         if other.gives not in self._accepts:
-            kind = {"messages": "a conversation", "text": "raw text"}[other.gives]
-            better = "sft" if other.gives == "messages" else "cpt"
+            kind, better = _KINDS[other.gives]
             message = f"the row is {kind} (`{other.name}`), which `{self._method}` does not learn from"
-            return BadRowError(message, hint=f"use `method: {better}`, or name another `data.format`")
+            needed = " or ".join(_LOOKS[one] for one in _LOOKS if one in self._accepts)
+            return BadRowError(message, hint=f"use `method: {better}`; rows for `{self._method}` look like {needed}")
         own = self._usable[0].name
         expected = f"and `data.format` names `{own}`" if self._named else f"most rows as `{own}`"
         message = f"the row is laid out as `{other.name}`, {expected}"
@@ -106,11 +106,31 @@ def _known() -> list[Format]:
 def _named(spec: Mapping[str, Any], accepts: frozenset[str], method: str) -> Format:
     entry = cast("Format", make("formats", spec))
     if entry.gives not in accepts:
-        kind = {"messages": "conversations", "text": "raw text"}[entry.gives]
+        kind = _MANY[entry.gives]
         hint = f"formats for it: {', '.join(kind.name for kind in known_formats() if kind.gives in accepts)}"
         message = f"the format `{entry.name}` gives {kind}, which `{method}` does not learn from"
         raise DataError(message, place="data.format", hint=hint)
     return entry
 
 
+_KINDS = {
+    "messages": ("a conversation", "sft"),
+    "text": ("raw text", "cpt"),
+    "preference": ("a preference pair", "dpo"),
+    "labelled": ("an answer with a label", "kto"),
+}
+"""What a row is called, and which method learns from it."""
+_MANY = {
+    "messages": "conversations",
+    "text": "raw text",
+    "preference": "preference pairs",
+    "labelled": "answers with a label",
+}
+_LOOKS = {
+    "messages": '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}',
+    "text": '{"text": ...}',
+    "preference": '{"prompt": ..., "chosen": ..., "rejected": ...}',
+    "labelled": '{"prompt": ..., "completion": ..., "label": true}',
+}
+"""A row of each kind, as short as can be."""
 _LIST = "`lorry data formats` shows what each format looks like; name one with `data.format`"

@@ -16,7 +16,7 @@ def prompt_key(row: Row) -> int:
     if row.messages is None:
         content = row.text or ""
     else:
-        turns = row.messages[:-1]
+        turns = row.messages[: row.asked or -1]
         asked = [[turn["role"], turn["content"].strip(), turn.get("tool_calls")] for turn in turns]
         content = json.dumps([asked, row.tools], ensure_ascii=False, default=str)
     digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -85,7 +85,9 @@ class Drafter:
         if not whole.isascii() and not _encodable(whole):
             raise DataError("the text holds half of a surrogate pair", hint="write the character whole")
         self._tally.conversations += 1
-        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        answers = [
+            index for index, message in enumerate(messages) if message["role"] == "assistant" and index >= row.asked
+        ]
         found = {index: span for index in answers if (span := self._span(row, index, whole))}
         if len(found) < len(answers):
             self._tally.count("changing", row)

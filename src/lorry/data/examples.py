@@ -1,7 +1,8 @@
 """Examples: rows as the trainer sees them, token ids with a mark on each trained token, in memory-mapped files.
 
 A set is a folder with `ids.bin` (int32), `trained.bin` (one byte a token), `starts.npy` (int64, n + 1 offsets into the
-former two) and `origins.npy` (int64, n pairs of file number and line). Reading costs no memory but the pages touched.
+former two), `kinds.npy` (int8, what each is in its row) and `origins.npy` (int64, n pairs of file number and line). Reading
+costs no memory but the pages touched.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,29 @@ _EXAMPLES = 4096
 """Bytes, and examples, that are handled at once."""
 
 
+class Kind(IntEnum):
+    """What an example is in its row. Those from `REJECTED` on belong to the one before and are never without it."""
+
+    ALONE = 0
+    CHOSEN = 1
+    GOOD = 2
+    BAD = 3
+    REJECTED = 10
+    STRANGE = 11
+    """A prompt with another row's answer, against which KTO measures how far the model has moved."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether it belongs to the example before it."""
+        return self >= Kind.REJECTED
+
+
+UNWANTED = frozenset({Kind.BAD, Kind.REJECTED, Kind.STRANGE})
+"""Answers that nobody wants the model to give."""
+CONTEXT = 2
+"""In `trained.bin`: a token of the prompt whose likelihood counts, though it is no part of the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row in tokens. `trained[i]` says that predicting `ids[i]` from what stands before it counts in the loss."""
@@ -32,6 +58,14 @@ class Example:
     trained: NDArray[np.bool_]  # (length,)
     cut: bool = False
     """Whether the row was longer and lost its end; not kept on disk."""
+    kind: Kind = Kind.ALONE
+    context: NDArray[np.bool_] | None = None
+    """`(length,)`: which trained tokens are part of the prompt; None for none."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether any of its trained tokens is part of an answer."""
+        return bool((self.trained if self.context is None else self.trained & ~self.context).any())
 
 
 class ExampleSet:
@@ -43,19 +77,64 @@ class ExampleSet:
         self._origins: NDArray[np.int64] = np.load(folder / "origins.npy")
         self._files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
         self._ids: NDArray[np.int32] = _mapped(folder / "ids.bin", np.int32)
-        self._trained: NDArray[np.bool_] = _mapped(folder / "trained.bin", np.bool_)
+        self._trained: NDArray[np.uint8] = _mapped(folder / "trained.bin", np.uint8)
+        self.kinds: NDArray[np.int8] = np.load(folder / "kinds.npy")
+        """Of each example, `(n,)`."""
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __getitem__(self, index: int) -> Example:
         span = slice(int(self._starts[index]), int(self._starts[index + 1]))
-        return Example(self._ids[span], self._trained[span])
+        marks, kind = self._trained[span], Kind(int(self.kinds[index]))
+        context = marks == CONTEXT
+        return Example(self._ids[span], marks > 0, kind=kind, context=context if context.any() else None)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each example, `(n,)`."""
         return np.diff(self._starts)
+
+    @property
+    def units(self) -> list[list[int]]:
+        """Indices of examples that belong together: those of a pair, else each alone."""
+        return [[*range(first, end)] for first, end in pairwise([*self._firsts.tolist(), len(self)])]
+
+    @property
+    def unit_count(self) -> int:
+        """How many units there are."""
+        return len(self._firsts)
+
+    def members(self, units: Iterable[int]) -> list[int]:
+        """Indices of the examples of these units."""
+        bounds = np.append(self._firsts, len(self))
+        return [index for unit in units for index in range(int(bounds[unit]), int(bounds[unit + 1]))]
+
+    @property
+    def unit_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each unit, what its examples share counted for each, `(units,)`."""
+        return np.add.reduceat(self.lengths, self._firsts) if len(self) else self.lengths
+
+    @property
+    def _firsts(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.kinds < Kind.REJECTED).astype(np.int64)
+
+    def together(self, indices: Iterable[int]) -> list[Example]:
+        """The examples of whole rows that any of these belong to."""
+        return [self[one] for one in self.whole(indices)]
+
+    def whole(self, indices: Iterable[int]) -> list[int]:
+        """These examples, and those that belong together with them."""
+        found: set[int] = set()
+        for index in indices:
+            first = index
+            while first and Kind(int(self.kinds[first])).follows:
+                first -= 1
+            after = first + 1
+            while after < len(self) and Kind(int(self.kinds[after])).follows:
+                after += 1
+            found |= {*range(first, after)}
+        return sorted(found)
 
     @property
     def tokens(self) -> int:
@@ -66,7 +145,7 @@ class ExampleSet:
     def trained_tokens(self) -> int:
         """Tokens that count in the loss."""
         with (self.folder / "trained.bin").open("rb") as file:
-            return sum(part.count(1) for part in iter(lambda: file.read(_BLOCK), b""))
+            return sum(len(part) - part.count(0) for part in iter(lambda: file.read(_BLOCK), b""))
 
     def origin(self, index: int) -> Origin:
         """Where the row of this example stands."""
@@ -76,7 +155,8 @@ class ExampleSet:
     def sha256(self) -> str:
         """Hash of the tokens, marks and boundaries."""
         digest = hashlib.sha256()
-        for name in ("ids.bin", "trained.bin", "starts.npy"):
+        names = ["ids.bin", "trained.bin", "starts.npy", *(["kinds.npy"] if self.kinds.any() else [])]
+        for name in names:
             with (self.folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -93,12 +173,13 @@ class ExampleSet:
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths[chosen])])
         np.save(folder / "starts.npy", starts)
         np.save(folder / "origins.npy", self._origins[chosen])
+        np.save(folder / "kinds.npy", self.kinds[chosen])
         (folder / "files.json").write_text(json.dumps(self._files), encoding="utf-8")
         return ExampleSet(folder)
 
 
 class ExampleWriter:
-    """Appends examples to a new set; `close` makes it readable. Memory grows by 24 bytes an example."""
+    """Appends examples to a new set; `close` makes it readable. Memory grows by 25 bytes an example."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,12 +188,17 @@ class ExampleWriter:
         self._trained = (folder / "trained.bin").open("wb")
         self._starts = array("q", [0])
         self._origins = array("q")
+        self._kinds = array("b")
         self._files: dict[str, int] = {}
 
     def append(self, example: Example, origin: Origin) -> None:
         """Adds one example."""
         self._ids.write(example.ids.astype(np.int32, copy=False).tobytes())
-        self._trained.write(example.trained.astype(np.bool_, copy=False).tobytes())
+        marks = example.trained.astype(np.uint8)
+        if example.context is not None:
+            marks[example.context & example.trained] = CONTEXT
+        self._trained.write(marks.tobytes())
+        self._kinds.append(example.kind)
         self._starts.append(self._starts[-1] + len(example.ids))
         self._origins.extend((self._files.setdefault(origin.file, len(self._files)), origin.line))
 
@@ -121,6 +207,7 @@ class ExampleWriter:
         self._ids.close()
         self._trained.close()
         np.save(self.folder / "starts.npy", np.asarray(self._starts, dtype=np.int64))
+        np.save(self.folder / "kinds.npy", np.asarray(self._kinds, dtype=np.int8))
         np.save(self.folder / "origins.npy", np.asarray(self._origins, dtype=np.int64).reshape(-1, 2))
         (self.folder / "files.json").write_text(json.dumps(list(self._files)), encoding="utf-8")
         return ExampleSet(self.folder)

@@ -34,7 +34,7 @@ from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
 
-_VERSION = 3
+_VERSION = 4
 """Raised whenever the same files and settings would give other sets than before."""
 
 SPLITS = ("train", "eval", "test")
@@ -50,7 +50,7 @@ class Task:
     """A question with its answer: what is generated for, and compared with."""
 
     index: int
-    """The example's index in its split."""
+    """The first of its examples' indices in its split."""
     messages: list[Message]
     """The turns before the answer."""
     tools: list[dict[str, Any]] | None
@@ -105,7 +105,8 @@ class Prepared:
         if file is None:
             return []
         with file.open(encoding="utf-8") as lines:
-            return [Task(index=index, **json.loads(line)) for index, line in enumerate(lines)]
+            firsts = [unit[0] for unit in ExampleSet(self.folder / split).units]
+            return [Task(index=index, **json.loads(line)) for index, line in zip(firsts, lines, strict=False)]
 
 
 def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:

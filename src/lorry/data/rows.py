@@ -22,9 +22,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, understood: a conversation, or raw text."""
+    """One row, understood: raw text, or a conversation with what is known of its answer."""
 
     origin: Origin
     messages: list[Message] | None = None
+    """The whole conversation; the preferred one where there are two. Rows for reinforcement end before the answer."""
     text: str | None = None
     tools: list[dict[str, Any]] | None = None
+    rejected: list[Message] | None = None
+    """The same conversation with the answer that people liked less."""
+    label: bool | None = None
+    """Whether the answer is a good one."""
+    asked: int = 0
+    """Turns of the prompt, where only what follows them is an answer to learn from; 0 for every assistant turn."""
+    columns: dict[str, Any] | None = None
+    """What else the row holds, for rewards."""

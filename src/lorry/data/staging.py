@@ -93,7 +93,8 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     group: list[Row] = []
     chars = 0
     for row in rows:
-        size = len(row.text) if row.text is not None else sum(len(turn["content"]) for turn in row.messages or [])
+        turns = [*(row.messages or []), *(row.rejected or [])]
+        size = len(row.text) if row.text is not None else sum(len(turn["content"]) for turn in turns)
         if group and (len(group) >= _ROWS_AT_ONCE or chars + size > _CHARS_AT_ONCE):
             yield group
             group, chars = [], 0
@@ -136,8 +137,8 @@ class _Sink:
         self._dropped = 0
 
     def append(self, row: Row, examples: Sequence[Example]) -> None:
-        useful = [example for example in examples if example.trained.any()]
-        if not useful:
+        useful = [example for example in examples if example.has_answer]
+        if not useful or (len(useful) < len(examples) and any(example.kind.follows for example in examples)):
             self._dropped += 1
             return
         for example in useful:
@@ -172,4 +173,4 @@ def _task(row: Row) -> dict[str, Any]:
     messages = row.messages or []
     last = messages[-1]
     truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
-    return {"messages": messages[:-1], "tools": row.tools, "truth": truth, "origin": str(row.origin)}
+    return {"messages": messages[: row.asked or -1], "tools": row.tools, "truth": truth, "origin": str(row.origin)}

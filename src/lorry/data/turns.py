@@ -55,6 +55,18 @@ def turn(raw: Any, field: str) -> Message:
     return {**given, **message}
 
 
+def turns_of(value: Any, field: str, role: str) -> list[Message]:
+    """Turns, from a list of them, from a single one, or from the text of one in this role."""
+    if isinstance(value, list):
+        return [turn(entry, f"{field}[{index}]") for index, entry in enumerate(listed(value, field))]
+    if isinstance(value, Mapping):
+        return [turn(value, field)]
+    content = text_of(value, field)
+    if not content.strip():
+        raise BadRowError("is empty", field=field, hint="write a string or a list of turns")
+    return [{"role": role, "content": content}]
+
+
 def role_of(role: Any, field: str, names: Mapping[str, str] | None = None) -> str:
     """The role by its usual name. Raises BadRowError for an unknown one."""
     known = names or {name: name for name in ROLES}

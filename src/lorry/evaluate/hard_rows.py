@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lorry.data.examples import UNWANTED
 from lorry.evaluate.generation import generate
 from lorry.evaluate.sides import Measured
 
@@ -22,7 +23,8 @@ def hard_rows(evaluation: Evaluation, adapter: Measured, answers: list[dict[str,
     Each has prompt, prediction, truth, loss, tokens and origin. An answer that was not made before is made now, unless
     the recipe wants no answers; raw text has no prompt and no prediction.
     """
-    counted = [row for row in adapter.losses if row.tokens > 0]
+    kinds = _eval(evaluation).kinds
+    counted = [row for row in adapter.losses if row.tokens > 0 and kinds[row.index] not in UNWANTED]
     worst = sorted(counted, key=lambda row: (-row.loss_sum / row.tokens, row.index))[:MOST]
     tasks = {task.index: task for task in evaluation.prepared.tasks("eval")}
     known = {row["index"]: row["adapter"] for row in answers if row["split"] == "eval"}

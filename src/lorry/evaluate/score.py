@@ -120,9 +120,9 @@ class Evaluation:
 
     def _split(self, split: str, sides: Mapping[Side, Measured], answers: list[Json]) -> Json:
         own = [row for row in answers if row["split"] == split]
-        scores = scoring.losses(sides)
+        scores = scoring.losses(sides, getattr(self.prepared, split).kinds)
         for name in self.metrics:
-            mean = scoring.means({side: [row["scores"][name][side] for row in own] for side in SIDES})
+            mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES})
             if mean is not None:
                 scores[name] = mean
         return {"rows": len(getattr(self.prepared, split)), "generated": len(own), "scores": scores}

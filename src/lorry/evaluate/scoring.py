@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lorry import plugins
+from lorry.data.examples import UNWANTED, Kind
 from lorry.errors import RecipeError
 from lorry.evaluate import bootstrap
 from lorry.evaluate.metrics._base import Answer, Metric
@@ -52,15 +56,47 @@ def rows(
     ]
 
 
-def losses(sides: Mapping[Side, Measured]) -> Json:
-    """`loss` (natural logarithm per trained token, over all rows) and `perplexity`, of both sides."""
-    loss: Sides = {side: _loss(sides[side].losses) for side in SIDES}
+def losses(sides: Mapping[Side, Measured], kinds: NDArray[np.int8]) -> Json:
+    """`loss` (natural logarithm per trained token, over all rows) and `perplexity`, of both sides.
+
+    Of answers that people disliked nothing is to be learnt: they count in `preferences` alone. `kinds` are those of examples.
+    """
+    wanted: dict[Side, Sequence[RowLoss]] = {}
+    for side in SIDES:
+        wanted[side] = [row for row in sides[side].losses if kinds[row.index] not in UNWANTED]
+    return _losses(wanted) | preferences({side: sides[side].losses for side in SIDES}, kinds)
+
+
+def preferences(losses: Mapping[Side, Sequence[RowLoss]], kinds: NDArray[np.int8]) -> Json:
+    """`preference_accuracy`: the share of pairs whose chosen answer is likelier, per token, than the other; of both sides.
+
+    Nothing where there are no pairs. A tie is half right.
+    """
+    pairs = [at for at in range(len(kinds) - 1) if kinds[at] == Kind.CHOSEN and kinds[at + 1] == Kind.REJECTED]
+    if not pairs:
+        return {}
+    means = {side: {row.index: row.loss_sum / max(row.tokens, 1) for row in losses[side]} for side in SIDES}
+    right: dict[Side, Sequence[float | None]] = {}
+    for side in SIDES:
+        right[side] = [_is_less(means[side].get(at), means[side].get(at + 1)) for at in pairs]
+    scored = means_of(right)
+    return {"preference_accuracy": scored} if scored else {}
+
+
+def _is_less(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return None
+    return 0.5 if one == other else float(one < other)
+
+
+def _losses(rows: Mapping[Side, Sequence[RowLoss]]) -> Json:
+    loss: Sides = {side: _loss(rows[side]) for side in SIDES}
     perplexity: Sides = {side: one and one.mapped(bootstrap.perplexity) for side, one in loss.items()}
-    counted = max(sum(row.tokens > 0 for row in sides[side].losses) for side in SIDES)
+    counted = max(sum(row.tokens > 0 for row in rows[side]) for side in SIDES)
     return {"loss": _entry(loss, counted), "perplexity": _entry(perplexity, counted)} if counted else {}
 
 
-def means(scores: Mapping[Side, Sequence[float | None]]) -> Json | None:
+def means_of(scores: Mapping[Side, Sequence[float | None]]) -> Json | None:
     """A metric's mean on both sides, over the answers that it applies to; None where it applies to none."""
     kept: dict[Side, list[float]] = {side: [one for one in scores[side] if one is not None] for side in SIDES}
     counted = max(map(len, kept.values()))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorry.data.packing import pack
 from lorry.plan.memory import Load
 from lorry.plan.rows import spread
 from lorry.trainer.forest import Forest, lineage, plant
-from lorry.trainer.order import Order, plan_order
+from lorry.trainer.order import Order, order_of
 
 if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
@@ -45,16 +44,9 @@ class Tokens:
         return self.computed / max(self.micro_batches, 1)
 
 
-def order_of(prepared: Prepared, recipe: Recipe) -> Order:
-    """The order in which training takes the rows."""
-    lengths, train = prepared.train.lengths, recipe.train
-    bins = pack(lengths, recipe.data.max_length, seed=train.seed) if recipe.data.packing else None
-    return plan_order(lengths, train, bins)
-
-
 def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Tokens:
     """What the run computes in such micro-batches; how much rows share is measured on some, spread over it."""
-    order = replace(order_of(prepared, recipe), micro_batch=micro_batch)
+    order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
     forests = list(_sample(prepared, order, shares=shares))
     rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
     trained, seen = sum(one.trained_tokens for one in forests), sum(_seen(one) for one in forests)
@@ -72,7 +64,7 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
 
 def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Load:
     """The micro-batch of this size that has most tokens, of all that the run makes, and its evaluation's answers."""
-    order = replace(order_of(prepared, recipe), micro_batch=micro_batch)
+    order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
     step, part = order.heaviest()
     forest = plant([prepared.train[row] for row in order.micro_batches(step)[part]], share=shares)
     longest = int(

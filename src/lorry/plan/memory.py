@@ -53,6 +53,10 @@ class Setup:
     optimizer: str = "adamw"
     checkpointing: bool = False
     on_gpu: bool = True
+    has_reference: bool = False
+    """Whether each step also asks what the model said before training, in a pass without gradients."""
+    copies_reference: bool = False
+    """Whether the trained weights are kept as they were for that: an earlier adapter is continued, or all weights trained."""
 
     @property
     def size(self) -> int:
@@ -97,7 +101,8 @@ class Memory:
 def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> Memory:
     """What training takes at its peak: the end of a forward pass, or the answers of an evaluation, whichever is more."""
     trained = trained_parameters(shape, tensors, setup)
-    kept = {**weights(tensors, setup), **_states(trained, setup)}
+    reference = {"reference": 4 * trained} if setup.copies_reference else {}
+    kept = {**weights(tensors, setup), **_states(trained, setup), **reference}
     training = {
         "activations": _activations(shape, tensors, setup, load),
         "logits and loss": _logits(shape, setup, load),

@@ -182,6 +182,7 @@ class Planner:
             has_bf16=has_bf16,
             full=recipe.lora is None,
         )
+        has_reference = self._subject.method.needs_reference
         return Setup(
             weights=precision.weights,
             lora=recipe.lora,
@@ -190,6 +191,8 @@ class Planner:
             double_quantization=recipe.model.double_quantization,
             optimizer=recipe.train.optimizer if on_gpu else "adamw",
             on_gpu=on_gpu,
+            has_reference=has_reference,
+            copies_reference=has_reference and (recipe.lora is None or recipe.model.adapter is not None),
         )
 
     def _fit(self, offer: Offer) -> Fit:

@@ -2,8 +2,8 @@
 
 LoRA computes about 4 N operations a token, N the parameters that a token meets (`ModelShape.active_parameters`): 2 N forward
 and 2 N for the gradients of activations; frozen weights get none. Training all weights takes 6 N, computing activations twice
-2 N more. Attention adds 12 times the width of all heads for each token that a token sees (PaLM, arXiv 2204.02311, appendix
-B), of which LoRA needs all. A step cannot be faster than its weights are read.
+2 N more, and so does asking a reference. Attention adds 12 times the width of all heads for each token that a token sees
+(PaLM, arXiv 2204.02311, appendix B), of which LoRA needs all. A step cannot be faster than its weights are read.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Workload:
         shape, tokens = self.shape, self.tokens
         passes = 6 if self.setup.lora is None else 4
         passes += 2 if self.setup.checkpointing else 0
+        passes += 2 if self.setup.has_reference else 0
         seen = 12 * shape.layers * shape.heads * shape.head_dim * tokens.context
         head = shape.vocabulary * shape.hidden
         # The output layer computes trained tokens alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lorry.report.chart import Point, Series, line_chart
@@ -12,6 +13,13 @@ from lorry.report.summary import split_comparisons
 from lorry.report.template import render
 from lorry.track.events import Event
 
+_TOLD = {
+    "reward_accuracy": "Share of pairs with the higher reward for the chosen answer",
+    "reward_margin": "Reward of the chosen answer above the other",
+    "kl": "Distance from the reference",
+}
+"""What methods tell of their steps that is worth a curve, and what it is called."""
+
 
 def page(sources: Sources, summary: dict[str, Any]) -> str:
     """The whole page. The template engine cleans and escapes every text; only the charts, drawn here, are markup."""
@@ -21,7 +29,7 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
         headline=headline(summary),
         summary=summary,
         facts=facts(summary),
-        charts=[chart for chart in (_loss(sources), _learning_rate(sources)) if chart[1]],
+        charts=[chart for chart in (_loss(sources), *_told(sources), _learning_rate(sources)) if chart[1]],
         splits=_splits(sources),
         incidents=summary["incidents"],
         notes=summary["notes"],
@@ -37,7 +45,20 @@ def _loss(sources: Sources) -> tuple[str, str]:
     series = [Series("training", _points(now.records, "loss"))]
     if now.evaluations:
         series.append(Series("evaluation", _points(now.evaluations, "loss"), dots=True))
-    return "Loss", line_chart(series, title="Loss by step", x_label="step", y_label="loss (nats per token)")
+    label = "loss (nats per token)" if sources.method in ("", "sft", "cpt") else f"loss of {sources.method}"
+    return "Loss", line_chart(series, title="Loss by step", x_label="step", y_label=label)
+
+
+def _told(sources: Sources) -> Iterator[tuple[str, str]]:
+    """Curves of what the method tells beside its loss."""
+    records, evaluations = sources.now.records, sources.now.evaluations
+    for name, title in _TOLD.items():
+        if any(name in record.data for record in records.values()):
+            series = [
+                Series("training", _points(records, name)),
+                Series("evaluation", _points(evaluations, name), dots=True),
+            ]
+            yield title, line_chart(series, title=f"{title} by step", x_label="step", y_label=title.lower())
 
 
 def _learning_rate(sources: Sources) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from lorry.track import events
 from lorry.track.folder import RunFolder
 from lorry.track.state import RunState, state
 
-_NATURAL_DIRECTIONS = {"loss": False, "perplexity": False}
+_NATURAL_DIRECTIONS = {"loss": False, "perplexity": False, "preference_accuracy": True}
 """Scores that are no metrics of the recipe: whether higher is better."""
 
 Json = dict[str, Any]
@@ -41,6 +41,11 @@ class Sources:
     def recipe(self) -> Json:
         """The recipe with every default filled in."""
         return mapping(self.resolved.get("recipe"))
+
+    @property
+    def method(self) -> str:
+        """The method's name; empty where the recipe cannot be read."""
+        return str(mapping(self.recipe.get("method")).get("name") or "")
 
 
 def read(folder: RunFolder) -> Sources:

@@ -49,6 +49,9 @@ class Forest:
     rows: NDArray[np.int64]  # (N,) which row of the micro-batch it belongs to
     row_tokens: int
     """Tokens of all rows, shared ones counted once per row."""
+    kinds: NDArray[np.int64]  # (R,) what each row is: a `Kind`
+    members: NDArray[np.int64]  # (R,) each row's index in its set; -1 where it is in none
+    context: NDArray[np.bool_]  # (N,) which trained tokens belong to the prompt
 
     @property
     def tokens(self) -> int:
@@ -66,8 +69,8 @@ class Forest:
         return any(segment.parent >= 0 for segment in self.segments)
 
 
-def plant(examples: Sequence[Example], *, share: bool = True) -> Forest:
-    """The forest of these rows; without `share` every row is a tree of one segment."""
+def plant(examples: Sequence[Example], *, share: bool = True, members: Sequence[int] | None = None) -> Forest:
+    """The forest of these rows; without `share` every row is a tree of one segment. `members` are their indices in a set."""
     builder = _Builder([np.asarray(example.ids) for example in examples])
     everyone = sorted(range(len(examples)), key=lambda row: examples[row].ids.tobytes()) if share else []
     if share:
@@ -75,7 +78,7 @@ def plant(examples: Sequence[Example], *, share: bool = True) -> Forest:
     else:
         for row in range(len(examples)):
             builder.leaf(row, depth=0, parent=-1)
-    return builder.forest(examples)
+    return builder.forest(examples, members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class _Builder:
         ends_with_parent = parent >= 0 and depth == end
         self._leaf_of[row] = parent if ends_with_parent else self._add(_Branch(row, depth, end, parent))
 
-    def forest(self, examples: Sequence[Example]) -> Forest:
+    def forest(self, examples: Sequence[Example], members: Sequence[int] | None) -> Forest:
         """The arrays of what was added, groups side by side."""
         groups = _grouped(self._branches)
         place = {old: new for new, old in enumerate(old for group in groups for old in group)}
@@ -142,6 +145,9 @@ class _Builder:
             targets=_joined([example.ids[at] for example, at in zip(examples, trained, strict=True)]),
             rows=_joined([np.full(len(at), row) for row, at in enumerate(trained)]),
             row_tokens=sum(len(ids) for ids in self.rows),
+            kinds=np.asarray([example.kind for example in examples], dtype=np.int64),
+            members=np.asarray(members if members is not None else [-1] * len(examples), dtype=np.int64),
+            context=_joined([_context(example, at) for example, at in zip(examples, trained, strict=True)]) > 0,
         )
 
     def _add(self, branch: _Branch) -> int:
@@ -164,6 +170,10 @@ def _grouped(branches: list[_Branch]) -> list[list[int]]:
             groups.append([at])
             tokens = branch.length
     return groups
+
+
+def _context(example: Example, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.zeros(len(places), dtype=np.bool_) if example.context is None else example.context[places]
 
 
 def lineage(segments: list[Segment], index: int) -> list[int]:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
+from lorry.data.examples import ExampleSet
 from lorry.data.prepare import Prepared, renderer_for
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import RecipeError
@@ -14,7 +17,10 @@ from lorry.evaluate import scoring
 from lorry.evaluate.generation import Limits, generate
 from lorry.evaluate.metrics._base import Answer, Metric
 from lorry.evaluate.score import drawn
+from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
+from lorry.trainer.methods._base import Method, Sums
+from lorry.trainer.policy import Policy
 from lorry.trainer.row_loss import mean_loss, row_losses
 
 if TYPE_CHECKING:
@@ -22,14 +28,14 @@ if TYPE_CHECKING:
 
     from lorry.data.prepare import Task
     from lorry.recipe.schema import Recipe
-    from lorry.trainer.model import LoadedModel
 
 
 @dataclass
 class HeldBack:
     """The rows that training never sees, ready to be scored."""
 
-    loaded: LoadedModel
+    policy: Policy
+    method: Method
     prepared: Prepared
     recipe: Recipe
     base: Path
@@ -39,6 +45,7 @@ class HeldBack:
 
     def __post_init__(self) -> None:
         """Finds the metric that is watched."""
+        self.loaded = self.policy.loaded
         self.metric = watched_metric(self.recipe)
         self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
 
@@ -47,12 +54,38 @@ class HeldBack:
         """Whether there is nothing to score."""
         return not self.prepared.eval
 
-    def loss(self, rung: Rung) -> float:
-        """Nats per trained token over all evaluation rows."""
+    def scores(self, rung: Rung) -> dict[str, float]:
+        """The method's own `loss` over all evaluation rows as if they were one step, and what else it tells of them."""
         rows = self.prepared.eval
+        if not rows:
+            return {"loss": math.nan}
         with self.loaded.answering():
-            losses = row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self.beat) if rows else []
-        return mean_loss(losses)
+            if not rows.kinds.any():
+                return {"loss": mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self.beat))}
+            return self._by_method(rows, rung.eval_batch)
+
+    def _by_method(self, rows: ExampleSet, size: int) -> dict[str, float]:
+        lengths = rows.lengths
+        units = sorted(rows.units, key=lambda unit: int(lengths[unit].sum()))
+        batches = [[row for unit in units[at : at + size] for row in unit] for at in range(0, len(units), size)]
+        whole, sums = Sums(), Sums()
+        for batch in batches:
+            trained, looked_at = self.method.divided(rows, batch)
+            whole.add(self.method.counts(self._planted(rows, trained)))
+            if looked_at:
+                self.beat()
+                with torch.no_grad(), self.loaded.computing():
+                    whole.add(self.method.look(self.policy, self._planted(rows, looked_at)))
+        for batch in batches:
+            self.beat()
+            trained, _ = self.method.divided(rows, batch)
+            with torch.no_grad(), self.loaded.computing():
+                share = self.method.loss(self.policy, self._planted(rows, trained), whole)
+            sums.add({"loss": float(share.loss), **share.told})
+        return dict(sums)
+
+    def _planted(self, rows: ExampleSet, chosen: Sequence[int]) -> Forest:
+        return plant([rows[row] for row in chosen], share=self.loaded.forward.shares, members=chosen)
 
     def watched(self, rung: Rung) -> float | None:
         """The mean of the watched metric over freshly made answers; None where the loss is watched."""

@@ -101,6 +101,7 @@ class Loop:
         settings = training.recipe.train
         self.eval_every = settings.eval_every or max(1, math.ceil(self.steps / 4))
         self.save_every = settings.save_every or self.eval_every
+        self.diverge_at = 0.0 if training.stepper.method.can_vanish else settings.diverge_at
         self.rung = training.origin.rung
         self.state = State(skipped=training.skipped)
         self.is_half_applied = False
@@ -228,7 +229,7 @@ class Loop:
         return step
 
     def _must_be_sound(self, step: Step) -> None:
-        reason = stopping.divergence(step.loss, self.state.recent, self.training.recipe.train.diverge_at)
+        reason = stopping.divergence(step.loss, self.state.recent, self.diverge_at)
         scaler = self.training.live.scaler
         if reason is None and not scaler.is_enabled() and not math.isfinite(step.grad_norm):
             reason = "the gradients are not numbers"
@@ -273,7 +274,7 @@ class Loop:
         """Scores the evaluation rows; the lowest loss so far marks the best step."""
         training, began, step = self.training, self.training.clock(), self.state.step
         training.events.beat("evaluating", step)
-        scores = {"loss": self._surviving_oom("evaluating", lambda: training.held_back.loss(self.rung))}
+        scores = dict(self._surviving_oom("evaluating", lambda: training.held_back.scores(self.rung)))
         watched = self._surviving_oom("generating", lambda: training.held_back.watched(self.rung))
         if training.held_back.metric is not None and watched is not None:
             scores[training.held_back.metric.name] = watched
@@ -307,6 +308,7 @@ class Loop:
             tokens_per_second=step.row_tokens / seconds,
             memory_bytes=self.peaks[-1],
             utilisation=hardware.utilisation(device),
+            **step.told,
         )
 
     def _go_down(self, where: Where, told: str) -> None:
@@ -362,7 +364,7 @@ class Loop:
     def _leave_out(self, diverged: _DivergedError) -> None:
         """Goes back, once, to go on without the rows that made the loss diverge. Raises RunFailedError the second time."""
         training, step = self.training, self.state.step + 1
-        rows = offenders(training.stepper, diverged.step, self.state.recent, training.recipe.train.diverge_at)
+        rows = offenders(training.stepper, diverged.step, self.state.recent, self.diverge_at)
         names = [str(training.stepper.examples.origin(row)) for row in rows]
         told = f"{diverged.reason} at step {step}"
         again = bool(self.state.skipped)

@@ -21,4 +21,4 @@ def offenders(stepper: Stepper, step: Step, recent: Sequence[float], multiple: f
         return step.rows
     means = {row.index: row.loss_sum / row.tokens for row in losses if row.tokens}
     found = tuple(index for index, mean in means.items() if stopping.divergence(mean, recent, multiple))
-    return found or step.rows
+    return tuple(stepper.examples.whole(found)) or step.rows

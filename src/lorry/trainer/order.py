@@ -9,7 +9,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from lorry.recipe.schema import TrainSettings
+from lorry.data.examples import ExampleSet
+from lorry.data.packing import pack
+from lorry.recipe.schema import Recipe, TrainSettings
 
 _STEPS = 4096
 """Steps that are looked at together, so that a long run's order is never in memory at once."""
@@ -97,8 +99,19 @@ class Order:
         return int(_shuffled(len(self.units), self.seed, epoch)[place])
 
 
+def order_of(examples: ExampleSet, recipe: Recipe) -> Order:
+    """The order in which a recipe trains on rows: what belongs together stays so, packed or not."""
+    lengths, units = examples.lengths, examples.units
+    if recipe.data.packing:
+        # The longest row has to fit, and where a row gives several examples, all of them.
+        capacity = recipe.data.max_length * max(map(len, units), default=1)
+        packed = pack(examples.unit_lengths, capacity, seed=recipe.train.seed)
+        units = [[row for unit in group for row in units[unit]] for group in packed]
+    return plan_order(lengths, recipe.train, units)
+
+
 def plan_order(lengths: NDArray[np.int64], train: TrainSettings, bins: list[list[int]] | None = None) -> Order:
-    """The order for rows of these lengths; `bins` are the packed sequences, when packing is on."""
+    """The order for rows of these lengths; `bins` are what is taken together, where that is not each row by itself."""
     units = bins if bins is not None else [[row] for row in range(len(lengths))]
     per_step = train.micro_batch * train.accumulation
     total = train.steps * per_step if train.steps else math.ceil(round(len(units) * (train.epochs or 1), 6))

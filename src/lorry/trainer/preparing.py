@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 
-from lorry.data.packing import pack
 from lorry.errors import RunFailedError
 from lorry.plan.expected import of_run
 from lorry.plugins import make
@@ -27,7 +26,8 @@ from lorry.trainer.loop import Training
 from lorry.trainer.methods._base import Method
 from lorry.trainer.model import LoadedModel
 from lorry.trainer.optimizer import make_optimizer
-from lorry.trainer.order import Order, plan_order
+from lorry.trainer.order import order_of
+from lorry.trainer.policy import policy_of
 from lorry.trainer.saving.snapshot import Live
 from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
@@ -55,10 +55,13 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         notes += more
     for note in notes:
         assignment.events.append("note", message=note)
+    method = cast("Method", make("methods", assignment.recipe.method))
+    is_continued = assignment.recipe.model.adapter is not None
+    policy = policy_of(loaded, has_reference=method.needs_reference, is_continued=is_continued)
     stepper = Stepper(
-        loaded=loaded,
-        method=cast("Method", make("methods", assignment.recipe.method)),
-        order=_order(assignment),
+        policy=policy,
+        method=method,
+        order=order_of(assignment.prepared.train, assignment.recipe),
         examples=assignment.prepared.train,
         optimizer=optimizer,
         scaler=scaler,
@@ -68,22 +71,28 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         recipe=assignment.recipe,
         live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
-        held_back=HeldBack(loaded, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder),
+        held_back=HeldBack(
+            policy, method, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder
+        ),
         forecast=_forecast(assignment),
         checkpoints=assignment.folder.checkpoints,
         events=assignment.events,
-        origin=Origin(
-            run=assignment.folder.id,
-            settings=deciding(assignment.recipe),
-            rows=assignment.prepared.facts.rows_sha256(),
-            attempt=assignment.attempt,
-            rung=assignment.rung or rung,
-            made_with=made_with,
-        ),
+        origin=_origin(assignment, assignment.rung or rung, made_with),
         begin_from=begin_from,
         skipped=_skipped(assignment),
         seconds_before=assignment.seconds_so_far,
         was_warned=was_warned(assignment.history, assignment.recipe.budget),
+    )
+
+
+def _origin(assignment: Assignment, rung: Rung, made_with: dict[str, Any]) -> Origin:
+    return Origin(
+        run=assignment.folder.id,
+        settings=deciding(assignment.recipe),
+        rows=assignment.prepared.facts.rows_sha256(),
+        attempt=assignment.attempt,
+        rung=rung,
+        made_with=made_with,
     )
 
 
@@ -143,15 +152,6 @@ def _made_with(loaded: LoadedModel) -> dict[str, Any]:
         **hardware.describe(loaded.device),
         "attention": str(loaded.forward.way),
     }
-
-
-def _order(assignment: Assignment) -> Order:
-    lengths = assignment.prepared.train.lengths
-    settings = assignment.recipe.train
-    bins = (
-        pack(lengths, assignment.recipe.data.max_length, seed=settings.seed) if assignment.recipe.data.packing else None
-    )
-    return plan_order(lengths, settings, bins)
 
 
 def _skipped(assignment: Assignment) -> tuple[Skip, ...]:

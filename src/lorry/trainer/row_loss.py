@@ -15,7 +15,7 @@ from lorry.trainer.model import LoadedModel
 
 @dataclass(frozen=True)
 class RowLoss:
-    """One row's negative log-likelihood, summed over its trained tokens, in nats."""
+    """One row's negative log-likelihood, summed over its answer's tokens, in nats; over all trained ones of raw text."""
 
     index: int
     loss_sum: float
@@ -42,7 +42,8 @@ def row_losses(
         batch = plant([examples[indices[at]] for at in places], share=loaded.forward.shares)
         with loaded.computing():
             losses = token_losses(loaded.forward, batch).double().cpu()
-        rows = torch.from_numpy(batch.rows)
+        answers = torch.from_numpy(~batch.context)
+        rows, losses = torch.from_numpy(batch.rows)[answers], losses[answers]
         sums = torch.zeros(len(places), dtype=torch.double).index_add_(0, rows, losses)
         counts = torch.bincount(rows, minlength=len(places))
         for place, total, count in zip(places, sums.tolist(), counts.tolist(), strict=True):

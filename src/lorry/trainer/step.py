@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -14,9 +13,9 @@ from lorry.data.examples import Example, ExampleSet
 from lorry.recipe.schema import TrainSettings
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
-from lorry.trainer.methods._base import Method
-from lorry.trainer.model import LoadedModel
+from lorry.trainer.methods._base import Method, Share, Sums, Whole
 from lorry.trainer.order import Order
+from lorry.trainer.policy import Policy
 from lorry.trainer.saving import rng
 from lorry.trainer.schedule import learning_rate
 
@@ -26,7 +25,7 @@ class Step:
     """What one optimizer step does."""
 
     loss: float
-    """Mean over the step's trained tokens, in nats."""
+    """Of the method; a mean over the step's trained tokens in nats, or over its pairs."""
     learning_rate: float
     grad_norm: float
     """L2 norm of all gradients before clipping."""
@@ -34,6 +33,8 @@ class Step:
     trained_tokens: int
     row_tokens: int
     computed_tokens: int
+    told: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Further means that the method tells."""
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Stepper:
     scaler's state too. All of that a checkpoint holds.
     """
 
-    loaded: LoadedModel
+    policy: Policy
     method: Method
     order: Order
     examples: ExampleSet
@@ -56,6 +57,7 @@ class Stepper:
 
     def __post_init__(self) -> None:
         """Looks once at what does not change."""
+        self.loaded = self.policy.loaded
         self.parameters = self.loaded.trained_parameters()
         self._accelerator = Accelerator(cpu=self.loaded.device.type == "cpu")
         self._share = self.train.share_prefixes and self.loaded.forward.shares and not self.loaded.drops
@@ -66,22 +68,42 @@ class Stepper:
         cut = replace(self.order, micro_batch=rung.micro_batch)
         parts = [[row for row in rows if row not in left_out] for rows in cut.micro_batches(step)]
         parts = [rows for rows in parts if rows]
-        forests = [self._planted([self.examples[row] for row in rows]) for rows in parts]
-        trained = sum(forest.trained_tokens for forest in forests)
-        total = 0.0
+        forests, looked_at = zip(*(self._divided(rows) for rows in parts), strict=True) if parts else ((), ())
+        whole = self._whole(step, forests, [one for one in looked_at if one is not None])
+        loss, told = 0.0, Sums()
         for rows, forest in zip(parts, forests, strict=True):
             self.beat(step)
             torch.manual_seed(_draw_seed(self.train.seed, step, rows))
-            total += self._backward(forest, trained)
+            share = self._backward(forest, whole)
+            loss += float(share.loss.detach())
+            told.add(share.told)
         return Step(
-            loss=total / trained if trained else 0.0,
+            loss=loss,
             learning_rate=learning_rate(step, self.order.steps, self.train),
-            grad_norm=self._clip() if trained else 0.0,
+            grad_norm=self._clip() if parts else 0.0,
             rows=tuple(row for rows in parts for row in rows),
-            trained_tokens=trained,
+            trained_tokens=sum(forest.trained_tokens for forest in forests),
             row_tokens=sum(forest.row_tokens for forest in forests),
-            computed_tokens=sum(forest.tokens for forest in forests),
+            computed_tokens=sum(forest.tokens for forest in (*forests, *looked_at) if forest is not None),
+            told=told,
         )
+
+    def _whole(self, step: int, forests: Sequence[Forest], looked_at: Sequence[Forest] = ()) -> Whole:
+        """What the method counts and measures over all micro-batches of a step."""
+        whole = Sums()
+        for forest in forests:
+            whole.add(self.method.counts(forest))
+        for forest in looked_at:
+            self.beat(step)
+            with torch.no_grad(), self.loaded.computing(), self.loaded.answering():  # dropout would draw unseeded
+                whole.add(self.method.look(self.policy, forest))
+        return whole
+
+    def _divided(self, rows: Sequence[int]) -> tuple[Forest, Forest | None]:
+        """The forest that is trained on, and the one that is only looked at."""
+        trained, looked_at = self.method.divided(self.examples, rows)
+        forest = self._planted([self.examples[row] for row in trained], trained)
+        return forest, self._planted([self.examples[row] for row in looked_at], looked_at) if looked_at else None
 
     def forget_gradients(self) -> None:
         """Drops what was computed of a step; the scaler, too, then takes the next one for a new one."""
@@ -108,9 +130,11 @@ class Stepper:
         """Whether the longest row, cut to so many tokens, can be computed; anything but memory that is wrong is raised."""
         from lorry.trainer import memory
 
-        ids = self.examples[int(self.order.lengths.argmax())].ids[:length]
+        unit = self.examples.together([int(self.order.lengths.argmax())])
+        # Whichever of their tokens are trained on.
+        cut = [replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None) for one in unit]
         try:
-            self._try([Example(ids, np.ones(len(ids), dtype=np.bool_))])  # whichever of its tokens are trained on
+            self._try(cut)
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -127,8 +151,8 @@ class Stepper:
             self._make_states()
             missing = [] if self.optimizer.state else self.parameters
             filler = [torch.zeros_like(parameter) for parameter in missing for _ in range(_STATES)]
-            forest = self._planted(examples)
-            self._backward(forest, max(1, forest.trained_tokens))
+            forest = self._planted(examples, [-1] * len(examples))
+            self._backward(forest, {name: max(1, one) for name, one in self._whole(0, [forest]).items()})
             del filler
         finally:
             self.forget_gradients()
@@ -150,15 +174,15 @@ class Stepper:
         for state in self.optimizer.state.values():
             state["step"].zero_()
 
-    def _planted(self, examples: Sequence[Example]) -> Forest:
-        return plant(examples, share=self._share)
+    def _planted(self, examples: Sequence[Example], rows: Sequence[int]) -> Forest:
+        return plant(examples, share=self._share, members=rows)
 
-    def _backward(self, forest: Forest, trained: int) -> float:
-        """Adds one micro-batch's gradients; returns its summed loss."""
+    def _backward(self, forest: Forest, whole: Whole) -> Share:
+        """Adds one micro-batch's gradients; returns its share."""
         with self.loaded.computing():
-            loss = self.method.loss(self.loaded.forward, forest)
-        self._accelerator.backward(self.scaler.scale(loss / trained))
-        return float(loss.detach())
+            share = self.method.loss(self.policy, forest, whole)
+        self._accelerator.backward(self.scaler.scale(share.loss))
+        return share
 
     def _clip(self) -> float:
         self.scaler.unscale_(self.optimizer)

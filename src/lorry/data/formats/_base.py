@@ -8,12 +8,15 @@ from typing import Any, ClassVar, Literal
 from lorry.data.rows import Origin, Row
 from lorry.plugins import Plugin
 
+Gives = Literal["messages", "text", "preference", "labelled"]
+"""Conversations, raw text, conversations with a better and a worse answer, conversations whose answer is good or bad."""
+
 
 class Format(Plugin):
     """A way to lay out rows."""
 
-    gives: ClassVar[Literal["messages", "text"]]
-    """What its rows become: conversations, or raw text."""
+    gives: ClassVar[Gives]
+    """What its rows become."""
     rank: ClassVar[int] = 50
     """The lowest rank reads a row that several formats could read: the more particular a format, the lower."""
     found: ClassVar[bool] = True

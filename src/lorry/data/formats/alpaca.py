@@ -7,10 +7,11 @@ The input follows the instruction after an empty line. `system` and `history` (p
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.formats._base import Format
+from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Message, Origin, Row
 from lorry.data.turns import checked, listed, text_of
 
@@ -18,7 +19,7 @@ from lorry.data.turns import checked, listed, text_of
 class Alpaca(Format):
     """Instruction, input, output."""
 
-    gives: ClassVar[Literal["messages", "text"]] = "messages"
+    gives: ClassVar[Gives] = "messages"
     rank: ClassVar[int] = 30
 
     def matches(self, raw: dict[str, Any]) -> bool:
@@ -27,21 +28,25 @@ class Alpaca(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """The instruction with its input as the user's turn, the output as the answer."""
-        asked = text_of(raw.get("instruction"), "instruction")
-        given = raw.get("input")
-        if given:
-            asked = f"{asked}\n\n{text_of(given, 'input')}"
-        if not asked.strip():
-            raise BadRowError("is empty", field="instruction", hint="write what is asked")
+        asked = instructed(raw)
         answer = text_of(raw.get("output"), "output")
         if not answer.strip():
             raise BadRowError("is empty", field="output", hint="write the answer")
-        messages: list[Message] = []
-        if raw.get("system"):
-            messages.append({"role": "system", "content": text_of(raw["system"], "system")})
-        messages += _history(raw.get("history"))
-        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-        return Row(origin, messages=checked(messages, "output"))
+        return Row(origin, messages=checked([*asked, {"role": "assistant", "content": answer}], "output"))
+
+
+def instructed(raw: Mapping[str, Any]) -> list[Message]:
+    """The turns before the answer. Raises BadRowError where nothing is asked."""
+    asked = text_of(raw.get("instruction"), "instruction")
+    given = raw.get("input")
+    if given:
+        asked = f"{asked}\n\n{text_of(given, 'input')}"
+    if not asked.strip():
+        raise BadRowError("is empty", field="instruction", hint="write what is asked")
+    messages: list[Message] = []
+    if raw.get("system"):
+        messages.append({"role": "system", "content": text_of(raw["system"], "system")})
+    return [*messages, *_history(raw.get("history")), {"role": "user", "content": asked}]
 
 
 def _history(raw: Any) -> list[Message]:

@@ -8,10 +8,10 @@ The first line stands in the recipe, the second in the data.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.formats._base import Format
+from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Origin, Row
 from lorry.data.turns import text_of
 
@@ -19,7 +19,7 @@ from lorry.data.turns import text_of
 class Completion(Format):
     """Documents under a field that you name."""
 
-    gives: ClassVar[Literal["messages", "text"]] = "text"
+    gives: ClassVar[Gives] = "text"
     rank: ClassVar[int] = 70
     found: ClassVar[bool] = False
     field: str = "text"

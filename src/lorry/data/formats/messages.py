@@ -7,10 +7,10 @@ Content may be a list of typed parts; turns may carry `tool_calls`, and rows `to
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.formats._base import Format
+from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Origin, Row
 from lorry.data.turns import checked, listed, refuse_marked_bad, tools_of, turn
 
@@ -18,7 +18,7 @@ from lorry.data.turns import checked, listed, refuse_marked_bad, tools_of, turn
 class Messages(Format):
     """Conversations under `messages`: role and content."""
 
-    gives: ClassVar[Literal["messages", "text"]] = "messages"
+    gives: ClassVar[Gives] = "messages"
     rank: ClassVar[int] = 10
 
     def matches(self, raw: dict[str, Any]) -> bool:

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.formats._base import Format
+from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Message, Origin, Row
 from lorry.data.turns import checked, listed, role_of, text_of, tool_calls, tools_of, turn
 
@@ -34,7 +34,7 @@ _ROLES = {
 class ShareGpt(Format):
     """Conversations under `conversations`: from and value."""
 
-    gives: ClassVar[Literal["messages", "text"]] = "messages"
+    gives: ClassVar[Gives] = "messages"
     rank: ClassVar[int] = 20
 
     def matches(self, raw: dict[str, Any]) -> bool:
@@ -43,14 +43,24 @@ class ShareGpt(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """Turns with the usual names of roles."""
-        field = next((name for name in _FIELDS if name in raw), _FIELDS[0])
-        turns = [_turn(entry, f"{field}[{index}]") for index, entry in enumerate(listed(raw.get(field), field))]
-        if raw.get("system"):
-            turns.insert(0, {"role": "system", "content": text_of(raw["system"], "system")})
-        return Row(origin, messages=checked(turns, field), tools=tools_of(raw.get("tools")))
+        return Row(origin, messages=checked(conversation(raw), _field(raw)), tools=tools_of(raw.get("tools")))
 
 
-def _turn(raw: Any, field: str) -> Message:
+def conversation(raw: Mapping[str, Any]) -> list[Message]:
+    """A row's turns, its system prompt before them. Raises BadRowError for what is none."""
+    field = _field(raw)
+    turns = [turn_of(entry, f"{field}[{index}]") for index, entry in enumerate(listed(raw.get(field), field))]
+    if raw.get("system"):
+        turns.insert(0, {"role": "system", "content": text_of(raw["system"], "system")})
+    return turns
+
+
+def _field(raw: Mapping[str, Any]) -> str:
+    return next((name for name in _FIELDS if name in raw), _FIELDS[0])
+
+
+def turn_of(raw: Any, field: str) -> Message:
+    """One turn. Raises BadRowError for what is none."""
     if not isinstance(raw, Mapping):
         raise BadRowError("a turn is not an object", field=field, hint='turns look like {"from": ..., "value": ...}')
     entry = cast("Mapping[str, Any]", raw)

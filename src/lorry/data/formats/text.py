@@ -7,10 +7,10 @@ A text file is one document.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.formats._base import Format
+from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Origin, Row
 from lorry.data.turns import text_of
 
@@ -18,7 +18,7 @@ from lorry.data.turns import text_of
 class Text(Format):
     """Documents under `text`, and files of text."""
 
-    gives: ClassVar[Literal["messages", "text"]] = "text"
+    gives: ClassVar[Gives] = "text"
     rank: ClassVar[int] = 60
 
     def matches(self, raw: dict[str, Any]) -> bool:

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 _LOOKED_AT = 200
 _KINDS = {
     "preference": "preference pairs (`chosen`, `rejected`)",
-    "label": "answers with a good-or-bad label",
+    "labelled": "answers with a good-or-bad label",
     "prompt": "prompts without answers",
     "ranking": "pairs and triples for training embeddings",
     "class": "texts with a class",
     "messages": "conversations",
     "text": "raw text",
 }
-"""Kinds of rows, in words. The last two have the names by which methods accept them."""
+"""Kinds of rows, in words; those that methods learn from by the names by which they accept them."""
 _ANSWERS = {
     "preference": "to learn the chosen answers alone, write each as the assistant's turn behind its prompt",
-    "label": "to learn the good answers alone, write each as the assistant's turn behind its prompt",
+    "labelled": "to learn the good answers alone, write each as the assistant's turn behind its prompt",
     "prompt": "write the answers, as the assistant's turns",
     "ranking": "lorry trains models that generate text; such rows are for embedding models",
     "class": "write the class as the assistant's answer, in words",
@@ -96,7 +96,7 @@ def _kind(raw: Mapping[str, Any], accepts: frozenset[str], formats: Sequence[For
     if {"chosen", "rejected"} <= fields:
         return "preference"
     if raw.get("label") is False and fields & {"completion", "messages", "conversations", "response"}:
-        return "label"
+        return "labelled"
     if fields >= {"anchor", "positive"} or fields >= {"query", "pos"}:
         return "ranking"
     if "text" not in accepts and "label" in fields and fields & {"text", "sentence"}:

@@ -106,7 +106,7 @@ class RecipeCheck(Check):
         yield from _early_stop(recipe)
         yield from _lengths(recipe)
         yield from _sharing(recipe)
-        if "messages" not in subject.method.accepts:
+        if subject.method.accepts == {"text"}:
             yield from _raw_text(recipe)
 
 

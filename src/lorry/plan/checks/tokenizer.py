@@ -96,7 +96,7 @@ class TokenizerCheck(Check):
             yield from_error("tokenizer.no-end-token", missing)
             return
         yield from _vocabulary(subject, tokenizer)
-        if "messages" in subject.method.accepts:
+        if subject.method.accepts != {"text"}:
             yield from _template(subject, tokenizer)
 
 

@@ -62,7 +62,7 @@ def choose(prepared: Prepared, recipe: Recipe, vocabulary: int) -> Chosen:
 
     The micro-batch shrinks where rows are so long that not all fit.
     """
-    train, lengths = recipe.train, prepared.train.lengths
+    train, lengths = recipe.train, prepared.train.unit_lengths
     wanted = min(STEPS * min(train.accumulation, MOST_ACCUMULATED) * train.micro_batch, _MOST_ROWS)
     logits = max(128, _LOGITS // vocabulary)
     picked = _pick(prepared.train, wanted, _TOKENS, logits)
@@ -71,7 +71,7 @@ def choose(prepared: Prepared, recipe: Recipe, vocabulary: int) -> Chosen:
         for split in SPLITS[1:]
         if (examples := getattr(prepared, split)) is not None and len(examples)
     }
-    micro_batch, accumulation = _batches(train, len(picked), len(prepared.train))
+    micro_batch, accumulation = _batches(train, len(picked), prepared.train.unit_count)
     return Chosen(
         rows={"train": picked, **held},
         micro_batch=micro_batch,
@@ -114,8 +114,9 @@ def questions(prepared: Prepared, most: int) -> Iterable[Task]:
 
 def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, most: int) -> SplitFacts:
     source: ExampleSet = getattr(prepared, split)
-    examples = write_examples(folder, ((_thinned(source[row], most), source.origin(row)) for row in rows))
-    cut: NDArray[np.bool_] = np.load(source.folder / "cut.npy")[list(rows)]
+    members = source.members(rows)
+    examples = write_examples(folder, ((_thinned(source[row], most), source.origin(row)) for row in members))
+    cut: NDArray[np.bool_] = np.load(source.folder / "cut.npy")[members]
     np.save(folder / "cut.npy", cut)
     tasks = source.folder / "tasks.jsonl"
     if tasks.is_file():
@@ -133,15 +134,20 @@ def _thinned(example: Example, most: int) -> Example:
         return example
     trained = np.zeros(len(example.ids), dtype=np.bool_)
     trained[marks[spread(len(marks), most)]] = True
-    return Example(example.ids, trained)
+    return replace(example, trained=trained, context=None if example.context is None else example.context & trained)
 
 
 def _pick(examples: ExampleSet, wanted: int, tokens: int, logits: int) -> list[int]:
-    """The longest row that can be computed, and others in turn: long, with much to learn, at random."""
-    lengths = examples.lengths
+    """The longest row that can be computed, and others in turn: long, with much to learn, at random.
+
+    A row is all of its examples that belong together.
+    """
+    lengths = examples.unit_lengths
     longest = np.argsort(-lengths, kind="stable")[:_LONGEST].tolist()
-    looked = sorted({*spread(len(examples), _LOOKED_AT), *longest})
-    trained = {row: int(np.count_nonzero(examples[row].trained)) for row in looked}
+    looked = sorted({*spread(examples.unit_count, _LOOKED_AT), *longest})
+    trained = {
+        row: sum(int(np.count_nonzero(examples[one].trained)) for one in examples.members([row])) for row in looked
+    }
     rich = sorted(looked, key=lambda row: -trained[row])[:_LONGEST]
     anyone = np.random.default_rng(0).permutation(looked).tolist()
     shortest = min(looked, key=lambda row: int(lengths[row]))

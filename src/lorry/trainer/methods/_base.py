@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from lorry.data.examples import Example
+from lorry.data.examples import Example, ExampleSet, Kind
 from lorry.data.rows import Row
 from lorry.errors import DataError
 from lorry.plugins import Plugin
@@ -16,18 +17,46 @@ if TYPE_CHECKING:
 
     from lorry.data.render import Renderer
     from lorry.trainer.forest import Forest
-    from lorry.trainer.forward import Forward
+    from lorry.trainer.policy import Policy
+
+Whole = Mapping[str, float]
+"""What was counted over all micro-batches of an optimizer step, before any of them is trained on."""
+
+
+class Sums(dict[str, float]):
+    """Sums by name."""
+
+    def add(self, more: Whole) -> None:
+        """Adds to each sum; one that is not there begins at 0."""
+        for name, value in more.items():
+            self[name] = self.get(name, 0) + value
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one micro-batch adds to its optimizer step."""
+
+    loss: torch.Tensor
+    """A scalar in fp32, divided by what the whole step has: the shares of its micro-batches add up to its loss."""
+    told: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Its shares of further means that are worth a curve."""
 
 
 class Method(Plugin):
     """A way to learn from rows. Importing a method's file must not import torch."""
 
     accepts: ClassVar[frozenset[str]]
-    """Kinds of rows: `messages`, `text`."""
+    """Kinds of rows: `messages`, `text`, `preference`, `labelled`."""
+    needs_reference: ClassVar[bool] = False
+    """Whether its loss asks what the model said before training."""
+    can_vanish: ClassVar[bool] = False
+    """Whether its loss may come near 0, so that many times its median is no divergence; then only what is no number is."""
+    looks_at: ClassVar[frozenset[Kind]] = frozenset()
+    """Examples that are no part of the loss: `look` measures on them, over the whole step, before gradients are computed."""
 
     @abstractmethod
     def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """The examples that one row gives: one, several (a long document), or none."""
+        """The examples that one row gives: one, several (a long document, a pair), or none."""
 
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The examples of each row, in order; in place of a row that cannot be rendered stands the reason.
@@ -40,6 +69,20 @@ class Method(Plugin):
             except DataError as error:
                 yield error
 
+    def divided(self, examples: ExampleSet, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Which of a micro-batch's rows the loss is of, and which are looked at alone."""
+        looked_at = [row for row in rows if int(examples.kinds[row]) in self.looks_at] if self.looks_at else []
+        return [row for row in rows if row not in looked_at], looked_at
+
+    def counts(self, batch: Forest) -> Whole:
+        """What the loss of a step is divided by, as far as this micro-batch has it."""
+        return {"tokens": batch.trained_tokens}
+
+    def look(self, policy: Policy, batch: Forest) -> Whole:
+        """Sums over a micro-batch of the examples that are looked at, for the loss of the whole step; without gradients."""
+        del policy, batch
+        return {}
+
     @abstractmethod
-    def loss(self, forward: Forward, batch: Forest) -> torch.Tensor:
-        """The loss of one micro-batch, summed (not averaged) over its trained tokens; a scalar in fp32."""
+    def loss(self, policy: Policy, batch: Forest, whole: Whole) -> Share:
+        """The share of one micro-batch in the loss of its step, of which `whole` tells the counts."""

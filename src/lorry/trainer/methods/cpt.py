@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from lorry.data.examples import Example
 from lorry.data.rows import Row
 from lorry.errors import DataError
-from lorry.trainer.methods._base import Method
+from lorry.trainer.methods._base import Method, Share, Whole
 
 if TYPE_CHECKING:
-    import torch
-
     from lorry.data.render import Renderer
     from lorry.trainer.forest import Forest
-    from lorry.trainer.forward import Forward
+    from lorry.trainer.policy import Policy
 
 
 class ContinuedPreTraining(Method):
@@ -31,8 +29,8 @@ class ContinuedPreTraining(Method):
         """The pieces of each document."""
         yield from renderer.documents([row.text or "" for row in rows])
 
-    def loss(self, forward: Forward, batch: Forest) -> torch.Tensor:
-        """Negative log-likelihood, summed over trained tokens."""
+    def loss(self, policy: Policy, batch: Forest, whole: Whole) -> Share:
+        """Negative log-likelihood, over the step's trained tokens."""
         from lorry.trainer.loss import token_loss
 
-        return token_loss(forward, batch)
+        return Share(token_loss(policy.forward, batch) / whole["tokens"])

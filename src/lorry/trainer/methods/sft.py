@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from lorry.data.examples import Example
 from lorry.data.rows import Row
 from lorry.errors import DataError
-from lorry.trainer.methods._base import Method
+from lorry.trainer.methods._base import Method, Share, Whole
 
 if TYPE_CHECKING:
-    import torch
-
     from lorry.data.render import Renderer
     from lorry.trainer.forest import Forest
-    from lorry.trainer.forward import Forward
+    from lorry.trainer.policy import Policy
 
 
 class SupervisedFineTuning(Method):
@@ -34,8 +32,8 @@ class SupervisedFineTuning(Method):
         for result in renderer.chats(rows, self.train_on):
             yield result if isinstance(result, DataError) else [result]
 
-    def loss(self, forward: Forward, batch: Forest) -> torch.Tensor:
-        """Negative log-likelihood, summed over trained tokens."""
+    def loss(self, policy: Policy, batch: Forest, whole: Whole) -> Share:
+        """Negative log-likelihood, over the step's trained tokens."""
         from lorry.trainer.loss import token_loss
 
-        return token_loss(forward, batch)
+        return Share(token_loss(policy.forward, batch) / whole["tokens"])

@@ -1,0 +1,77 @@
+"""The model that is trained, and the one that it is held against: the base, or the adapter that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from lorry.trainer.forest import Forest
+from lorry.trainer.forward import Forward
+from lorry.trainer.loss import token_losses
+from lorry.trainer.model import LoadedModel
+
+
+@dataclass
+class Policy:
+    """A model in training as methods see it. Log-probabilities are natural, in fp32."""
+
+    loaded: LoadedModel
+    begun: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
+    """The trained weights as the reference has them, where that is not the base with its adapter off."""
+
+    @property
+    def forward(self) -> Forward:
+        """Runs the model over forests."""
+        return self.loaded.forward
+
+    def log_probs(self, batch: Forest) -> torch.Tensor:
+        """Of each trained token, `(N,)`, with a graph behind it."""
+        return -token_losses(self.forward, batch)
+
+    def reference_log_probs(self, batch: Forest) -> torch.Tensor:
+        """The same from the reference, `(N,)`, without a graph and without dropout."""
+        with torch.no_grad(), self._as_reference():
+            return -token_losses(self.forward, batch)
+
+    @contextmanager
+    def _as_reference(self) -> Generator[None]:
+        with self.loaded.answering():
+            if self.begun:
+                with self._as_begun():
+                    yield
+            else:
+                with self.loaded.base_disabled():
+                    yield
+
+    @contextmanager
+    def _as_begun(self) -> Generator[None]:
+        """The weights that training began with in the place of those that it has now."""
+        parameters = self.loaded.trained_parameters()
+        now = [parameter.data for parameter in parameters]
+        try:
+            for parameter, before in zip(parameters, self.begun, strict=True):
+                parameter.data = before
+            yield
+        finally:
+            for parameter, data in zip(parameters, now, strict=True):
+                parameter.data = data
+
+
+def policy_of(loaded: LoadedModel, *, has_reference: bool, is_continued: bool) -> Policy:
+    """The policy of a model as it was loaded, before anything was trained or put back.
+
+    A copy of the trained weights is kept where the reference is not simply the model without its adapter: when an earlier
+    adapter is continued, or when all weights are trained.
+    """
+    needs_copy = has_reference and (is_continued or not loaded.has_adapter)
+    begun = [parameter.detach().clone() for parameter in loaded.trained_parameters()] if needs_copy else []
+    return Policy(loaded, begun)
+
+
+def row_sums(values: torch.Tensor, batch: Forest) -> torch.Tensor:
+    """Sums of values of trained tokens by row, `(R,)`; a row without any has 0."""
+    rows = torch.from_numpy(batch.rows).to(values.device)
+    return values.new_zeros(len(batch.kinds)).index_add(0, rows, values)

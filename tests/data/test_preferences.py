@@ -1,0 +1,176 @@
+"""Rows of preferences, as they come from people: read, refused with the reason, and rendered as pairs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from chat_tokenizers import chat_folder
+from lorry.data.bad_rows import BadRowError
+from lorry.data.detect import Layout
+from lorry.data.examples import Example, Kind
+from lorry.data.render import Renderer
+from lorry.data.rows import Origin, Row
+from lorry.data.tokenizer import Tokenizer
+from lorry.plugins import make
+from lorry.trainer.methods._base import Method
+
+HERE = Origin("rows.jsonl", 3)
+ASKED = {"role": "user", "content": "2 + 2?"}
+FOUR, FIVE = ({"role": "assistant", "content": text} for text in ("4", "5"))
+
+
+def read(raw: dict[str, Any], *kinds: str) -> Row:
+    return Layout({"name": "auto"}, frozenset(kinds or ("preference", "labelled")), "dpo").read(raw, HERE)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
+        {"prompt": [ASKED], "chosen": [FOUR], "rejected": [FIVE]},
+        {"prompt": [ASKED], "chosen": FOUR, "rejected": FIVE},
+        {"chosen": [ASKED, FOUR], "rejected": [ASKED, FIVE]},
+        {"chosen": json.dumps([ASKED, FOUR]), "rejected": json.dumps([ASKED, FIVE])},
+        {"conversations": [{"from": "human", "value": "2 + 2?"}], "chosen": "4", "rejected": "5"},
+        {
+            "conversations": [{"from": "human", "value": "2 + 2?"}],
+            "chosen": {"from": "gpt", "value": "4"},
+            "rejected": [{"from": "gpt", "value": "5"}],
+        },
+        {"instruction": "2 + 2?", "chosen": "4", "rejected": "5"},
+        {"instruction": "2 + 2?", "output": ["4", "5"]},
+    ],
+)
+def test_every_way_to_write_a_pair_is_the_same_pair(raw):
+    row = read(raw)
+    assert (row.messages, row.rejected, row.asked) == ([ASKED, FOUR], [ASKED, FIVE], 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "told"),
+    [
+        ({"prompt": "2 + 2?", "chosen": "4", "rejected": "4"}, "rejected", "the same"),
+        ({"chosen": [ASKED, FOUR], "rejected": [ASKED, FOUR]}, "rejected", "the same"),
+        ({"chosen": [ASKED, FOUR], "rejected": [FIVE]}, "chosen", "no prompt in common"),
+        ({"chosen": "4", "rejected": "5"}, "chosen", "no `prompt`"),
+        ({"chosen": [ASKED], "rejected": [ASKED, FIVE]}, "chosen", "no answer"),
+        ({"prompt": "2 + 2?", "chosen": [ASKED, FOUR], "rejected": [FIVE]}, "chosen", "begins with a user turn"),
+        ({"prompt": "2 + 2?", "chosen": " ", "rejected": "5"}, "chosen", "empty"),
+        ({"prompt": "", "chosen": "4", "rejected": "5"}, "prompt", "empty"),
+        ({"prompt": "2 + 2?", "completion": "4", "label": "perhaps"}, "label", "perhaps"),
+        ({"prompt": "2 + 2?", "completion": "4", "label": None}, "label", "missing"),
+    ],
+)
+def test_pair_that_teaches_nothing_is_refused_with_its_field(raw, field, told):
+    with pytest.raises(BadRowError) as caught:
+        read(raw)
+    assert caught.value.field == field
+    assert told in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("label", "meant"), [(True, True), (0, False), ("false", False), (" GOOD ", True), (1, True)])
+def test_labels_are_read_as_people_write_them(label, meant):
+    row = read({"messages": [ASKED, FOUR], "label": label})
+    assert (row.label, row.asked) == (meant, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "told"),
+    [
+        ("messages", {"prompt": "a", "chosen": "b", "rejected": "c"}, "preference pair"),
+        ("messages", {"messages": [ASKED, FOUR], "label": False}, ""),
+        ("text", {"prompt": "a", "completion": "b", "label": True}, "answer with a label"),
+        ("preference", {"messages": [ASKED, FOUR]}, "a conversation"),
+        ("preference", {"text": "a"}, "raw text"),
+        ("labelled", {"prompt": "a", "chosen": "b", "rejected": "c"}, "preference pair"),
+    ],
+)
+def test_row_of_another_method_says_what_it_is_what_learns_from_it_and_shows_a_row(kind, raw, told):
+    with pytest.raises(BadRowError) as caught:
+        read(raw, kind)
+    assert told in caught.value.message
+    if told:
+        assert "use `method: " in caught.value.hint
+        assert "rows for `dpo` look like {" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("qa_feedback_pairs.jsonl", {"pair": 825}),
+        ("raw/dpo_en_demo.json", {"pair": 255}),
+        ("raw/kto_en_demo.json", {"True": 128, "False": 126}),
+        ("raw/instruction_with_preference.json", {"pair": 934, "chosen and rejected are the same": 3}),
+    ],
+)
+def test_real_preferences_are_read(shared_data, name, expected):
+    text = (shared_data / "preference" / name).read_text(encoding="utf-8")
+    rows = json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
+    assert Counter(kind_of(raw) for raw in rows) == expected
+
+
+def kind_of(raw: dict[str, Any]) -> str:
+    try:
+        row = read(raw)
+    except BadRowError as error:
+        return error.message
+    return "pair" if row.rejected else str(row.label)
+
+
+@pytest.fixture
+def renderer(tmp_path: Path) -> Renderer:
+    return Renderer(Tokenizer.open(chat_folder(tmp_path / "model", "chatml")), 256)
+
+
+def method(name: str, **settings: Any) -> Method:
+    return cast("Method", make("methods", {"name": name, **settings}))
+
+
+def answer(example: Example, renderer: Renderer) -> str:
+    mask = example.trained if example.context is None else example.trained & ~example.context
+    return renderer.tokenizer.decode(example.ids[mask].tolist())
+
+
+def test_only_what_follows_the_prompt_is_trained_on(renderer):
+    earlier = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}, ASKED]
+    row = Row(HERE, messages=[*earlier, FOUR], rejected=[*earlier, FIVE], asked=3)
+    chosen, rejected = method("dpo").examples(row, renderer)
+    assert (chosen.kind, rejected.kind) == (Kind.CHOSEN, Kind.REJECTED)
+    assert (answer(chosen, renderer).strip(), answer(rejected, renderer).strip()) == ("4", "5")
+
+
+def test_orpo_learns_the_chosen_prompt_as_well_unless_told_otherwise(renderer):
+    row = Row(HERE, messages=[ASKED, FOUR], rejected=[ASKED, FIVE], asked=1)
+    chosen, rejected = method("orpo").examples(row, renderer)
+    assert chosen.trained.sum() == len(chosen.ids) - 1
+    assert answer(chosen, renderer).strip() == "4"
+    assert rejected.context is None
+    alone, _ = method("orpo", learn="answer").examples(row, renderer)
+    assert alone.context is None
+    assert answer(alone, renderer).strip() == "4"
+
+
+def test_kto_holds_each_prompt_against_the_answer_of_the_row_before(renderer):
+    rows = [
+        Row(
+            HERE,
+            messages=[{"role": "user", "content": f"{at}?"}, {"role": "assistant", "content": f"{at}!"}],
+            label=at > 1,
+            asked=1,
+        )
+        for at in range(3)
+    ]
+    found = cast("list[list[Example]]", list(method("kto").examples_of(rows, renderer)))
+    assert [[one.kind for one in both] for both in found] == [
+        [Kind.BAD, Kind.STRANGE],
+        [Kind.BAD, Kind.STRANGE],
+        [Kind.GOOD, Kind.STRANGE],
+    ]
+    assert [answer(both[1], renderer).strip() for both in found] == ["2!", "0!", "1!"]
+    assert all("1?" in renderer.tokenizer.decode(one.ids.tolist()) for one in found[1])

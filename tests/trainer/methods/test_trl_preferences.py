@@ -1,0 +1,177 @@
+"""One batch of preferences through TRL's trainers and through lorry: the same loss, the same gradients (fp32)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from lorry.data.examples import Example, Kind
+from lorry.trainer import attention
+from lorry.trainer.methods._pairs import with_context
+from lorry.trainer.methods.dpo import DirectPreferenceOptimisation
+from lorry.trainer.methods.kto import KahnemanTverskyOptimisation
+from lorry.trainer.methods.orpo import OddsRatioPreferenceOptimisation
+from lorry.trainer.policy import Policy
+from tiny_models import LORA, tiny_model, with_lora, worst_difference
+from tiny_preferences import answers, forest, loss_and_gradients, pairs, policy
+
+pytest.importorskip("trl", reason="TRL is the yardstick; `make test` installs it")
+
+pytestmark = [pytest.mark.filterwarnings("ignore")]  # of TRL's, about itself
+
+PLAIN: dict[str, Any] = {
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "use_cpu": True,
+    "report_to": [],
+    "disable_tqdm": True,
+    "max_length": None,
+}
+
+
+def words() -> Any:
+    """A tokenizer that TRL insists on and, with tokens given, never asks."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2}, unk_token="<pad>"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+
+
+def split(example: Example) -> tuple[list[int], list[int]]:
+    """The prompt's tokens, and the answer's."""
+    return example.ids[~example.trained].tolist(), example.ids[example.trained].tolist()
+
+
+def gradients(model: Any, loss: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
+    loss.backward()
+    return float(loss), {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def dpo_columns(examples: Sequence[Example]) -> dict[str, list[list[int]]]:
+    chosen, rejected = examples[::2], examples[1::2]
+    return {
+        "prompt_ids": [split(one)[0] for one in chosen],
+        "chosen_ids": [split(one)[1] for one in chosen],
+        "rejected_ids": [split(one)[1] for one in rejected],
+    }
+
+
+def batch_of(trainer: Any, columns: dict[str, list[Any]]) -> Any:
+    """What the trainer's own collator makes of these rows, given as tokens so that both compute the same ones."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return trainer._prepare_inputs(trainer.data_collator(rows))
+
+
+def trl_trainer(kind: type[Any], config: Any, rows: Any, *, continued: bool = False) -> Any:
+    """A trainer whose adapter has moved away from its reference: the base, or the adapter that it began with."""
+    model = with_lora(tiny_model()) if continued else tiny_model()
+    given = {} if continued else {"peft_config": LoraConfig(**LORA)}
+    trainer = kind(model=model, args=config, train_dataset=rows, processing_class=words(), **given)
+    adapted = with_lora(tiny_model()).state_dict()
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if weight.requires_grad:
+                weight.copy_(adapted[name].float() * (2 if continued else 1))
+    return trainer
+
+
+def policy_like(*, continued: bool = False) -> Policy:
+    """lorry's policy on the same weights, held against the same reference."""
+    held = policy(with_lora(tiny_model("llama", attention.NAME), fast=True), is_continued=continued)
+    if continued:
+        with torch.no_grad():
+            for weight in held.loaded.trained_parameters():
+                weight.mul_(2)
+    return held
+
+
+def unused(**columns: Any) -> Any:
+    """Rows that a trainer insists on."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({name: [value] * 2 for name, value in columns.items()})
+
+
+@pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "hinge"])
+def test_dpo_gives_trl_loss_and_gradients(loss_type, continued, tmp_path):
+    from trl import DPOConfig, DPOTrainer
+
+    examples = pairs()
+    config = DPOConfig(str(tmp_path), loss_type=[loss_type], beta=0.3, per_device_train_batch_size=4, **PLAIN)
+    rows = unused(prompt="<s>", chosen="<s>", rejected="</s>")
+    trainer = trl_trainer(DPOTrainer, config, rows, continued=continued)
+    loss = trainer.compute_loss(trainer.model, batch_of(trainer, dpo_columns(examples)))
+    expected, wanted = gradients(trainer.model, loss)
+
+    held = policy_like(continued=continued)
+    method = DirectPreferenceOptimisation(beta=0.3, loss_type=loss_type)
+    found, got, _ = loss_and_gradients(method, held, [forest(examples)])
+    assert math.isclose(found, expected, rel_tol=1e-5)
+    assert worst_difference(got, wanted) < 1e-4
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+def test_kto_gives_trl_loss_and_gradients(bad, tmp_path):
+    from trl import KTOConfig, KTOTrainer
+
+    examples = answers([kind for at in range(4) for kind in (Kind.BAD if at < bad else Kind.GOOD, Kind.STRANGE)])
+    own, strange = examples[::2], examples[1::2]
+    columns = {
+        "prompt_ids": [split(one)[0] for one in own],
+        "completion_ids": [split(one)[1] for one in own],
+        "KL_completion_ids": [split(one)[1] for one in strange],
+        "label": [one.kind is Kind.GOOD for one in own],
+    }
+    config = KTOConfig(str(tmp_path), beta=0.3, desirable_weight=1.5, per_device_train_batch_size=4, **PLAIN)
+    rows = unused(prompt="<s>", completion="</s>", label=True)
+    trainer = trl_trainer(KTOTrainer, config, rows)
+    expected, wanted = gradients(trainer.model, trainer.compute_loss(trainer.model, batch_of(trainer, columns)))
+
+    held = policy_like()
+    method = KahnemanTverskyOptimisation(beta=0.3, good_weight=1.5)
+    found, got, _ = loss_and_gradients(method, held, [forest(own)], [forest(strange)])
+    assert math.isclose(found, expected, rel_tol=1e-5)
+    assert worst_difference(got, wanted) < 1e-4
+
+
+def orpo_batch(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """What ORPOTrainer's collator makes of these pairs."""
+    batch: dict[str, torch.Tensor] = {}
+    for name, side in (("chosen", examples[::2]), ("rejected", examples[1::2])):
+        width = max(len(one.ids) for one in side)
+        ids, mask, labels = (torch.full((len(side), width), fill) for fill in (0, 0, -100))
+        for line, one in enumerate(side):
+            length = len(one.ids)
+            ids[line, :length] = torch.from_numpy(one.ids.copy()).long()
+            mask[line, :length] = 1
+            labels[line, :length] = torch.where(torch.from_numpy(one.trained.copy()), ids[line, :length], -100)
+        batch |= {f"{name}_input_ids": ids, f"{name}_attention_mask": mask, f"{name}_labels": labels}
+    return batch
+
+
+def test_orpo_gives_trl_loss_and_gradients(tmp_path):
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    examples = pairs()
+    config = ORPOConfig(str(tmp_path), beta=0.3, **{**PLAIN, "max_length": 64})
+    rows = unused(prompt="<s>", chosen="<s>", rejected="</s>")
+    trainer = trl_trainer(ORPOTrainer, config, rows)
+    loss, _ = trainer.get_batch_loss_metrics(trainer.model, orpo_batch(examples))
+    expected, wanted = gradients(trainer.model, loss)
+
+    held = policy_like()
+    both = [with_context(one) if one.kind is Kind.CHOSEN else one for one in examples]
+    found, got, _ = loss_and_gradients(
+        OddsRatioPreferenceOptimisation(beta=0.3),
+        held,
+        [forest(both)],
+    )
+    assert math.isclose(found, expected, rel_tol=1e-5)
+    assert worst_difference(got, wanted) < 1e-4
