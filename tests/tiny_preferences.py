@@ -34,10 +34,11 @@ def pairs(count: int = 4) -> list[Example]:
     return answers([Kind.CHOSEN, Kind.REJECTED] * count)
 
 
-def policy(model: Any, **given: Any) -> Policy:
-    """A policy over a tiny model with LoRA, whose reference is the model with its adapter off."""
-    loaded = LoadedModel(model, torch.device("cpu"), Precision("float32", None, False, ""), forward_of(model), True)
-    return policy_of(loaded, **{"has_reference": True, "is_continued": False, **given})
+def policy(model: Any, *, is_full: bool = False, is_continued: bool = False) -> Policy:
+    """A policy over a tiny model; its reference is the model with its adapter off, or as it was at the beginning."""
+    precision = Precision("float32", None, False, "")
+    loaded = LoadedModel(model, torch.device("cpu"), precision, forward_of(model), has_adapter=not is_full)
+    return policy_of(loaded, has_reference=True, is_continued=is_continued)
 
 
 def loss_and_gradients(

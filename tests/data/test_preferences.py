@@ -34,6 +34,9 @@ def read(raw: dict[str, Any], *kinds: str) -> Row:
         {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
         {"prompt": [ASKED], "chosen": [FOUR], "rejected": [FIVE]},
         {"prompt": [ASKED], "chosen": FOUR, "rejected": FIVE},
+        {"prompt": "2 + 2?", "chosen": [ASKED, FOUR], "rejected": [ASKED, FIVE]},
+        {"prompt": json.dumps([ASKED]), "chosen": json.dumps([FOUR]), "rejected": json.dumps([FIVE])},
+        {"prompt": None, "chosen": [ASKED, FOUR], "rejected": [ASKED, FIVE]},
         {"chosen": [ASKED, FOUR], "rejected": [ASKED, FIVE]},
         {"chosen": json.dumps([ASKED, FOUR]), "rejected": json.dumps([ASKED, FIVE])},
         {"conversations": [{"from": "human", "value": "2 + 2?"}], "chosen": "4", "rejected": "5"},
@@ -59,7 +62,12 @@ def test_every_way_to_write_a_pair_is_the_same_pair(raw):
         ({"chosen": [ASKED, FOUR], "rejected": [FIVE]}, "chosen", "no prompt in common"),
         ({"chosen": "4", "rejected": "5"}, "chosen", "no `prompt`"),
         ({"chosen": [ASKED], "rejected": [ASKED, FIVE]}, "chosen", "no answer"),
-        ({"prompt": "2 + 2?", "chosen": [ASKED, FOUR], "rejected": [FIVE]}, "chosen", "begins with a user turn"),
+        ({"prompt": "3 + 3?", "chosen": [ASKED, FOUR], "rejected": [FIVE]}, "chosen", "begins with a user turn"),
+        (
+            {"prompt": "2 + 2?", "chosen": {**FOUR, "score": 1}, "rejected": {**FOUR, "score": 0}},
+            "rejected",
+            "the same",
+        ),
         ({"prompt": "2 + 2?", "chosen": " ", "rejected": "5"}, "chosen", "empty"),
         ({"prompt": "", "chosen": "4", "rejected": "5"}, "prompt", "empty"),
         ({"prompt": "2 + 2?", "completion": "4", "label": "perhaps"}, "label", "perhaps"),
@@ -74,10 +82,31 @@ def test_pair_that_teaches_nothing_is_refused_with_its_field(raw, field, told):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(("label", "meant"), [(True, True), (0, False), ("false", False), (" GOOD ", True), (1, True)])
+@pytest.mark.parametrize(
+    ("label", "meant"), [(True, True), (0, False), ("false", False), (" GOOD ", True), (1, True), (0.0, False)]
+)
 def test_labels_are_read_as_people_write_them(label, meant):
     row = read({"messages": [ASKED, FOUR], "label": label})
     assert (row.label, row.asked) == (meant, 1)
+
+
+TALK = [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"messages": [ASKED, FOUR]},
+        {"prompt": "2 + 2?", "completion": "4"},
+        {"instruction": "2 + 2?", "output": "4"},
+        {"conversations": TALK},
+    ],
+)
+def test_every_form_may_have_a_label_and_a_bad_answer_is_taught_to_nobody(raw):
+    row = read({**raw, "kto_tag": True})
+    assert (row.messages, row.label, row.asked) == ([ASKED, FOUR], True, 1)
+    with pytest.raises(BadRowError, match="marked as a bad answer"):
+        read({**raw, "kto_tag": "false"}, "messages")
 
 
 @pytest.mark.parametrize(
@@ -173,4 +202,26 @@ def test_kto_holds_each_prompt_against_the_answer_of_the_row_before(renderer):
         [Kind.GOOD, Kind.STRANGE],
     ]
     assert [answer(both[1], renderer).strip() for both in found] == ["2!", "0!", "1!"]
+
+
+def test_kto_takes_no_answer_to_the_same_prompt_for_a_strange_one(renderer):
+    turns = [[{**ASKED, "content": f"{at // 2}?"}, {**FOUR, "content": f"{at}!"}] for at in range(4)]
+    rows = [Row(HERE, messages=both, label=True, asked=1) for both in turns]
+    found = cast("list[list[Example]]", list(method("kto").examples_of(rows, renderer)))
+    assert [answer(both[1], renderer).strip() for both in found] == ["3!", "3!", "1!", "1!"]
+    alone = cast("list[list[Example]]", list(method("kto").examples_of(rows[:2], renderer)))
+    assert [len(both) for both in alone] == [1, 1], "there is no other prompt"
+
+
+def test_pair_that_is_the_same_once_cut_teaches_nothing(renderer):
+    long = "x " * 400
+    both = [{**FOUR, "content": long + end} for end in ("a", "b")]
+    row = Row(HERE, messages=[ASKED, both[0]], rejected=[ASKED, both[1]], asked=1)
+    assert list(method("dpo").examples_of([row], renderer)) == [[]]
+
+
+def test_prompts_of_kto_are_those_of_its_rows(renderer):
+    turns = [[{**ASKED, "content": f"{at}?"}, {**FOUR, "content": f"{at}!"}] for at in range(3)]
+    rows = [Row(HERE, messages=both, label=at > 1, asked=1) for at, both in enumerate(turns)]
+    found = cast("list[list[Example]]", list(method("kto").examples_of(rows, renderer)))
     assert all("1?" in renderer.tokenizer.decode(one.ids.tolist()) for one in found[1])

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -95,29 +96,33 @@ class ExampleSet:
         """Tokens of each example, `(n,)`."""
         return np.diff(self._starts)
 
-    @property
+    @cached_property
     def units(self) -> list[list[int]]:
         """Indices of examples that belong together: those of a pair, else each alone."""
-        return [[*range(first, end)] for first, end in pairwise([*self._firsts.tolist(), len(self)])]
+        return [[*range(first, end)] for first, end in pairwise([*self.firsts.tolist(), len(self)])]
 
     @property
     def unit_count(self) -> int:
         """How many units there are."""
-        return len(self._firsts)
+        return len(self.firsts)
 
     def members(self, units: Iterable[int]) -> list[int]:
         """Indices of the examples of these units."""
-        bounds = np.append(self._firsts, len(self))
-        return [index for unit in units for index in range(int(bounds[unit]), int(bounds[unit + 1]))]
+        return [index for unit in units for index in range(int(self._bounds[unit]), int(self._bounds[unit + 1]))]
 
-    @property
+    @cached_property
     def unit_lengths(self) -> NDArray[np.int64]:
         """Tokens of each unit, what its examples share counted for each, `(units,)`."""
-        return np.add.reduceat(self.lengths, self._firsts) if len(self) else self.lengths
+        return np.add.reduceat(self.lengths, self.firsts) if len(self) else self.lengths
 
-    @property
-    def _firsts(self) -> NDArray[np.int64]:
+    @cached_property
+    def firsts(self) -> NDArray[np.int64]:
+        """The first example of each unit, `(units,)`."""
         return np.flatnonzero(self.kinds < Kind.REJECTED).astype(np.int64)
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.int64]:
+        return np.append(self.firsts, len(self))
 
     def together(self, indices: Iterable[int]) -> list[Example]:
         """The examples of whole rows that any of these belong to."""

@@ -18,7 +18,7 @@ class SplitFacts:
 
     rows: int
     examples: int
-    """Rows as the trainer sees them; a long document gives several."""
+    """Rows as the trainer sees them: a long document gives several, the two answers of a pair are one."""
     tokens: int
     trained_tokens: int
     """Tokens that count in the loss."""
@@ -91,7 +91,7 @@ def split_facts(examples: ExampleSet, rows: int, cut_rows: int, layout: str) -> 
     marks = np.percentile(lengths, QUANTILES, method="lower") if len(lengths) else np.zeros(len(QUANTILES))
     return SplitFacts(
         rows=rows,
-        examples=len(examples),
+        examples=examples.unit_count,
         tokens=examples.tokens,
         trained_tokens=examples.trained_tokens,
         cut_rows=cut_rows,

@@ -20,7 +20,7 @@ import psutil
 
 from lorry.data import files
 from lorry.data.assemble import Assembler
-from lorry.data.examples import ExampleSet
+from lorry.data.examples import UNWANTED, ExampleSet
 from lorry.data.facts import DataFacts
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
@@ -105,8 +105,10 @@ class Prepared:
         if file is None:
             return []
         with file.open(encoding="utf-8") as lines:
-            firsts = [unit[0] for unit in ExampleSet(self.folder / split).units]
-            return [Task(index=index, **json.loads(line)) for index, line in zip(firsts, lines, strict=False)]
+            examples = ExampleSet(self.folder / split)
+            found = zip(examples.firsts.tolist(), lines, strict=False)
+            # What people disliked is no answer to be held against.
+            return [Task(index=at, **json.loads(line)) for at, line in found if examples.kinds[at] not in UNWANTED]
 
 
 def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:

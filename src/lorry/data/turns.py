@@ -56,7 +56,9 @@ def turn(raw: Any, field: str) -> Message:
 
 
 def turns_of(value: Any, field: str, role: str) -> list[Message]:
-    """Turns, from a list of them, from a single one, or from the text of one in this role."""
+    """Turns, from a list of them (also as JSON text, as in CSV), from a single one, or from the text of one in this role."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        value = _turns_in(value) or value
     if isinstance(value, list):
         return [turn(entry, f"{field}[{index}]") for index, entry in enumerate(listed(value, field))]
     if isinstance(value, Mapping):
@@ -65,6 +67,16 @@ def turns_of(value: Any, field: str, role: str) -> list[Message]:
     if not content.strip():
         raise BadRowError("is empty", field=field, hint="write a string or a list of turns")
     return [{"role": role, "content": content}]
+
+
+def _turns_in(text: str) -> list[Any] | None:
+    """The turns that a text holds as JSON; None where it is a text like any other."""
+    try:
+        found: Any = parse(text)
+    except BadRowError:
+        return None
+    turns = cast("list[Any]", found) if isinstance(found, list) else []
+    return turns if all(isinstance(one, Mapping) and "role" in one for one in turns) else None
 
 
 def role_of(role: Any, field: str, names: Mapping[str, str] | None = None) -> str:
@@ -133,9 +145,20 @@ def checked(messages: list[Message], field: str) -> list[Message]:
 
 def refuse_marked_bad(raw: Mapping[str, Any]) -> None:
     """Raises BadRowError for an answer that its row calls a bad one, as rows for KTO do."""
-    if raw.get("label") is False:
-        hint = "leave such rows out, or learn from labels with a preference method"
-        raise BadRowError("the row is marked as a bad answer", field="label", hint=hint)
+    for field in LABELS:
+        if meant_by(raw.get(field)) is False:
+            hint = "leave such rows out, or learn from labels with `method: kto`"
+            raise BadRowError("the row is marked as a bad answer", field=field, hint=hint)
+
+
+LABELS = ("label", "kto_tag")
+"""Fields that say whether an answer is a good one."""
+_MEANT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False, "good": True, "bad": False}
+
+
+def meant_by(label: Any) -> bool | None:
+    """What a label means, as people and tables write it; None where it says nothing of good or bad."""
+    return label if isinstance(label, bool) else _MEANT.get(str(label).strip().lower())
 
 
 def _joined(parts: list[Any], field: str) -> Message:

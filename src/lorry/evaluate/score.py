@@ -125,7 +125,7 @@ class Evaluation:
             mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES})
             if mean is not None:
                 scores[name] = mean
-        return {"rows": len(getattr(self.prepared, split)), "generated": len(own), "scores": scores}
+        return {"rows": getattr(self.prepared, split).unit_count, "generated": len(own), "scores": scores}
 
     def _dangerous(self, answers: list[Json]) -> list[Json]:
         metric = self.metrics.get("dangerous_command")

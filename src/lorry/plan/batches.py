@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from lorry.plan.memory import Load
 from lorry.plan.rows import spread
+from lorry.plugins import make
 from lorry.trainer.forest import Forest, lineage, plant
 from lorry.trainer.order import Order, order_of
 
 if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.recipe.schema import Recipe
+    from lorry.trainer.methods._base import Method
 
 _SAMPLED = 48
 """Micro-batches that are planted to learn how much of their rows they share."""
@@ -66,7 +68,9 @@ def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) 
     """The micro-batch of this size that has most tokens, of all that the run makes, and its evaluation's answers."""
     order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
     step, part = order.heaviest()
-    forest = plant([prepared.train[row] for row in order.micro_batches(step)[part]], share=shares)
+    method = cast("Method", make("methods", recipe.method))
+    trained, _ = method.divided(prepared.train, order.micro_batches(step)[part])
+    forest = plant([prepared.train[row] for row in trained], share=shares)
     longest = int(
         max(split.lengths.max() for split in (prepared.train, prepared.eval) if split is not None and len(split))
     )

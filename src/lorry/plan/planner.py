@@ -262,7 +262,7 @@ class Planner:
         every = recipe.train.eval_every or max(1, -(-self.tokens.steps // 4))
         splits = [split for split in (prepared.eval, prepared.test) if split]
         rows, tokens = sum(map(len, splits)), sum(split.tokens for split in splits)
-        answers = sum(min(recipe.evaluate.rows, len(split)) for split in splits)
+        answers = sum(min(recipe.evaluate.rows, split.unit_count) for split in splits)
         return Scoring(
             evaluations=-(-self.tokens.steps // every) if prepared.eval else 0,
             loss_tokens=tokens,

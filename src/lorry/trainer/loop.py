@@ -112,6 +112,7 @@ class Loop:
         place = Place(training.checkpoints, settings, training.events, training.clock)
         self.generators = rng.capture()
         self.saver = Saver(place, self.copies, self._standing)
+        training.stepper.policy.changing = self.saver.changing
         watched = training.held_back.metric
         self.limits = Limits(
             recipe=training.recipe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lorry.data.examples import UNWANTED
 from lorry.trainer import memory, stopping
 from lorry.trainer.row_loss import row_losses
 from lorry.trainer.step import Step, Stepper
@@ -19,6 +20,7 @@ def offenders(stepper: Stepper, step: Step, recent: Sequence[float], multiple: f
         if not memory.is_out_of_memory(error):
             raise
         return step.rows
-    means = {row.index: row.loss_sum / row.tokens for row in losses if row.tokens}
+    kinds = stepper.examples.kinds
+    means = {row.index: row.loss_sum / row.tokens for row in losses if row.tokens and kinds[row.index] not in UNWANTED}
     found = tuple(index for index, mean in means.items() if stopping.divergence(mean, recent, multiple))
     return tuple(stepper.examples.whole(found)) or step.rows

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -21,6 +22,8 @@ class Policy:
     loaded: LoadedModel
     begun: list[torch.Tensor] = field(default_factory=list[torch.Tensor])
     """The trained weights as the reference has them, where that is not the base with its adapter off."""
+    changing: AbstractContextManager[Any] = field(default_factory=nullcontext[None])
+    """Held while other weights stand in the place of those that are trained: nobody may save them then."""
 
     @property
     def forward(self) -> Forward:
@@ -50,14 +53,20 @@ class Policy:
     def _as_begun(self) -> Generator[None]:
         """The weights that training began with in the place of those that it has now."""
         parameters = self.loaded.trained_parameters()
-        now = [parameter.data for parameter in parameters]
-        try:
-            for parameter, before in zip(parameters, self.begun, strict=True):
-                parameter.data = before
-            yield
-        finally:
-            for parameter, data in zip(parameters, now, strict=True):
-                parameter.data = data
+        with self.changing:
+            now = [parameter.data for parameter in parameters]
+            try:
+                _put(parameters, self.begun)
+                yield
+            finally:
+                _put(parameters, now)
+
+
+def _put(parameters: Sequence[torch.nn.Parameter], tensors: Sequence[torch.Tensor]) -> None:
+    for parameter, tensor in zip(parameters, tensors, strict=True):
+        parameter.data = tensor
+    # It keeps 16-bit copies by parameter, and would go on with those of the weights before.
+    torch.clear_autocast_cache()
 
 
 def policy_of(loaded: LoadedModel, *, has_reference: bool, is_continued: bool) -> Policy:

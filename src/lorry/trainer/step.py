@@ -70,6 +70,7 @@ class Stepper:
         parts = [rows for rows in parts if rows]
         forests, looked_at = zip(*(self._divided(rows) for rows in parts), strict=True) if parts else ((), ())
         whole = self._whole(step, forests, [one for one in looked_at if one is not None])
+        computed = [forest for forest in (*forests, *looked_at) if forest is not None]
         loss, told = 0.0, Sums()
         for rows, forest in zip(parts, forests, strict=True):
             self.beat(step)
@@ -83,8 +84,8 @@ class Stepper:
             grad_norm=self._clip() if parts else 0.0,
             rows=tuple(row for rows in parts for row in rows),
             trained_tokens=sum(forest.trained_tokens for forest in forests),
-            row_tokens=sum(forest.row_tokens for forest in forests),
-            computed_tokens=sum(forest.tokens for forest in (*forests, *looked_at) if forest is not None),
+            row_tokens=sum(forest.row_tokens for forest in computed),
+            computed_tokens=sum(forest.tokens for forest in computed),
             told=told,
         )
 
@@ -151,8 +152,11 @@ class Stepper:
             self._make_states()
             missing = [] if self.optimizer.state else self.parameters
             filler = [torch.zeros_like(parameter) for parameter in missing for _ in range(_STATES)]
-            forest = self._planted(examples, [-1] * len(examples))
-            self._backward(forest, {name: max(1, one) for name, one in self._whole(0, [forest]).items()})
+            looked_at = [one for one in examples if one.kind in self.method.looks_at]
+            trained = [one for one in examples if one.kind not in self.method.looks_at]
+            forest = self._planted(trained, [-1] * len(trained))
+            others = [self._planted(looked_at, [-1] * len(looked_at))] if looked_at else []
+            self._backward(forest, {name: one or 1 for name, one in self._whole(0, [forest], others).items()})
             del filler
         finally:
             self.forget_gradients()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,38 @@ def test_reference_has_no_part_in_the_gradients_and_changes_nothing():
             assert torch.equal(weight, 3 * first)
             weight.copy_(first)
     assert torch.equal(asked, held.log_probs(batch).detach()), "it is what the model said at the beginning"
+
+
+def test_autocast_does_not_go_on_with_the_weights_of_the_reference():
+    model = tiny_model("llama", attention.NAME)  # all weights are trained, in fp32, and computed with in 16 bits
+    held, batch = policy(model, is_full=True), forest(pairs())
+    with torch.no_grad():
+        for weight in held.loaded.trained_parameters():
+            weight.mul_(1.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = held.reference_log_probs(batch)
+        now = held.log_probs(batch).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = held.log_probs(batch).detach()
+    assert torch.equal(now, alone)
+    assert not torch.equal(now, before)
+
+
+def test_nobody_may_save_while_the_reference_stands_in():
+    held, batch = policy(with_lora(tiny_model("llama", attention.NAME)), is_continued=True), forest(pairs())
+    held.changing = changing = Lock()
+    seen: list[bool] = []
+    log_probs = held.loaded.forward.head
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(changing.locked())
+        return log_probs(hidden)
+
+    held.loaded.forward.head = head
+    held.reference_log_probs(batch)
+    assert seen
+    assert all(seen)
+    assert not changing.locked()
 
 
 def test_reference_draws_no_dropout():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,22 @@ def test_method_is_planned_checked_and_rehearsed(method, tmp_path, monkeypatch):
     result = lorry.rehearse(lorry.Recipe.model_validate(values), limit=LIMIT)
     assert {stage.ending for stage in result.stages} == {"passed"}, [one.message for one in result.findings]
     assert result.exit_code == 0
+
+
+def test_answers_that_people_disliked_are_no_truth(tmp_path):
+    run = tiny_runs.train_here(recipe(tmp_path, "kto", data={"eval_split": 8}, evaluate={"rows": 8}))
+    samples = [json.loads(line) for line in (run.folder.evaluation / "answers.jsonl").read_text().splitlines()]
+    good = {row["prompt"] for row in LABELS if row["label"]}
+    assert samples
+    assert {row["prompt"] for row in samples} <= good
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_all_weights_may_be_trained_too(method, tmp_path):
+    run = tiny_runs.train_here(recipe(tmp_path, method, lora=None, train={"steps": 6, "learning_rate": 1e-3}))
+    assert tiny_runs.events_of(run, "finished"), run.folder.events.read_text()[-1500:]
+    seen = losses(run)
+    assert seen[6] < seen[1]
 
 
 def test_report_shows_what_the_method_tells(tmp_path):

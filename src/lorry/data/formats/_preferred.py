@@ -9,6 +9,12 @@ from lorry.data.rows import Message, Origin, Row
 from lorry.data.turns import checked
 
 
+def said(turn: Message) -> tuple[Any, ...]:
+    """What a turn says, whatever else it carries, such as a score."""
+    content = turn.get("content")
+    return turn["role"], content.strip() if isinstance(content, str) else content, turn.get("tool_calls")
+
+
 def preferred(
     origin: Origin,
     asked: list[Message],
@@ -29,7 +35,7 @@ def preferred(
         if answer[0]["role"] != "assistant":
             raise BadRowError(f"the answer begins with a {answer[0]['role']} turn", field=side, hint=_ALIKE)
         checked([*asked, *answer], side)
-    if chosen == rejected:
+    if [said(turn) for turn in chosen] == [said(turn) for turn in rejected]:
         hint = "leave such rows out: there is nothing to prefer"
         raise BadRowError("chosen and rejected are the same", field="rejected", hint=hint)
     return Row(origin, messages=[*asked, *chosen], rejected=[*asked, *rejected], asked=len(asked), tools=tools)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Message, Origin, Row
-from lorry.data.turns import checked, listed, text_of
+from lorry.data.turns import checked, listed, refuse_marked_bad, text_of
 
 
 class Alpaca(Format):
@@ -28,6 +28,7 @@ class Alpaca(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """The instruction with its input as the user's turn, the output as the answer."""
+        refuse_marked_bad(raw)
         asked = instructed(raw)
         answer = text_of(raw.get("output"), "output")
         if not answer.strip():

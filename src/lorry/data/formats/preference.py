@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format, Gives
-from lorry.data.formats._preferred import preferred
+from lorry.data.formats._preferred import preferred, said
 from lorry.data.rows import Message, Origin, Row
 from lorry.data.turns import listed, tools_of, turn, turns_of
 
@@ -31,16 +31,22 @@ class Preference(Format):
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """Both conversations."""
         tools = tools_of(raw.get("tools"))
-        if "prompt" in raw:
+        if raw.get("prompt") is not None:
             asked = turns_of(raw["prompt"], "prompt", "user")
             chosen, rejected = (turns_of(raw.get(side), side, "assistant") for side in ("chosen", "rejected"))
-            return preferred(origin, asked, chosen, rejected, tools)
+            return preferred(origin, asked, _behind(asked, chosen), _behind(asked, rejected), tools)
         both = [_whole(raw.get(side), side) for side in ("chosen", "rejected")]
         alike = 0
-        while alike < min(map(len, both)) and both[0][alike] == both[1][alike]:
+        while alike < min(map(len, both)) and said(both[0][alike]) == said(both[1][alike]):
             alike += 1
         asked = both[0][:alike]
         return preferred(origin, asked, both[0][alike:], both[1][alike:], tools)
+
+
+def _behind(asked: list[Message], answer: list[Message]) -> list[Message]:
+    """The answer alone, where it is given with the prompt's turns before it."""
+    repeats = [said(turn) for turn in answer[: len(asked)]] == [said(turn) for turn in asked]
+    return answer[len(asked) :] if repeats else answer
 
 
 def _whole(value: Any, field: str) -> list[Message]:

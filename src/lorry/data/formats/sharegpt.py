@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Message, Origin, Row
-from lorry.data.turns import checked, listed, role_of, text_of, tool_calls, tools_of, turn
+from lorry.data.turns import checked, listed, refuse_marked_bad, role_of, text_of, tool_calls, tools_of, turn
 
 _FIELDS = ("conversations", "conversation")
 _ROLES = {
@@ -43,6 +43,7 @@ class ShareGpt(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """Turns with the usual names of roles."""
+        refuse_marked_bad(raw)
         return Row(origin, messages=checked(conversation(raw), _field(raw)), tools=tools_of(raw.get("tools")))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lorry.data.examples import ExampleSet
+from lorry.data.examples import UNWANTED, ExampleSet
 from lorry.data.tokenizer import Tokenizer
 from lorry.evaluate.danger.scan import Danger, scan
 from lorry.evaluate.metrics._base import Answer
@@ -56,10 +56,10 @@ def marked(
 
 
 def taught_by(examples: ExampleSet, tokenizer: Tokenizer) -> Taught:
-    """Scans what is trained on in every row; 10,000 short rows take a few seconds."""
+    """Scans the answers that every row teaches; 10,000 short rows take a few seconds."""
     commands: dict[str, str] = {}
     rules: dict[str, str] = {}
-    for index in range(len(examples)):
+    for index in np.flatnonzero(~np.isin(examples.kinds, [*UNWANTED])).tolist():
         for text in _trained_texts(examples, index, tokenizer):
             for danger in scan(text):
                 origin = str(examples.origin(index))
@@ -78,7 +78,7 @@ def mark(danger: Danger, taught: Taught, said_by_base: Sequence[Danger]) -> Mark
 def _trained_texts(examples: ExampleSet, index: int, tokenizer: Tokenizer) -> Iterator[str]:
     """The text of each unbroken stretch of trained tokens: one an answer."""
     example = examples[index]
-    places = np.flatnonzero(example.trained)
+    places = np.flatnonzero(example.trained if example.context is None else example.trained & ~example.context)
     for stretch in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
         if len(stretch):
             yield tokenizer.decode(example.ids[stretch].tolist())

@@ -47,6 +47,8 @@ class FromPairs(Method):
                 yield good
             elif isinstance(bad, DataError):
                 yield bad
+            elif np.array_equal(good.ids, bad.ids):
+                yield []  # what told them apart lies beyond the greatest length, or is nothing that the template writes
             else:
                 first = with_context(good) if self.learns_prompts else good
                 yield [replace(first, kind=Kind.CHOSEN), replace(bad, kind=Kind.REJECTED)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from lorry.data.examples import Example, Kind
-from lorry.data.rows import Row
+from lorry.data.rows import Message, Row
 from lorry.errors import DataError
 from lorry.trainer.methods._base import Method, Share, Whole
 
@@ -45,18 +45,18 @@ class KahnemanTverskyOptimisation(Method):
         yield from found
 
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
-        """The labelled answer of each row, and its prompt with the answer of the row before."""
+        """The labelled answer of each row, and its prompt with the answer of a row that asks something else."""
         own = renderer.chats(rows)
-        others = renderer.chats(
-            [_with_answer_of(row, before) for row, before in zip(rows, [*rows[-1:], *rows[:-1]], strict=True)]
-        )
-        for row, answer, strange in zip(rows, own, others, strict=True):
+        others = [_stranger(rows, at) for at in range(len(rows))]
+        strange = iter(renderer.chats([one for one in others if one is not None]))
+        for row, answer, other in zip(rows, own, others, strict=True):
+            held_against = None if other is None else next(strange)
             if isinstance(answer, DataError):
                 yield answer
                 continue
             found = [replace(answer, kind=Kind.GOOD if row.label else Kind.BAD)]
-            if len(rows) > 1 and isinstance(strange, Example) and strange.has_answer:
-                found.append(replace(strange, kind=Kind.STRANGE))
+            if isinstance(held_against, Example) and held_against.has_answer:
+                found.append(replace(held_against, kind=Kind.STRANGE))
             yield found
 
     def counts(self, batch: Forest) -> Whole:
@@ -77,7 +77,7 @@ class KahnemanTverskyOptimisation(Method):
 
         reference = row_sums(policy.reference_log_probs(batch), batch)
         gains = row_sums(policy.log_probs(batch), batch) - reference
-        moved = max(0.0, whole.get("moved", 0.0) / max(whole.get("strange", 0.0), 1.0))
+        moved = max(whole.get("moved", 0.0) / max(whole.get("strange", 0.0), 1.0), 0.0)  # what is no number stays so
         is_good = torch.from_numpy(batch.kinds == Kind.GOOD).to(gains.device)
         sign = torch.where(is_good, 1.0, -1.0)
         weight = torch.where(is_good, self.good_weight, self.bad_weight)
@@ -91,7 +91,16 @@ class KahnemanTverskyOptimisation(Method):
         return Share(losses.sum() / whole["rows"], told)
 
 
-def _with_answer_of(row: Row, other: Row) -> Row:
-    """A row's prompt with the answer of another."""
-    prompt, answer = (row.messages or [])[: row.asked], (other.messages or [])[other.asked :]
-    return replace(row, messages=[*prompt, *answer])
+def _stranger(rows: Sequence[Row], at: int) -> Row | None:
+    """A row's prompt with the answer of the nearest row before it that has another prompt and answer; None for no such row."""
+    prompt, answer = _parts(rows[at])
+    for back in range(1, len(rows)):
+        asked, given = _parts(rows[at - back])
+        if asked != prompt and given != answer:
+            return replace(rows[at], messages=[*prompt, *given])
+    return None
+
+
+def _parts(row: Row) -> tuple[list[Message], list[Message]]:
+    messages = row.messages or []
+    return messages[: row.asked], messages[row.asked :]
