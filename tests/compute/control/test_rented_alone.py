@@ -23,7 +23,9 @@ class Spent(Renting):
 
     async def rent(self, kind: Any) -> NothingFound:  # noqa: ARG002
         """Nothing, and why."""
-        return NothingFound(Outcome.STOPPED_BY_PERSON if self.home.request else Outcome.BUDGET, "", is_short=True)
+        if self.home.request:
+            return NothingFound(Outcome.STOPPED_BY_PERSON, "")
+        return NothingFound(Outcome.BUDGET, "", is_short=True)
 
 
 def test_stop_is_heard_while_a_machine_is_not_confirmed_to_be_gone(tmp_path: Path):

@@ -117,7 +117,8 @@ class Rented:
         while True:
             rented = await self.renting.rent(kind)
             pending = [ending for ending in self.endings if not ending.done()]
-            if not pending or not isinstance(rented, NothingFound) or not rented.is_short:
+            is_final = not isinstance(rented, NothingFound) or not rented.is_short or bool(self.home.request)
+            if is_final or not pending:
                 return rented
             # A machine counts up to its deadline until it is confirmed to be gone: what it leaves of the budget is known then.
             done: set[asyncio.Task[None]] = set()
