@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import provider_probes as market
 from lorry import plugins
+from lorry.data.examples import Example, Kind
 from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
 from lorry.data.tokenizer import Tokenizer
 from lorry.evaluate.metrics._base import Answer
 from lorry.track.sinks._base import RunFacts
+from lorry.trainer.forest import plant
 from model_folders import save_model
 from tracked import wandb_runs
 from webhook import refusing_server
@@ -55,6 +58,37 @@ def trained_text(method: Any, folder: Path) -> str:
     tokenizer = Tokenizer.open(save_model(folder))
     (example,) = method.examples(Row(HERE, messages=[ASKED, SAID]), Renderer(tokenizer, 64))
     return tokenizer.decode(example.ids[example.trained].tolist(), skip_special_tokens=False)
+
+
+def trained_of_a_pair(method: Any, folder: Path) -> str:
+    tokenizer = Tokenizer.open(save_model(folder))
+    row = Row(HERE, messages=[ASKED, SAID], rejected=[ASKED, {**SAID, "content": "blue"}], asked=1)
+    chosen, _ = method.examples(row, Renderer(tokenizer, 64))
+    return tokenizer.decode(chosen.ids[chosen.trained].tolist(), skip_special_tokens=False)
+
+
+class Said:
+    """A policy that gives each token of the first answer 1/e, each of the second 1/e^2, where its reference gives e^-1.5."""
+
+    def log_probs(self, batch: Any) -> Any:
+        """By row."""
+        import torch
+
+        return torch.tensor([-1.0, -2.0])[torch.from_numpy(batch.rows)]
+
+    def reference_log_probs(self, batch: Any) -> Any:
+        """The same for all."""
+        import torch
+
+        return torch.full((len(batch.rows),), -1.5)
+
+
+def loss_of(method: Any, _folder: Path) -> float:
+    """The loss of two answers to one prompt, the better one of two tokens, the worse one of three."""
+    kinds = (Kind.GOOD, Kind.BAD) if method.name == "kto" else (Kind.CHOSEN, Kind.REJECTED)
+    rows = [np.arange(3 + tokens, dtype=np.int32) for tokens in (2, 3)]
+    batch = plant([Example(ids, ids >= 3, kind=kind) for ids, kind in zip(rows, kinds, strict=True)])
+    return round(float(method.loss(Said(), batch, method.counts(batch)).loss), 4)
 
 
 def text(layout: Any, _folder: Path) -> str:
@@ -100,6 +134,17 @@ HOSTS = ("one.example", "two.example")
 EQUAL = {"eq": True}
 
 PROBES = [
+    # Both answers are gone through by hand: see `loss_of`.
+    Probe("methods", "dpo", "beta", (0.4, 1.0), loss_of, (0.3133, 0.0789)),
+    Probe("methods", "dpo", "loss_type", ("sigmoid", "hinge"), loss_of, (0.4741, 0.5), {"beta": 0.2}),
+    Probe("methods", "dpo", "label_smoothing", (0.0, 0.25), loss_of, (0.0789, 0.7039), {"beta": 1.0}),
+    Probe("methods", "orpo", "beta", (0.0, 1.0), loss_of, (1.0, 1.2382)),
+    Probe("methods", "orpo", "learn", ("all", "answer"), trained_of_a_pair, (CONVERSATION, ANSWER)),
+    Probe("methods", "simpo", "beta", (1.0, 2.0), loss_of, (0.3133, 0.1269), {"margin": 0.0}),
+    Probe("methods", "simpo", "margin", (0.0, 1.0), loss_of, (0.3133, 0.6931), {"beta": 1.0}),
+    Probe("methods", "kto", "beta", (1.0, 2.0), loss_of, (0.2257, 0.0833)),
+    Probe("methods", "kto", "good_weight", (1.0, 2.0), loss_of, (0.2257, 0.3602), {"beta": 1.0}),
+    Probe("methods", "kto", "bad_weight", (1.0, 2.0), loss_of, (0.2257, 0.3169), {"beta": 1.0}),
     Probe("methods", "sft", "train_on", ("assistant", "all"), trained_text, (ANSWER, CONVERSATION)),
     Probe("formats", "completion", "field", ("text", "content"), text, ("this", "that")),
     Probe("metrics", "exact_match", "strip", (True, False), score("red\n"), (1, 0)),

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lorry.trainer.checkpoint import steps, verify
 from lorry.trainer.loss import token_loss
+from lorry.trainer.methods._base import Share
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
 from tiny_runs import begin, chat_rows, cut_back, events_of, recipe, train_here, write_rows
@@ -252,10 +253,11 @@ def test_fully_trained_model_passes_its_smoke_run_when_an_earlier_step_was_best(
     assert next(event.data["passed"] for event in events_of(run, "smoke"))
 
 
-def gradients_overflow(forward, batch):
+def gradients_overflow(policy, batch, whole):
     """A method's loss that is a number and whose gradients are not."""
-    hidden = forward.hidden(batch)
-    return token_loss(forward, batch) + (hidden - hidden.detach()).abs().sqrt().sum().float()
+    hidden = policy.forward.hidden(batch)
+    loss = token_loss(policy.forward, batch) + (hidden - hidden.detach()).abs().sqrt().sum().float()
+    return Share(loss / whole["tokens"])
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
