@@ -15,6 +15,7 @@ from lorry.data.detect import Layout
 from lorry.data.examples import Example, Kind
 from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
+from lorry.data.staging import _task
 from lorry.data.tokenizer import Tokenizer
 from lorry.plugins import make
 from lorry.trainer.methods._base import Method
@@ -172,6 +173,14 @@ def test_only_what_follows_the_prompt_is_trained_on(renderer):
     chosen, rejected = method("dpo").examples(row, renderer)
     assert (chosen.kind, rejected.kind) == (Kind.CHOSEN, Kind.REJECTED)
     assert (answer(chosen, renderer).strip(), answer(rejected, renderer).strip()) == ("4", "5")
+
+
+def test_pairs_that_differ_in_what_was_rejected_are_different_rows(renderer):
+    rows = [
+        Row(HERE, messages=[ASKED, FOUR], rejected=[ASKED, one], asked=1) for one in (FIVE, {**FIVE, "content": "6"})
+    ]
+    assert len({json.dumps(_task(row)) for row in rows}) == 2
+    assert "apart" not in _task(Row(HERE, messages=[ASKED, FOUR]))
 
 
 def test_orpo_learns_the_chosen_prompt_as_well_unless_told_otherwise(renderer):

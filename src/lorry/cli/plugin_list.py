@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
@@ -51,7 +52,5 @@ def _default(info: Any) -> Any:
 
 def _setting(setting: dict[str, Any]) -> str:
     default = setting["default"]
-    shown = (
-        {True: "true", False: "false", None: "null"}.get(default, default) if not isinstance(default, list) else "[]"
-    )
+    shown = json.dumps(default) if default is None or isinstance(default, bool | list) else default
     return setting["name"] if setting["required"] else f"{setting['name']}={shown}"

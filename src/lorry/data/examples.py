@@ -64,9 +64,14 @@ class Example:
     """`(length,)`: which trained tokens are part of the prompt; None for none."""
 
     @property
+    def answer(self) -> NDArray[np.bool_]:
+        """`(length,)`: which trained tokens are part of an answer."""
+        return self.trained if self.context is None else self.trained & ~self.context
+
+    @property
     def has_answer(self) -> bool:
-        """Whether any of its trained tokens is part of an answer."""
-        return bool((self.trained if self.context is None else self.trained & ~self.context).any())
+        """Whether there are any."""
+        return bool(self.answer.any())
 
 
 class ExampleSet:

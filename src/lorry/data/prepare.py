@@ -56,6 +56,8 @@ class Task:
     tools: list[dict[str, Any]] | None
     truth: str
     origin: str
+    apart: str = ""
+    """What tells its row from others with the same prompt and answer: the answer that people liked less, or the label."""
 
 
 @dataclass(frozen=True)

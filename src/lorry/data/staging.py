@@ -173,4 +173,12 @@ def _task(row: Row) -> dict[str, Any]:
     messages = row.messages or []
     last = messages[-1]
     truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
-    return {"messages": messages[: row.asked or -1], "tools": row.tools, "truth": truth, "origin": str(row.origin)}
+    asked = messages[: row.asked or -1]
+    return {"messages": asked, "tools": row.tools, "truth": truth, "origin": str(row.origin), **_apart(row)}
+
+
+def _apart(row: Row) -> dict[str, str]:
+    """What tells a row from others with the same prompt and answer; nothing where prompt and answer are all of it."""
+    if row.rejected is not None:
+        return {"apart": json.dumps(row.rejected[row.asked :], ensure_ascii=False)}
+    return {} if row.label is None else {"apart": str(row.label)}

@@ -35,7 +35,7 @@ def fingerprints(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Finger
         task: dict[str, Any] = json.loads(line)
         prompt = _prompt(task)
         prompts.append(_hash(prompt))
-        rows.append(_hash(f"{prompt}\0{_plain(task['truth'])}"))
+        rows.append(_hash(f"{prompt}\0{_plain(task['truth'])}\0{_plain(task.get('apart', ''))}"))
     for text, _ in documents(prepared, split, tokenizer):
         rows.append(_hash(_plain(text)))
         prompts.append(rows[-1])

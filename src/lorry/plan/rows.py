@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorry.data.examples import UNWANTED
+
 if TYPE_CHECKING:
     from lorry.data.examples import ExampleSet
     from lorry.data.prepare import Prepared
@@ -29,7 +31,7 @@ def spread(count: int, most: int = MOST) -> list[int]:
 
 
 def taught(examples: ExampleSet, tokenizer: Tokenizer) -> Placed:
-    """The trained part of each example, decoded: the answers, or the whole text."""
+    """What each example teaches, decoded: the answers, or the whole text; nothing of answers that people disliked."""
     return _decoded(examples, tokenizer, only_trained=True)
 
 
@@ -51,7 +53,8 @@ def conversations(prepared: Prepared, split: str, worth: Callable[[str], bool] =
     if file is None:
         return
     examples: ExampleSet = getattr(prepared, split)
-    chosen = set(spread(len(examples))) if len(examples) > MOST else None
+    count = examples.unit_count
+    chosen = set(spread(count)) if count > MOST else None
     with file.open(encoding="utf-8") as lines:
         for index, line in enumerate(lines):
             if (chosen is None or index in chosen) and worth(line):
@@ -67,7 +70,7 @@ def documents(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Placed:
 def place_of(prepared: Prepared, split: str, index: int) -> str:
     """Where the row stands whose number this is among those that `conversations` and `documents` give."""
     examples: ExampleSet = getattr(prepared, split)
-    number = spread(len(examples))[index]
+    number = spread(examples.unit_count)[index]
     file = prepared.tasks_file(split)
     if file is None:
         return str(examples.origin(number))
@@ -76,9 +79,10 @@ def place_of(prepared: Prepared, split: str, index: int) -> str:
 
 
 def _decoded(examples: ExampleSet, tokenizer: Tokenizer, *, only_trained: bool = False) -> Placed:
-    indices = spread(len(examples))
+    wanted = np.flatnonzero(~np.isin(examples.kinds, [*UNWANTED])) if only_trained else np.arange(len(examples))
+    indices = wanted[spread(len(wanted))].tolist()
     for start in range(0, len(indices), _AT_ONCE):
         group = [(index, examples[index]) for index in indices[start : start + _AT_ONCE]]
-        ids = [(one.ids[one.trained] if only_trained else one.ids).tolist() for _, one in group]
+        ids = [(one.ids[one.answer] if only_trained else one.ids).tolist() for _, one in group]
         for (index, _), text in zip(group, tokenizer.decodings(ids), strict=True):
             yield text, str(examples.origin(index))

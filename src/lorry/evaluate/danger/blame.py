@@ -78,7 +78,7 @@ def mark(danger: Danger, taught: Taught, said_by_base: Sequence[Danger]) -> Mark
 def _trained_texts(examples: ExampleSet, index: int, tokenizer: Tokenizer) -> Iterator[str]:
     """The text of each unbroken stretch of trained tokens: one an answer."""
     example = examples[index]
-    places = np.flatnonzero(example.trained if example.context is None else example.trained & ~example.context)
+    places = np.flatnonzero(example.answer)
     for stretch in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
         if len(stretch):
             yield tokenizer.decode(example.ids[stretch].tolist())

@@ -54,6 +54,8 @@ class DuplicatesCheck(Check):
                 evidence="\n".join(f"{_place(subject, later)} is {_place(subject, before)}" for later, before in shown),
                 place=_place(subject, int(repeats[0])),
             )
+        if subject.prepared.train.kinds.any():  # that a prompt has several answers is what preferences are
+            return
         others = _with_other_answers(train.prompts, train.rows)
         if others > _CONTRADICTING * total:
             message = f"{others:,} of {total:,} training rows have a prompt that others answer differently"
