@@ -41,7 +41,7 @@ def test_eight_runs_with_random_faults_end_as_they_must(tmp_path):
     plans = [remote_plans.drawn(7, number, longest=100) for number in range(8)]
     with er.cloud(tmp_path, pace=0.04) as cloud:
         campaign = Campaign(tmp_path, {"runpod": cloud}, 7, controller_lives=(15, 25), server_lives=(20, 30))
-        must_end_well(campaign, plans, seconds=150)
+        must_end_well(campaign, plans, seconds=300)  # 45 on two quiet cores
 
 
 @pytest.mark.chaos
