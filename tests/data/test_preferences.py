@@ -108,6 +108,7 @@ def test_every_form_may_have_a_label_and_a_bad_answer_is_taught_to_nobody(raw):
     assert (row.messages, row.label, row.asked) == ([ASKED, FOUR], True, 1)
     with pytest.raises(BadRowError, match="marked as a bad answer"):
         read({**raw, "kto_tag": "false"}, "messages")
+    assert read({**raw, "label": 0}, "messages").label is None, "it may be the first of several classes"
 
 
 @pytest.mark.parametrize(

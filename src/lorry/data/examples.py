@@ -135,16 +135,8 @@ class ExampleSet:
 
     def whole(self, indices: Iterable[int]) -> list[int]:
         """These examples, and those that belong together with them."""
-        found: set[int] = set()
-        for index in indices:
-            first = index
-            while first and Kind(int(self.kinds[first])).follows:
-                first -= 1
-            after = first + 1
-            while after < len(self) and Kind(int(self.kinds[after])).follows:
-                after += 1
-            found |= {*range(first, after)}
-        return sorted(found)
+        units = np.searchsorted(self.firsts, np.asarray([*indices], dtype=np.int64), side="right") - 1
+        return self.members(np.unique(units).tolist())
 
     @property
     def tokens(self) -> int:

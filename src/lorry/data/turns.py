@@ -146,7 +146,9 @@ def checked(messages: list[Message], field: str) -> list[Message]:
 def refuse_marked_bad(raw: Mapping[str, Any]) -> None:
     """Raises BadRowError for an answer that its row calls a bad one, as rows for KTO do."""
     for field in LABELS:
-        if meant_by(raw.get(field)) is False:
+        # A `label` of 0 may as well be the first of several classes.
+        is_number = str(raw.get(field)) in ("0", "0.0") and field == "label"
+        if meant_by(raw.get(field)) is False and not is_number:
             hint = "leave such rows out, or learn from labels with `method: kto`"
             raise BadRowError("the row is marked as a bad answer", field=field, hint=hint)
 

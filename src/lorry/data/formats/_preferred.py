@@ -26,7 +26,7 @@ def preferred(
     if not asked:
         hint = "write what is asked as the first turn of both, or in a field `prompt`"
         raise BadRowError("the two answers have no prompt in common", field="chosen", hint=hint)
-    if not chosen and not rejected:
+    if [said(turn) for turn in chosen] == [said(turn) for turn in rejected]:
         hint = "leave such rows out: there is nothing to prefer"
         raise BadRowError("chosen and rejected are the same", field="rejected", hint=hint)
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
@@ -35,9 +35,6 @@ def preferred(
         if answer[0]["role"] != "assistant":
             raise BadRowError(f"the answer begins with a {answer[0]['role']} turn", field=side, hint=_ALIKE)
         checked([*asked, *answer], side)
-    if [said(turn) for turn in chosen] == [said(turn) for turn in rejected]:
-        hint = "leave such rows out: there is nothing to prefer"
-        raise BadRowError("chosen and rejected are the same", field="rejected", hint=hint)
     return Row(origin, messages=[*asked, *chosen], rejected=[*asked, *rejected], asked=len(asked), tools=tools)
 
 
