@@ -61,7 +61,7 @@ def test_cpt_trains_every_token_of_a_document_but_the_first(renderer: Renderer):
 def test_many_rows_at_once_are_what_each_is_alone(renderer: Renderer, name: str):
     chosen = method(name)
     together = list(chosen.examples_of(rows_for(chosen), renderer))
-    alone = list(Method.examples_of(chosen, rows_for(chosen), renderer))
+    alone = [chosen.examples(row, renderer) for row in rows_for(chosen)]
     if name == "kto":  # what an answer is held against comes from the other rows
         together = [many[:1] for many in together]  # type: ignore[index]
     for many, one in zip(together, alone, strict=True):
@@ -69,12 +69,13 @@ def test_many_rows_at_once_are_what_each_is_alone(renderer: Renderer, name: str)
         assert [example.trained.tolist() for example in many] == [example.trained.tolist() for example in one]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("batched", [True, False])
-def test_refused_row_is_an_error_in_its_place(renderer: Renderer, batched: bool):
+def test_refused_row_is_an_error_in_its_place(renderer: Renderer):
     chosen = method("sft")
     rows = [Row(HERE, messages=turns("a", "b", system=system)) for system in (None, "no", None)]
-    results = chosen.examples_of(rows, renderer) if batched else Method.examples_of(chosen, rows, renderer)
+    results = chosen.examples_of(rows, renderer)
     assert [isinstance(result, DataError) for result in results] == [False, True, False]
+    with pytest.raises(DataError):
+        chosen.examples(rows[1], renderer)
 
 
 def test_unknown_setting_of_a_method_is_refused():

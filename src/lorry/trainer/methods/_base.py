@@ -55,19 +55,18 @@ class Method(Plugin):
     """Examples that are no part of the loss: `look` measures on them, over the whole step, before gradients are computed."""
 
     @abstractmethod
-    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """The examples that one row gives: one, several (a long document, a pair), or none."""
-
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
-        """The examples of each row, in order; in place of a row that cannot be rendered stands the reason.
+        """The examples of each row, in order: one, several (a long document, a pair), or none.
 
-        Methods override it where many rows at once are quicker than one after another.
+        In place of a row that cannot be rendered stands the reason.
         """
-        for row in rows:
-            try:
-                yield list(self.examples(row, renderer))
-            except DataError as error:
-                yield error
+
+    def examples(self, row: Row, renderer: Renderer) -> list[Example]:
+        """Those of one row by itself. Raises DataError where it cannot be rendered."""
+        (found,) = self.examples_of([row], renderer)
+        if isinstance(found, DataError):
+            raise found
+        return found
 
     def divided(self, examples: ExampleSet, rows: Sequence[int]) -> tuple[list[int], list[int]]:
         """Which of a micro-batch's rows the loss is of, and which are looked at alone."""

@@ -31,13 +31,6 @@ class FromPairs(Method):
         """Whether the likelihood of the chosen one's prompt counts besides."""
         return False
 
-    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """The chosen and the rejected answer, each behind the prompt."""
-        (found,) = self.examples_of([row], renderer)
-        if isinstance(found, DataError):
-            raise found
-        yield from found
-
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """Two examples for each row; in place of a row that cannot be rendered stands the reason."""
         chosen = renderer.chats(rows)

@@ -21,10 +21,6 @@ class ContinuedPreTraining(Method):
 
     accepts: ClassVar[frozenset[str]] = frozenset({"text"})
 
-    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """The pieces of one document."""
-        yield from renderer.pieces(row.text or "")
-
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The pieces of each document."""
         yield from renderer.documents([row.text or "" for row in rows])

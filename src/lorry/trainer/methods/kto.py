@@ -37,13 +37,6 @@ class KahnemanTverskyOptimisation(Method):
     bad_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
 
-    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """The labelled answer; what it is measured against comes from other rows."""
-        (found,) = self.examples_of([row], renderer)
-        if isinstance(found, DataError):
-            raise found
-        yield from found
-
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The labelled answer of each row, and its prompt with the answer of a row that asks something else."""
         own = renderer.chats(rows)

@@ -23,10 +23,6 @@ class SupervisedFineTuning(Method):
     train_on: Literal["assistant", "all"] = "assistant"
     """`assistant`: the answers and their end tokens count in the loss; `all`: every token does."""
 
-    def examples(self, row: Row, renderer: Renderer) -> Iterator[Example]:
-        """One example for a conversation."""
-        yield renderer.chat(row, self.train_on)
-
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """One example for each conversation."""
         for result in renderer.chats(rows, self.train_on):
