@@ -63,6 +63,28 @@ def test_connection_that_is_cut_loses_and_repeats_nothing(tmp_path, machine: Hos
     assert {event.attempt for event in run.events()} == {1}, "the trainer has noticed nothing"
 
 
+@pytest.mark.parametrize("kind", ["ready", "loaded", "started"])
+def test_stop_is_heard_however_short_the_agent_has_been_there(tmp_path, machine: Host, kind):
+    run = borrowed.begin(tmp_path, machine, steps=100_000)
+    controller = Controller(run)
+    controller.watch = lambda event: ask(run.folder, "stop") if event.kind == kind else None
+    began = time.monotonic()
+    assert carry_out(controller).outcome is Outcome.STOPPED_BY_PERSON
+    assert time.monotonic() - began < 30
+
+
+def test_stop_is_heard_by_an_agent_that_is_started_again(tmp_path, machine: Host):
+    run = borrowed.begin(tmp_path, machine, steps=100_000)
+
+    def kill_and_stop() -> None:
+        machine.agent().kill()
+        ask(run.folder, "stop")
+
+    controller = Controller(run)
+    controller.watch = when(8, kill_and_stop)
+    assert carry_out(controller).outcome is Outcome.STOPPED_BY_PERSON
+
+
 def test_controller_that_dies_is_replaced_where_it_stood(tmp_path, machine: Host):
     run = borrowed.begin(tmp_path, machine, steps=60)
 

@@ -63,6 +63,8 @@ class Attempt:
         self._bringing = Bringing(self.home, self.lease.name)
         self._bounds: Bounds | None = None
         self._asked_to_stop = False
+        # Before training has started, agent and trainer may not hear a signal yet, and there is nothing new to save.
+        self._is_heard = self.phase is Phase.TRAINING and self.home.known.steps is not None
         self._repeats: dict[Outcome, tuple[int, int]] = {}
         self._begin_again = False
         self.gave_up: Action | None = None
@@ -176,6 +178,7 @@ class Attempt:
         # What is installed comes from elsewhere: the run is sent meanwhile.
         ready, after = await both(set_up(link, self._place, own=own), self._sent(link, run, after))
         await self._order(link, run)
+        self._is_heard = False
         await starting.begin(link, ready, self._place, run, again=self._begin_again)
         self._begin_again = False
         if self.phase is Phase.PREPARING:
@@ -267,6 +270,7 @@ class Attempt:
             for event in events:
                 bounds.event(event)
                 believed.append(event)
+                self._is_heard = self._is_heard or event.kind == "started"
                 if event.kind in ENDINGS:
                     self._last = event
                 elif event.kind in ("loaded", "started"):
@@ -332,7 +336,7 @@ class Attempt:
     def _cut(self) -> Result | None:
         """Why it ends now whatever it does; None where it goes on."""
         request = self.home.request
-        if request == "now" or (request == "stop" and self.phase is Phase.PREPARING):
+        if request == "now" or (request == "stop" and not self._is_heard):
             return Result(Outcome.STOPPED_BY_PERSON, "stopped at once")
         if self.lease.is_within(0.4 * self.allowed.margin):
             return Result(Outcome.DEADLINE, f"{self.allowed.why} is used up")
