@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "checks": "lorry.plan.checks",
     "methods": "lorry.trainer.methods",
     "metrics": "lorry.evaluate.metrics",
+    "rewards": "lorry.trainer.rewards",
     "sinks": "lorry.track.sinks",
     "providers": "lorry.compute.providers",
 }

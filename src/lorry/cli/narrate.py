@@ -100,6 +100,16 @@ def _smoke(data: Data) -> str:
     return f"smoke: {data['check']}: {'yes' if data['passed'] else 'NO'}, {data['message']}"
 
 
+def _evaluated(data: Data) -> str:
+    if "loss" in data:
+        return f"evaluation loss {units.value(data['loss'])}"
+    return f"evaluation reward {units.value(data['reward'])}" if "reward" in data else "evaluated"
+
+
+def _rollout(data: Data) -> str:
+    return f"{units.count(data['answers'])} answers, mean reward {units.value(data['reward'])}"
+
+
 _LINES: dict[str, Callable[[Data], str]] = {
     "created": lambda data: f"run {data['run']}",
     "checked": _checked,
@@ -127,7 +137,8 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "resumed": lambda data: f"going on from the checkpoint of step {data['from_step']}: {data['path']}",
     "started": _started,
     "step": _step,
-    "evaluated": lambda data: f"evaluation loss {units.value(data['loss'])}",
+    "rollout": _rollout,
+    "evaluated": _evaluated,
     "saved": _saved,
     "forecast": lambda data: str(data["message"]),
     "overrun": lambda data: f"budget: {data['message']}",

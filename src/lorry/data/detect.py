@@ -118,6 +118,7 @@ _KINDS = {
     "text": ("raw text", "cpt"),
     "preference": ("a preference pair", "dpo"),
     "labelled": ("an answer with a label", "kto"),
+    "prompt": ("a prompt without an answer", "grpo"),
 }
 """What a row is called, and which method learns from it."""
 _MANY = {
@@ -125,12 +126,14 @@ _MANY = {
     "text": "raw text",
     "preference": "preference pairs",
     "labelled": "answers with a label",
+    "prompt": "prompts without answers",
 }
 _LOOKS = {
     "messages": '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}',
     "text": '{"text": ...}',
     "preference": '{"prompt": ..., "chosen": ..., "rejected": ...}',
     "labelled": '{"prompt": ..., "completion": ..., "label": true}',
+    "prompt": '{"prompt": ..., "answer": ...}',
 }
 """A row of each kind, as short as can be."""
 _LIST = "`lorry data formats` shows what each format looks like; name one with `data.format`"

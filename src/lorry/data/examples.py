@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -35,6 +35,8 @@ class Kind(IntEnum):
     CHOSEN = 1
     GOOD = 2
     BAD = 3
+    PROMPT = 4
+    """A prompt alone, which the model answers by itself while it trains."""
     REJECTED = 10
     STRANGE = 11
     """A prompt with another row's answer, against which KTO measures how far the model has moved."""
@@ -62,6 +64,8 @@ class Example:
     kind: Kind = Kind.ALONE
     context: NDArray[np.bool_] | None = None
     """`(length,)`: which trained tokens are part of the prompt; None for none."""
+    known: Mapping[str, NDArray[np.float32]] | None = None
+    """By name, `(trained tokens,)`: what a method knows of each before it is trained on; not kept on disk."""
 
     @property
     def answer(self) -> NDArray[np.bool_]:
@@ -72,6 +76,11 @@ class Example:
     def has_answer(self) -> bool:
         """Whether there are any."""
         return bool(self.answer.any())
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether something can be learnt from it: it has an answer, or is to be answered."""
+        return self.has_answer or self.kind is Kind.PROMPT
 
 
 class ExampleSet:

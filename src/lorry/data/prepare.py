@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
 
-_VERSION = 4
+_VERSION = 5
 """Raised whenever the same files and settings would give other sets than before."""
 
 SPLITS = ("train", "eval", "test")
@@ -58,6 +58,8 @@ class Task:
     origin: str
     apart: str = ""
     """What tells its row from others with the same prompt and answer: the answer that people liked less, or the label."""
+    columns: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What else its row holds, where it has no answer."""
 
 
 @dataclass(frozen=True)

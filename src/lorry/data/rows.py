@@ -36,4 +36,6 @@ class Row:
     asked: int = 0
     """Turns of the prompt, where only what follows them is an answer to learn from; 0 for every assistant turn."""
     columns: dict[str, Any] | None = None
-    """What else the row holds, for rewards."""
+    """What else a row without an answer holds, for rewards; None for rows with one."""
+    truth: str = ""
+    """What is right, where a row without an answer says so."""

@@ -137,7 +137,7 @@ class _Sink:
         self._dropped = 0
 
     def append(self, row: Row, examples: Sequence[Example]) -> None:
-        useful = [example for example in examples if example.has_answer]
+        useful = [example for example in examples if example.is_useful]
         if not useful or (len(useful) < len(examples) and any(example.kind.follows for example in examples)):
             self._dropped += 1
             return
@@ -171,6 +171,9 @@ class _Sink:
 
 def _task(row: Row) -> dict[str, Any]:
     messages = row.messages or []
+    if row.columns is not None:
+        asked = {"messages": messages, "tools": row.tools, "truth": row.truth, "origin": str(row.origin)}
+        return {**asked, "columns": json.loads(json.dumps(row.columns, default=str))}
     last = messages[-1]
     truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
     asked = messages[: row.asked or -1]

@@ -1,7 +1,7 @@
-"""Answers from a model: greedy, in batches, the same as one by one.
+"""Answers from a model, in batches, the same as one by one.
 
 Greedy means the likeliest token each time, with no penalty and no sampling, whatever the model's own generation
-settings say: two models are compared, not two settings.
+settings say: two models are compared, not two settings. Where answers are drawn, each has draws of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lorry.errors import RunFailedError
 
 if TYPE_CHECKING:
     from lorry.data.tokenizer import Tokenizer
+    from lorry.evaluate.drawing import Draws
     from lorry.trainer.model import LoadedModel
 
 Progress = Callable[[int, int], None]
@@ -28,6 +29,8 @@ class Limits:
 
     max_new_tokens: int = 128
     batch_size: int = 16
+    draws: Draws | None = None
+    """What answers are drawn with; None for the likeliest tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Generated:
     seconds: float
     no_room: tuple[int, ...] = ()
     """Prompts that fill the model's context, so that the answer is empty."""
+    ids: tuple[list[int], ...] = ()
+    """Tokens of each answer, end tokens included."""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -59,7 +64,25 @@ def generate(
     Prompt and answer together stay within the model's context. Out of memory halves the batch and goes on with the
     smaller one; raises RunFailedError when one prompt alone does not fit.
     """
-    started, answers = time.perf_counter(), dict[int, list[int]]()
+    started = time.perf_counter()
+    answers, no_room = answer_tokens(loaded, tokenizer, prompts, limits, progress)
+    texts = [tokenizer.decode(without_end(ids, tokenizer)) for ids in answers]
+    seconds = time.perf_counter() - started
+    return Generated(texts, sum(map(len, answers)), seconds, no_room, tuple(answers))
+
+
+def answer_tokens(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    limits: Limits,
+    progress: Progress | None = None,
+) -> tuple[list[list[int]], tuple[int, ...]]:
+    """The answers' tokens, each with its end token where it has come to it, and the prompts that leave no room for any.
+
+    Where answers are drawn, each is the same whatever is answered beside it, but for rounding. Raises as `generate` does.
+    """
+    answers = dict[int, list[int]]()
     room = _rooms(loaded, prompts, limits.max_new_tokens)
     waiting = [index for index in range(len(prompts)) if room[index] > 0]
     # Same bound and like length go together; the longest first, so that memory runs out at once or never.
@@ -69,7 +92,8 @@ def generate(
         left = list(group)
         while left:
             batch = left[:size]
-            made = _unless_out_of_memory(lambda: _batch(loaded, tokenizer, [prompts[index] for index in batch], bound))  # noqa: B023
+            asked, drawing = [prompts[index] for index in batch], _drawing(limits.draws, batch, prompts, bound)
+            made = _unless_out_of_memory(lambda: _batch(loaded, tokenizer, asked, bound, **drawing))  # noqa: B023
             if made is None:
                 size = _halved(len(batch))
                 continue
@@ -77,9 +101,8 @@ def generate(
             left = left[len(batch) :]
             if progress:
                 progress(len(answers), len(waiting))
-    texts = [tokenizer.decode(_without_end(answers.get(index, []), tokenizer)) for index in range(len(prompts))]
     no_room = tuple(index for index in range(len(prompts)) if room[index] <= 0)
-    return Generated(texts, sum(map(len, answers.values())), time.perf_counter() - started, no_room)
+    return [answers.get(index, []) for index in range(len(prompts))], no_room
 
 
 def stream(
@@ -144,10 +167,17 @@ def _rooms(loaded: LoadedModel, prompts: Sequence[Sequence[int]], most: int) -> 
     return [min(most, context - len(prompt)) if prompt else 0 for prompt in prompts]
 
 
+def _drawing(draws: Draws | None, batch: Sequence[int], prompts: Sequence[Sequence[int]], most: int) -> dict[str, Any]:
+    """What makes Transformers draw the answers of a batch; nothing for the likeliest tokens."""
+    if draws is None:
+        return {}
+    return {"logits_processor": [draws.of(batch).chooser(max(len(prompts[index]) for index in batch), most)]}
+
+
 def _batch(
-    loaded: LoadedModel, tokenizer: Tokenizer, prompts: list[Sequence[int]], most: int, streamer: _Pieces | None = None
+    loaded: LoadedModel, tokenizer: Tokenizer, prompts: list[Sequence[int]], most: int, **more: Any
 ) -> list[list[int]]:
-    """The answers' tokens, each up to its end token and with it."""
+    """The answers' tokens, each up to its end token and with it; `more` goes to Transformers."""
     import torch
 
     longest, pad = max(map(len, prompts)), tokenizer.pad_id
@@ -155,7 +185,7 @@ def _batch(
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=loaded.device)
     stops = {"eos_token_id": sorted(tokenizer.end_ids), "pad_token_id": pad, "max_new_tokens": most}
     with loaded.answering(), loaded.computing(), torch.inference_mode():
-        made = loaded.model.generate(input_ids=ids, attention_mask=mask, streamer=streamer, **stops, **_GREEDY)
+        made = loaded.model.generate(input_ids=ids, attention_mask=mask, **stops, **_GREEDY, **more)
     return [_up_to_end(row, tokenizer.end_ids) for row in made[:, longest:].tolist()]
 
 
@@ -177,7 +207,8 @@ def _up_to_end(ids: list[int], ends: frozenset[int]) -> list[int]:
     return ids[: end + 1]
 
 
-def _without_end(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+def without_end(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    """An answer's tokens without the one that ends it."""
     return ids[:-1] if ids and ids[-1] in tokenizer.end_ids else ids
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lorry.data.prepare import Task
     from lorry.data.tokenizer import Tokenizer
     from lorry.trainer.model import LoadedModel
+    from lorry.trainer.rollouts.collect import Asker
 
 Json = dict[str, Any]
 
@@ -58,6 +59,8 @@ class Evaluation:
     recipe: Recipe
     model_folder: Path | None = None
     """Where the base model lies; needed where there is no adapter to switch off."""
+    asker: Asker | None = None
+    """Who judges answers, where the method learns from the model's own."""
 
     def run(self, folder: RunFolder, progress: Progress) -> Json:
         """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
@@ -71,11 +74,13 @@ class Evaluation:
         answers = [
             row for split, tasks in self.tasks.items() for row in scoring.rows(split, tasks, measured[split], metrics)
         ]
+        rewards = self._judge(answers, measured)
         scores: Json = {
             "splits": {split: self._split(split, sides, answers) for split, sides in measured.items()},
             "tokens_per_second": {side: _speed(measured, side) for side in SIDES},
             "dangerous": self._dangerous(answers),
-            "metrics": {name: _described(metric) for name, metric in metrics.items()},
+            "metrics": {name: _described(metric) for name, metric in metrics.items()}
+            | {name: {"higher_is_better": True, "unit": "reward", "settings": {}} for name in rewards},
             "notes": self._notes(measured),
         }
         hard = hard_rows(self, measured["eval"]["adapter"], answers) if "eval" in measured else []
@@ -121,11 +126,28 @@ class Evaluation:
     def _split(self, split: str, sides: Mapping[Side, Measured], answers: list[Json]) -> Json:
         own = [row for row in answers if row["split"] == split]
         scores = scoring.losses(sides, getattr(self.prepared, split).kinds)
-        for name in self.metrics:
+        for name in dict.fromkeys(name for row in own for name in row["scores"]):
             mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES})
             if mean is not None:
                 scores[name] = mean
         return {"rows": getattr(self.prepared, split).unit_count, "generated": len(own), "scores": scores}
+
+    def _judge(self, answers: list[Json], measured: Mapping[str, Mapping[Side, Measured]]) -> list[str]:
+        """Adds to each answer's scores what the rewards say of it; the names of these scores."""
+        if self.asker is None:
+            return []
+        names: dict[str, None] = {}
+        for split, tasks in self.tasks.items():
+            own, prompts = [row for row in answers if row["split"] == split], [self.prompt(task) for task in tasks]
+            for side in SIDES:
+                said = measured[split][side].answers.ids
+                judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, said))
+                parts = {f"reward_{name}": scores for name, scores in judged.each.items()}
+                for name, scores in {"reward": judged.totals.tolist(), **(parts if len(parts) > 1 else {})}.items():
+                    names[name] = None
+                    for row, score in zip(own, scores, strict=True):
+                        row["scores"].setdefault(name, {})[side] = score
+        return list(names)
 
     def _dangerous(self, answers: list[Json]) -> list[Json]:
         metric = self.metrics.get("dangerous_command")

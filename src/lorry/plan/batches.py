@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from lorry.plan.memory import Load
+from lorry.plan.rollouts import LIKELY, Answers, answers_of, fillers
 from lorry.plan.rows import spread
 from lorry.plugins import make
 from lorry.trainer.forest import Forest, lineage, plant
+from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.order import Order, order_of
 
 if TYPE_CHECKING:
+    from lorry.data.examples import Example
     from lorry.data.prepare import Prepared
     from lorry.recipe.schema import Recipe
     from lorry.trainer.methods._base import Method
@@ -39,6 +42,10 @@ class Tokens:
     """Tokens that one token sees, on average."""
     eval_tokens: int
     """Tokens of the evaluation rows, once."""
+    taken: float
+    """Tokens of the rows as they are before the model answers them, over all passes: by these a run's pace is told."""
+    answers: Answers | None = None
+    """Those of the model's own, where it learns from them."""
 
     @property
     def at_once(self) -> float:
@@ -48,6 +55,9 @@ class Tokens:
 
 def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Tokens:
     """What the run computes in such micro-batches; how much rows share is measured on some, spread over it."""
+    method = cast("Method", make("methods", recipe.method))
+    if isinstance(method, FromRollouts):
+        return _of_rollouts(prepared, recipe, method, micro_batch, shares=shares)
     order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
     forests = list(_sample(prepared, order, shares=shares))
     rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
@@ -61,27 +71,64 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
         trained=total * trained / max(rows, 1),
         context=seen / max(computed, 1),
         eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
+        taken=total,
+    )
+
+
+def _of_rollouts(prepared: Prepared, recipe: Recipe, method: FromRollouts, micro_batch: int, *, shares: bool) -> Tokens:
+    """The same for answers that are not made yet."""
+    order, length = order_of(prepared.train, recipe), max(1, round(LIKELY * method.max_new_tokens))
+    forests, taken = list[Forest](), 0
+    for step in spread(order.steps, _SAMPLED):
+        rows = [row for part in order.micro_batches(step + 1) for row in part]
+        taken += sum(int(order.lengths[row]) for row in rows)
+        made = fillers(prepared.train, rows, method, length)
+        forests += [plant(made[at : at + micro_batch], share=shares) for at in range(0, len(made), micro_batch)]
+    total = float(order.tokens_after(0))
+    computed = sum(one.tokens for one in forests)
+    answers = answers_of(order, method, recipe)
+    return Tokens(
+        steps=order.steps,
+        micro_batches=order.steps * -(-recipe.train.micro_batch * recipe.train.accumulation // micro_batch),
+        rows=total * sum(one.row_tokens for one in forests) / max(taken, 1),
+        computed=total * computed / max(taken, 1),
+        trained=total * sum(one.trained_tokens for one in forests) / max(taken, 1),
+        context=sum(_seen(one) for one in forests) / max(computed, 1),
+        eval_tokens=0,
+        taken=total,
+        answers=answers,
     )
 
 
 def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) -> Load:
     """The micro-batch of this size that has most tokens, of all that the run makes, and its evaluation's answers."""
-    order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
-    step, part = order.heaviest()
     method = cast("Method", make("methods", recipe.method))
-    trained, _ = method.divided(prepared.train, order.micro_batches(step)[part])
-    forest = plant([prepared.train[row] for row in trained], share=shares)
+    forest = plant(_heaviest(prepared, recipe, method, micro_batch), share=shares)
     longest = int(
         max(split.lengths.max() for split in (prepared.train, prepared.eval) if split is not None and len(split))
     )
-    asks = bool(recipe.evaluate.rows) and prepared.eval is not None
+    asks = (bool(recipe.evaluate.rows) and prepared.eval is not None) or method.rolls_out
+    most = max(recipe.evaluate.max_new_tokens, method.max_new_tokens if isinstance(method, FromRollouts) else 0)
     return Load(
         tokens=forest.tokens,
         keys=sum(len(group) * _above_and_own(forest, group) for group in forest.groups),
         trained=forest.trained_tokens,
         answers=recipe.evaluate.batch_size if asks else 0,
-        answer_tokens=longest + recipe.evaluate.max_new_tokens if asks else 0,
+        answer_tokens=longest + most if asks else 0,
     )
+
+
+def _heaviest(prepared: Prepared, recipe: Recipe, method: Method, micro_batch: int) -> list[Example]:
+    """The examples of the micro-batch with most tokens."""
+    order = order_of(prepared.train, recipe)
+    if isinstance(method, FromRollouts):
+        longest = int(order.lengths.argmax())
+        made = fillers(prepared.train, [longest] * micro_batch, method, method.max_new_tokens)
+        return made[:micro_batch]
+    order = replace(order, micro_batch=micro_batch)
+    step, part = order.heaviest()
+    trained, _ = method.divided(prepared.train, order.micro_batches(step)[part])
+    return [prepared.train[row] for row in trained]
 
 
 def _sample(prepared: Prepared, order: Order, *, shares: bool) -> Iterable[Forest]:

@@ -122,7 +122,7 @@ class Planner:
             tokens_at_once=load.tokens.at_once,
             micro_batch=fits.rung.micro_batch,
             activation_checkpointing=fits.rung.activation_checkpointing,
-            tokens=load.tokens.rows,
+            tokens=load.tokens.taken,
             flops=load.training_flops,
             duration=work.duration,
             scoring_factor=pace.scoring.likely if pace else 1.0,

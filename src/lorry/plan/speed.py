@@ -86,12 +86,20 @@ class Workload:
         shape, tokens = self.shape, self.tokens
         passes = 6 if self.setup.lora is None else 4
         passes += 2 if self.setup.checkpointing else 0
-        passes += 2 if self.setup.has_reference else 0
+        passes += self._beside
         seen = 12 * shape.layers * shape.heads * shape.head_dim * tokens.context
         head = shape.vocabulary * shape.hidden
         # The output layer computes trained tokens alone.
         body = (shape.active_parameters - head) * tokens.computed
         return passes * (body + head * tokens.trained) + seen * tokens.computed
+
+    @property
+    def _beside(self) -> float:
+        """Operations for each token and parameter beside those of training: what a reference says, and what was said before."""
+        answers = self.tokens.answers
+        if answers is not None:
+            return 2 * answers.measured / answers.passes
+        return 2 if self.setup.has_reference else 0
 
     @property
     def weights(self) -> float:
@@ -118,7 +126,7 @@ def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
         setup=_BOOT if device.is_rented else Range(5.0, 10.0, 25.0),
         download=ZERO if at_hand else _per(size, _NETWORK),
         loading=_per(size, _READING),
-        training=training_seconds(work, device),
+        training=training_seconds(work, device) + _rolling_out(work, device),
         evaluation=_per(forward * work.scoring.evaluations * work.tokens.eval_tokens, reached),
         scoring=device.scoring
         * (
@@ -129,15 +137,31 @@ def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
     )
 
 
+def _rolling_out(work: Workload, device: Device) -> Range:
+    """Seconds of the answers that training itself has the model make."""
+    answers = work.tokens.answers
+    if answers is None:
+        return ZERO
+    forward, reached = 2.0 * work.shape.active_parameters, device.efficiency * device.rate
+    batches = -(-answers.count // max(answers.at_once, 1))
+    one = _of_a_token(work, device, min(answers.count, answers.at_once))
+    return _per(forward * answers.prompt_tokens, reached) + answers.tokens * batches * one
+
+
 def _answering(work: Workload, device: Device) -> Range:
-    """Seconds of all answers, token after token: each is a pass that computes, and that reads all weights."""
+    """Seconds of all answers of the evaluation, by both sides."""
     scoring = work.scoring
     batches = -(-scoring.answers // max(scoring.answers_at_once, 1))
-    at_once = min(scoring.answers, scoring.answers_at_once)
+    return (
+        scoring.answer_tokens * (2 * batches) * _of_a_token(work, device, min(scoring.answers, scoring.answers_at_once))
+    )
+
+
+def _of_a_token(work: Workload, device: Device, at_once: int) -> Range:
+    """Seconds of one more token of so many answers: a pass that computes, and that reads all weights."""
     computing = _per(2.0 * work.shape.active_parameters * at_once, device.efficiency * device.rate)
     waiting = LAUNCHES.likely * work.shape.layers / 2 if device.is_gpu else 0.0
-    one = computing.map(lambda seconds: max(seconds, work.weights / device.bandwidth) + waiting)
-    return scoring.answer_tokens * (2 * batches) * one
+    return computing.map(lambda seconds: max(seconds, work.weights / device.bandwidth) + waiting)
 
 
 def _per(amount: float, rate: Range) -> Range:

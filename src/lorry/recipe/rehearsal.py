@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from lorry.plugins import make
 from lorry.recipe.layer import show
 from lorry.recipe.schema import BudgetSettings, Recipe, TrackSettings
+
+if TYPE_CHECKING:
+    from lorry.trainer.methods._base import Method
 
 STEPS = 2
 MOST_ACCUMULATED = 2
 _MOST_TOKENS = 16
 """Tokens of an answer: a model with random weights says nothing, and does not stop."""
 _MOST_ANSWERS = 4
+_WITH_MODELS = frozenset({"adapter", "classifier"})
+"""Rewards that need a model of their own."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,15 @@ def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehears
         "rows": min(recipe.evaluate.rows, _MOST_ANSWERS),
         "max_new_tokens": min(recipe.evaluate.max_new_tokens, _MOST_TOKENS),
     }
+    method, why_method = _method(recipe)
+    why |= why_method
+    if "group_size" in method:
+        train["micro_batch"] = method["group_size"]
     lengths = {"steps": STEPS, "epochs": None, "log_every": 1, "eval_every": STEPS, "save_every": 1}
     changed = recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update=model),
+            "method": {**recipe.method, **method},
             "train": recipe.train.model_copy(update={**lengths, **train}),
             "evaluate": recipe.evaluate.model_copy(update=evaluate),
             "budget": BudgetSettings(),
@@ -57,7 +68,27 @@ def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehears
         for name, value in values.items()
         if getattr(getattr(recipe, section), name) != value
     ]
+    lines += [
+        f"method.{name}: {show(recipe.method.get(name))} -> {show(value)}{why.get(name, '')}"
+        for name, value in method.items()
+    ]
     return Rehearsed(changed, lines)
+
+
+def _method(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
+    """What changes of a method that has the model answer: fewer and shorter answers, and no reward that loads a model."""
+    method = cast("Method", make("methods", recipe.method))
+    settings: dict[str, Any] = method.model_dump()
+    if not method.rolls_out:
+        return {}, {}
+    changes: dict[str, Any] = {"max_new_tokens": min(settings["max_new_tokens"], _MOST_TOKENS)}
+    if "group_size" in settings:
+        changes["group_size"] = 2
+    kept = [reward for reward in settings["rewards"] if reward["name"] not in _WITH_MODELS]
+    if len(kept) < len(settings["rewards"]):
+        changes["rewards"] = kept or [{"name": "metric", "metric": "exact_match"}]
+    changes = {name: value for name, value in changes.items() if settings[name] != value}
+    return changes, {"rewards": " (other models are not loaded)"}
 
 
 def _model(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:

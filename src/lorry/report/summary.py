@@ -99,7 +99,7 @@ def _planned(sources: Sources) -> dict[str, float | None] | None:
 
 def _course(records: dict[int, Event]) -> dict[str, Any] | None:
     """First, final and best loss with their steps; None when none was recorded."""
-    points = [(step, float(records[step].data["loss"])) for step in sorted(records)]
+    points = [(step, float(records[step].data["loss"])) for step in sorted(records) if "loss" in records[step].data]
     finite = [point for point in points if math.isfinite(point[1])]
     if not finite:
         return None

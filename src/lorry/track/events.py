@@ -51,7 +51,8 @@ KINDS: dict[str, tuple[str, ...]] = {
         "from_step",
     ),  # of all steps, those after `from_step` are trained now; earlier records of them go
     "step": ("loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_bytes"),
-    "evaluated": ("loss",),  # evaluation loss during training, natural log per trained token
+    "rollout": ("answers", "reward", "samples"),  # the model's own answers, judged; a few of them as they are
+    "evaluated": (),  # scores of the evaluation rows during training: `loss`, or `reward`, and others
     "saved": ("path", "seconds", "pause"),  # seconds that writing took, and those that training stood still
     "forecast": ("seconds", "message"),  # what the whole run will take, as its first steps tell
     "overrun": (

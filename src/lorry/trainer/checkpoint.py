@@ -7,6 +7,8 @@ checkpoints/step-000050/
   tokenizer.json, ...                              the model's tokenizer and chat template
   optimizer.safetensors                            the optimizer's tensors
   rng.safetensors                                  states of all random number generators
+  value_head.safetensors, rollout.safetensors      of methods that learn from their own answers: the head that is not delivered,
+                                                   and the answers that the next step goes on with
   state.json                                       step, scores, memory rung, scaler, what it was made with
   manifest.json                                    SHA-256 of each file above, and of itself
 checkpoints/best, checkpoints/final                links to the checkpoints that are that
@@ -24,7 +26,7 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import torch
 
 OPTIMIZER, RNG, STATE, MANIFEST = "optimizer.safetensors", "rng.safetensors", "state.json", "manifest.json"
+VALUE_HEAD, ROLLOUT = "value_head.safetensors", "rollout.safetensors"
 _NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -54,6 +57,8 @@ class Contents:
     optimizer: dict[str, torch.Tensor]
     rng: dict[str, torch.Tensor]
     state: dict[str, Any]
+    more: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict[str, "dict[str, torch.Tensor]"])
+    """Further tensors, by their file's name."""
 
 
 def path_of(root: Path, step: int) -> Path:
@@ -87,6 +92,8 @@ def write(root: Path, contents: Contents) -> Path:
         contents.write_weights(aside)
         save_file(contents.optimizer, aside / OPTIMIZER)
         save_file(contents.rng, aside / RNG)
+        for name, tensors in contents.more.items():
+            save_file(tensors, aside / name)
         (aside / STATE).write_text(json.dumps(contents.state) + "\n", encoding="utf-8")
         write_manifest(aside)
         aside.rename(final)
@@ -200,7 +207,7 @@ def read_state(folder: Path, needed: Collection[str] = ()) -> dict[str, Any]:
 
 def deliver(checkpoint: Path, adapter: Path) -> None:
     """Makes `adapter` the weights of a checkpoint: copied aside and renamed, what only training needs left out."""
-    left_out = shutil.ignore_patterns(OPTIMIZER, RNG, STATE, MANIFEST)
+    left_out = shutil.ignore_patterns(OPTIMIZER, RNG, STATE, MANIFEST, VALUE_HEAD, ROLLOUT)
     with _aside(adapter) as aside:
         shutil.copytree(checkpoint, aside, ignore=left_out)
         for path in [*aside.iterdir(), aside]:

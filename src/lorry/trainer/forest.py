@@ -10,8 +10,8 @@ Everything here is arithmetic on token ids: no tensor, no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -52,6 +52,8 @@ class Forest:
     kinds: NDArray[np.int64]  # (R,) what each row is: a `Kind`
     members: NDArray[np.int64]  # (R,) each row's index in its set; -1 where it is in none
     context: NDArray[np.bool_]  # (N,) which trained tokens belong to the prompt
+    known: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
+    """By name, `(N,)`: what a method knew of each trained token beforehand; of all rows, or it is not here."""
 
     @property
     def tokens(self) -> int:
@@ -148,6 +150,7 @@ class _Builder:
             kinds=np.asarray([example.kind for example in examples], dtype=np.int64),
             members=np.asarray(members if members is not None else [-1] * len(examples), dtype=np.int64),
             context=_joined([_context(example, at) for example, at in zip(examples, trained, strict=True)]) > 0,
+            known=_known(examples),
         )
 
     def _add(self, branch: _Branch) -> int:
@@ -170,6 +173,13 @@ def _grouped(branches: list[_Branch]) -> list[list[int]]:
             groups.append([at])
             tokens = branch.length
     return groups
+
+
+def _known(examples: Sequence[Example]) -> dict[str, NDArray[np.float32]]:
+    """What is known of all of them."""
+    each = [example.known or {} for example in examples]
+    names = set(each[0]).intersection(*each[1:]) if each else set[str]()
+    return {name: np.concatenate([known[name] for known in each]).astype(np.float32) for name in sorted(names)}
 
 
 def _context(example: Example, places: NDArray[np.int64]) -> NDArray[np.bool_]:

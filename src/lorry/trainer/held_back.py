@@ -21,6 +21,7 @@ from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
 from lorry.trainer.methods._base import Method, Sums
 from lorry.trainer.policy import Policy
+from lorry.trainer.rollouts.collect import Asker
 from lorry.trainer.row_loss import mean_loss, row_losses
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class HeldBack:
     recipe: Recipe
     base: Path
     model_folder: Path
+    asker: Asker | None = None
+    """Where the method learns from the model's own answers: who has it answer and judges that."""
     beat: Callable[[], None] = field(default=lambda: None)
     """Called before each batch."""
 
@@ -52,17 +55,33 @@ class HeldBack:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to score."""
-        return not self.prepared.eval
+        return not self.prepared.eval or (self.asker is not None and not self.recipe.evaluate.rows)
 
     def scores(self, rung: Rung) -> dict[str, float]:
         """The method's own `loss` over all evaluation rows as if they were one step, and what else it tells of them."""
         rows = self.prepared.eval
         if not rows:
             return {"loss": math.nan}
+        if self.asker is not None:
+            return self._judged(self.asker, rows, rung.generation_batch)
         with self.loaded.answering():
             if not rows.kinds.any():
                 return {"loss": mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self.beat))}
             return self._by_method(rows, rung.eval_batch)
+
+    def _judged(self, asker: Asker, rows: ExampleSet, size: int) -> dict[str, float]:
+        """Means of the rewards of greedy answers to the evaluation's prompts, and how the answers are."""
+        tasks = drawn(self.prepared.tasks("eval"), self.recipe.evaluate.rows)
+        prompts = [rows[task.index].ids.tolist() for task in tasks]
+        answers = asker.answers(prompts, size, self.beat)
+        judged = asker.jury.judge(asker.completions(tasks, prompts, answers))
+        ended = [asker.has_ended(answer) for answer in answers]
+        lengths = [len(answer) for answer in answers]
+        return {
+            **judged.means(),
+            "answer_tokens": sum(lengths) / max(len(lengths), 1),
+            "ended": sum(ended) / max(len(ended), 1),
+        }
 
     def _by_method(self, rows: ExampleSet, size: int) -> dict[str, float]:
         lengths = rows.lengths

@@ -30,9 +30,10 @@ from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung, Where, next_rung
 from lorry.trainer.limits import Limits
 from lorry.trainer.offenders import offenders
+from lorry.trainer.rollouts.collect import Asker
 from lorry.trainer.saving import rng
 from lorry.trainer.saving.saver import Place, Saver
-from lorry.trainer.saving.snapshot import Copies, Live, Standing, restore
+from lorry.trainer.saving.snapshot import Copies, Live, Standing, restore, rollout_in
 from lorry.trainer.saving.state import Origin, Skip, State
 from lorry.trainer.step import Step, Stepper
 
@@ -65,6 +66,16 @@ class Training:
     was_warned: bool = False
     """Whether an earlier attempt has said that most of the budget is used."""
     clock: Callable[[], float] = field(default=time.monotonic)
+
+    @property
+    def asker(self) -> Asker | None:
+        """Who has the model answer and judges that, where the method learns from its own answers."""
+        return self.held_back.asker
+
+    def close(self) -> None:
+        """Gives back what rewards hold."""
+        if self.asker is not None:
+            self.asker.jury.close()
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,8 @@ class Loop:
             was_told=training.was_warned,
         )
         training.stepper.beat = self._beat
+        if training.stepper.rollouts is not None:
+            training.stepper.rollouts.beat = lambda: self._beat(self.state.step)
         training.held_back.beat = lambda: training.events.beat("evaluating", self.state.step)
 
     @property
@@ -349,6 +362,8 @@ class Loop:
             self.state = replace(state, skipped=(*state.skipped, *more), scores={**scores, **state.scores})
             stepper = self.training.stepper
             stepper.order = replace(stepper.order, short=state.short)
+            if stepper.rollouts is not None:
+                stepper.rollouts.put_back(*rollout_in(folder))
             self.generators = rng.capture()
 
     def _beat(self, step: int) -> None:
@@ -360,7 +375,11 @@ class Loop:
         """Called before anything is saved. Raises RunFailedError while the weights are half changed."""
         if self.is_half_applied:
             raise RunFailedError("memory ran out while the weights were changed")
-        return Standing(self.state, replace(self.training.origin, rung=self.rung), self.generators)
+        rollouts, origin = self.training.stepper.rollouts, replace(self.training.origin, rung=self.rung)
+        if rollouts is None:
+            return Standing(self.state, origin, self.generators)
+        goes_on, carried = rollouts.standing(self.state.step, self.training.stepper.order)
+        return Standing(self.state, origin, self.generators, goes_on, carried)
 
     def _leave_out(self, diverged: _DivergedError) -> None:
         """Goes back, once, to go on without the rows that made the loss diverge. Raises RunFailedError the second time."""

@@ -25,13 +25,21 @@ def token_loss(forward: Forward, batch: Forest) -> torch.Tensor:
 
 def token_losses(forward: Forward, batch: Forest) -> torch.Tensor:
     """Negative log-likelihood of each trained token in nats, `(N,)` in fp32, in the order of `batch.targets`."""
+    return losses_at(forward, predicting(forward, batch), batch)
+
+
+def predicting(forward: Forward, batch: Forest) -> torch.Tensor:
+    """The hidden states that predict a trained token, `(N, hidden size)`."""
     hidden = forward.hidden(batch)
-    sources = torch.from_numpy(batch.sources).to(hidden.device)
-    targets = torch.from_numpy(batch.targets).to(hidden.device)
-    picked = hidden.index_select(0, sources)
+    return hidden.index_select(0, torch.from_numpy(batch.sources).to(hidden.device))
+
+
+def losses_at(forward: Forward, picked: torch.Tensor, batch: Forest) -> torch.Tensor:
+    """As `token_losses`, from the hidden states that predict them."""
+    targets = torch.from_numpy(batch.targets).to(picked.device)
     # In fp16 a gradient must be scaled before it is rounded, and the scale comes with the backward pass.
     is_made_twice = _is_trained(forward, picked) or picked.dtype is torch.float16
-    step = tokens_at_once(forward.vocabulary, on_gpu=hidden.device.type != "cpu", is_made_twice=is_made_twice)
+    step = tokens_at_once(forward.vocabulary, on_gpu=picked.device.type != "cpu", is_made_twice=is_made_twice)
     if picked.requires_grad and not is_made_twice:
         return _ThroughFrozenHead.apply(picked, targets, forward, step)  # pyright: ignore
     if len(targets) <= step:

@@ -35,6 +35,8 @@ class LoadedModel:
     has_adapter: bool
     notes: list[str] = field(default_factory=list[str])
     """What was resolved or switched that the person should know."""
+    value_head: torch.nn.Linear | None = None
+    """From a hidden state to the reward that can be expected, in fp32; for methods that learn one. It is not delivered."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -63,7 +65,16 @@ class LoadedModel:
 
     def trained_parameters(self) -> list[torch.nn.Parameter]:
         """What the optimizer changes."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return own if self.value_head is None else [*own, *self.value_head.parameters()]
+
+    def add_value_head(self) -> None:
+        """Begins a value head that expects nothing anywhere."""
+        config = self.model.config.get_text_config()
+        head = torch.nn.Linear(config.hidden_size, 1, device=self.device, dtype=torch.float32)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        self.value_head = head
 
     @property
     def can_checkpoint_activations(self) -> bool:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorry.data.examples import ExampleSet
 from lorry.data.packing import pack
+from lorry.errors import RecipeError
+from lorry.plugins import make
 from lorry.recipe.schema import Recipe, TrainSettings
+
+if TYPE_CHECKING:
+    from lorry.trainer.methods._base import Method
 
 _STEPS = 4096
 """Steps that are looked at together, so that a long run's order is never in memory at once."""
@@ -33,11 +39,20 @@ class Order:
     seed: int
     short: int = 0
     """Units by which steps that are made already fell short of full ones; those after them take up where they ended."""
+    passes: int = 1
+    """Steps that take the same units before the next ones come."""
+    most: int | None = None
+    """Steps at most, where the last units are not passed as often; None for all passes."""
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the run."""
-        return math.ceil((self.total_units + self.short) / self.per_step)
+        steps = math.ceil((self.total_units + self.short) / self.per_step) * self.passes
+        return steps if self.most is None else min(steps, self.most)
+
+    def begins(self, step: int) -> int:
+        """The first step that takes the units of this one."""
+        return step - (step - 1) % self.passes
 
     def micro_batches(self, step: int) -> list[list[int]]:
         """Rows of each micro-batch of a step (from 1).
@@ -45,7 +60,7 @@ class Order:
         Within the step units are sorted by length, so that a micro-batch holds rows of like length; the loss is that of
         the whole step, so this changes nothing but speed and memory.
         """
-        first = (step - 1) * self.per_step - self.short
+        first = (step - 1) // self.passes * self.per_step - self.short
         taken = [self._unit(at) for at in range(first, self._end(step))]
         taken.sort(key=lambda unit: int(self.lengths[self.units[unit]].sum()))
         parts = [taken[at : at + self.micro_batch] for at in range(0, len(taken), self.micro_batch)]
@@ -53,7 +68,7 @@ class Order:
 
     def short_after(self, step: int) -> int:
         """Units by which the steps up to this one fall short of full ones."""
-        return step * self.per_step - self._end(step)
+        return self._full(step) - self._end(step)
 
     def tokens_after(self, step: int) -> int:
         """Tokens of the rows of all steps after this one."""
@@ -61,7 +76,13 @@ class Order:
         spans = (
             (first, min(first + many, self.total_units)) for first in range(self._end(step), self.total_units, many)
         )
-        return sum(int(tokens[self._sequence(first, end)].sum()) for first, end in spans)
+        later = sum(int(tokens[self._sequence(first, end)].sum()) for first, end in spans)
+        again = -step % self.passes * sum(self.tokens_of(step)) if step % self.passes else 0
+        return self.passes * later + again
+
+    def tokens_of(self, step: int) -> list[int]:
+        """Tokens of each row that a step takes."""
+        return [int(self.lengths[row]) for part in self.micro_batches(step) for row in part]
 
     def heaviest(self) -> tuple[int, int]:
         """The step, and within it the micro-batch, with the most tokens of a whole run that is not yet begun."""
@@ -74,7 +95,8 @@ class Order:
             tokens = np.add.reduceat(taken, starts, axis=1)
             if tokens.max() > most:
                 step, part = np.unravel_index(int(tokens.argmax()), tokens.shape)
-                most, place = int(tokens.max()), (first // self.per_step + int(step) + 1, int(part))
+                most = int(tokens.max())
+                place = (first // self.per_step + int(step)) * self.passes + 1, int(part)
         rest = [int(self.lengths[rows].sum()) for rows in self.micro_batches(self.steps)]
         return (self.steps, int(np.argmax(rest))) if rest and max(rest) > most else place
 
@@ -83,7 +105,11 @@ class Order:
         return np.add.reduceat(self.lengths[np.fromiter(chain.from_iterable(self.units), dtype=np.int64)], bounds)
 
     def _end(self, step: int) -> int:
-        return min(step * self.per_step - self.short, self.total_units)
+        return min(self._full(step) - self.short, self.total_units)
+
+    def _full(self, step: int) -> int:
+        """Units up to this step, if all steps are full ones."""
+        return ((step - 1) // self.passes + 1) * self.per_step
 
     def _sequence(self, first: int, end: int) -> NDArray[np.int64]:
         """The units that are taken at the places from `first` to before `end`."""
@@ -100,14 +126,34 @@ class Order:
 
 
 def order_of(examples: ExampleSet, recipe: Recipe) -> Order:
-    """The order in which a recipe trains on rows: what belongs together stays so, packed or not."""
+    """The order in which a recipe trains on rows: what belongs together stays so, packed or not.
+
+    Raises RecipeError where a step's answers are no whole groups of answers to one prompt.
+    """
+    method = cast("Method", make("methods", recipe.method))
     lengths, units = examples.lengths, examples.units
+    if method.rolls_out:
+        return _of_rollouts(lengths, recipe.train, method)
     if recipe.data.packing:
         # The longest row has to fit, and where a row gives several examples, all of them.
         capacity = recipe.data.max_length * max(map(len, units), default=1)
         packed = pack(examples.unit_lengths, capacity, seed=recipe.train.seed)
         units = [[row for unit in group for row in units[unit]] for group in packed]
     return plan_order(lengths, recipe.train, units)
+
+
+def _of_rollouts(lengths: NDArray[np.int64], train: TrainSettings, method: Method) -> Order:
+    """The prompts that are answered for each round of steps, whose answers are what micro-batches count."""
+    answers = train.micro_batch * train.accumulation
+    if answers % method.group:
+        told = f"{train.micro_batch} x {train.accumulation} answers are no whole groups of {method.group}"
+        hint = "set train.micro_batch x train.accumulation to a multiple of the method's group_size"
+        raise RecipeError(told, place="train.accumulation", hint=hint)
+    prompts = answers // method.group
+    rounds = math.ceil(train.steps / method.passes) if train.steps else 0
+    total = rounds * prompts if rounds else math.ceil(round(len(lengths) * (train.epochs or 1), 6))
+    units = [[row] for row in range(len(lengths))]
+    return Order(units, lengths, prompts, prompts, total, train.seed, passes=method.passes, most=train.steps)
 
 
 def plan_order(lengths: NDArray[np.int64], train: TrainSettings, bins: list[list[int]] | None = None) -> Order:

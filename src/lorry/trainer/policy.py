@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from lorry.trainer.forest import Forest
 from lorry.trainer.forward import Forward
-from lorry.trainer.loss import token_losses
+from lorry.trainer.loss import losses_at, predicting, token_losses
 from lorry.trainer.model import LoadedModel
 
 
@@ -24,15 +24,29 @@ class Policy:
     """The trained weights as the reference has them, where that is not the base with its adapter off."""
     changing: AbstractContextManager[Any] = field(default_factory=nullcontext[None])
     """Held while other weights stand in the place of those that are trained: nobody may save them then."""
+    temperature: float = 1.0
+    """By which logits are divided, for a method that draws answers so."""
 
     @property
     def forward(self) -> Forward:
         """Runs the model over forests."""
-        return self.loaded.forward
+        plain = self.loaded.forward
+        if self.temperature == 1:
+            return plain
+        return replace(plain, head=lambda hidden: plain.head(hidden) / self.temperature)
 
     def log_probs(self, batch: Forest) -> torch.Tensor:
         """Of each trained token, `(N,)`, with a graph behind it."""
         return -token_losses(self.forward, batch)
+
+    def log_probs_and_values(self, batch: Forest) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the reward that the value head expects before each token, `(N,)` in fp32."""
+        hidden, head = predicting(self.forward, batch), self.loaded.value_head
+        if head is None:
+            raise ValueError("the model has no value head")
+        with torch.autocast(hidden.device.type, enabled=False):
+            values = head(hidden.float())[:, 0]
+        return -losses_at(self.forward, hidden, batch), values
 
     def reference_log_probs(self, batch: Forest) -> torch.Tensor:
         """The same from the reference, `(N,)`, without a graph and without dropout."""

@@ -24,10 +24,14 @@ from lorry.trainer.ladder import Rung
 from lorry.trainer.limits import was_warned
 from lorry.trainer.loop import Training
 from lorry.trainer.methods._base import Method
+from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.model import LoadedModel
 from lorry.trainer.optimizer import make_optimizer
 from lorry.trainer.order import order_of
-from lorry.trainer.policy import policy_of
+from lorry.trainer.policy import Policy, policy_of
+from lorry.trainer.rewards._base import Place
+from lorry.trainer.rollouts.collect import Asker, Rollouts
+from lorry.trainer.rollouts.jury import Jury
 from lorry.trainer.saving.snapshot import Live
 from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
@@ -42,6 +46,9 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
     Raises RunFailedError for a checkpoint of another model, other rows or other settings.
     """
     settings = assignment.recipe.train
+    method = cast("Method", make("methods", assignment.recipe.method))
+    if method.has_value_head:
+        loaded.add_value_head()
     optimizer, notes = make_optimizer(loaded, settings)
     if not loaded.forward.shares or loaded.drops:
         notes.append("shared beginnings are computed for each row (see the notes above, or dropout)")
@@ -55,7 +62,6 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         notes += more
     for note in notes:
         assignment.events.append("note", message=note)
-    method = cast("Method", make("methods", assignment.recipe.method))
     is_continued = assignment.recipe.model.adapter is not None
     policy = policy_of(loaded, has_reference=method.needs_reference, is_continued=is_continued)
     stepper = Stepper(
@@ -67,12 +73,14 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         scaler=scaler,
         train=settings,
     )
+    asker = _asker(assignment, method, policy)
+    stepper.rollouts = _rollouts(assignment, asker)
     return Training(
         recipe=assignment.recipe,
         live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
         held_back=HeldBack(
-            policy, method, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder
+            policy, method, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder, asker
         ),
         forecast=_forecast(assignment),
         checkpoints=assignment.folder.checkpoints,
@@ -83,6 +91,22 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         seconds_before=assignment.seconds_so_far,
         was_warned=was_warned(assignment.history, assignment.recipe.budget),
     )
+
+
+def _asker(assignment: Assignment, method: Method, policy: Policy) -> Asker | None:
+    """Who has the model answer and judges that; None for methods that learn from rows as they are."""
+    if not isinstance(method, FromRollouts):
+        return None
+    policy.temperature = method.temperature
+    place = Place(assignment.recipe, assignment.base, assignment.model_folder)
+    return Asker(policy, assignment.renderer().tokenizer, Jury.open(method.rewards, place), method)
+
+
+def _rollouts(assignment: Assignment, asker: Asker | None) -> Rollouts | None:
+    if asker is None:
+        return None
+    tasks = {task.index: task for task in assignment.prepared.tasks("train")}
+    return Rollouts(asker, assignment.prepared.train, tasks, assignment.events, assignment.recipe.train.seed)
 
 
 def _origin(assignment: Assignment, rung: Rung, made_with: dict[str, Any]) -> Origin:

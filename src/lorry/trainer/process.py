@@ -11,7 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import AGENT, Reporter, connect
 from lorry.trainer.forecast import OverrunError
 from lorry.trainer.ladder import Rung
-from lorry.trainer.loop import Loop, Outcome
+from lorry.trainer.loop import Loop, Outcome, Training
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.preparing import prepare
+from lorry.trainer.rollouts.collect import Asker
 from lorry.trainer.signals import Leave, Watch
 from lorry.trainer.supervise.restart import OUT_OF_MEMORY
 
@@ -82,7 +83,13 @@ def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     loaded = load(assignment.recipe, assignment.model_folder)
     frozen = loaded.frozen_sha256()
     _say_loaded(loaded, frozen, assignment.events)
-    outcome = _train(assignment, loaded, frozen, signals)
+    with closing(prepare(assignment, loaded, frozen)) as training:
+        outcome = _train(assignment, training, signals)
+        _deliver_and_score(assignment, training, frozen, outcome)
+
+
+def _deliver_and_score(assignment: Assignment, training: Training, frozen: str, outcome: Outcome) -> None:
+    loaded = training.live.loaded
     assignment.events.beat("scoring", outcome.last)
     if loaded.frozen_sha256() != frozen:
         raise RunFailedError("frozen weights changed while training", hint="this is a fault of lorry: please report it")
@@ -90,7 +97,7 @@ def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     with _stopped_as("stopped before all scores were made; the adapter is delivered"):
         loaded = _as_delivered(assignment, loaded, delivered, outcome)
         write_json(assignment.folder.provenance, _provenance(assignment, loaded, frozen))
-        _score(assignment, loaded, outcome.rung)
+        _score(assignment, loaded, outcome.rung, training.asker)
         if assignment.facts.get("smoke"):
             smoke.check(assignment.folder, loaded, outcome.peaks, assignment.events)
 
@@ -131,8 +138,8 @@ def _say_loaded(loaded: LoadedModel, frozen: str, events: Reporter) -> None:
     )
 
 
-def _train(assignment: Assignment, loaded: LoadedModel, frozen: str, signals: Watch) -> Outcome:
-    loop = Loop(prepare(assignment, loaded, frozen))
+def _train(assignment: Assignment, training: Training, signals: Watch) -> Outcome:
+    loop = Loop(training)
     with signals.leaving(_leave(assignment, loop)):
         return loop.run()
 
@@ -193,7 +200,7 @@ def _as_delivered(assignment: Assignment, loaded: LoadedModel, step: int, outcom
     return load(assignment.recipe, assignment.folder.adapter, trainable=False)
 
 
-def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung) -> None:
+def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung, asker: Asker | None) -> None:
     """Scores base model and adapter; where memory runs out, again in smaller batches."""
 
     def progress(part: str, done: int, total: int) -> None:
@@ -202,7 +209,9 @@ def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung) -> None:
     size = min(rung.generation_batch, rung.eval_batch)
     while True:
         recipe = _in_batches(assignment.recipe, size)
-        evaluation = Evaluation(loaded, assignment.renderer(), assignment.prepared, recipe, assignment.model_folder)
+        evaluation = Evaluation(
+            loaded, assignment.renderer(), assignment.prepared, recipe, assignment.model_folder, asker
+        )
         try:
             with loaded.answering():
                 scores = evaluation.run(assignment.folder, progress)

@@ -16,6 +16,7 @@ from lorry.trainer.ladder import Rung
 from lorry.trainer.methods._base import Method, Share, Sums, Whole
 from lorry.trainer.order import Order
 from lorry.trainer.policy import Policy
+from lorry.trainer.rollouts.collect import Rollouts
 from lorry.trainer.saving import rng
 from lorry.trainer.schedule import learning_rate
 
@@ -52,6 +53,8 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     scaler: torch.GradScaler
     train: TrainSettings
+    rollouts: Rollouts | None = None
+    """Where the model answers its rows by itself."""
     beat: Callable[[int], None] = field(default=lambda _step: None)
     """Called with the step before each micro-batch."""
 
@@ -65,13 +68,10 @@ class Stepper:
     def gradients(self, step: int, rung: Rung, left_out: frozenset[int]) -> Step:
         """Computes the clipped gradients of a step from its start; whatever gradients there were are dropped."""
         self.forget_gradients()
-        cut = replace(self.order, micro_batch=rung.micro_batch)
-        parts = [[row for row in rows if row not in left_out] for rows in cut.micro_batches(step)]
-        parts = [rows for rows in parts if rows]
-        forests, looked_at = zip(*(self._divided(rows) for rows in parts), strict=True) if parts else ((), ())
-        whole = self._whole(step, forests, [one for one in looked_at if one is not None])
-        computed = [forest for forest in (*forests, *looked_at) if forest is not None]
-        loss, told = 0.0, Sums()
+        parts, forests, looked_at = self._parts(step, rung, left_out)
+        whole = self._whole(step, forests, looked_at)
+        computed = [*forests, *looked_at]
+        loss, told = 0.0, Sums(self.rollouts.told if self.rollouts else {})
         for rows, forest in zip(parts, forests, strict=True):
             self.beat(step)
             torch.manual_seed(_draw_seed(self.train.seed, step, rows))
@@ -82,12 +82,25 @@ class Stepper:
             loss=loss,
             learning_rate=learning_rate(step, self.order.steps, self.train),
             grad_norm=self._clip() if parts else 0.0,
-            rows=tuple(row for rows in parts for row in rows),
+            rows=tuple(dict.fromkeys(row for rows in parts for row in rows)),
             trained_tokens=sum(forest.trained_tokens for forest in forests),
             row_tokens=sum(forest.row_tokens for forest in computed),
             computed_tokens=sum(forest.tokens for forest in computed),
             told=told,
         )
+
+    def _parts(
+        self, step: int, rung: Rung, left_out: frozenset[int]
+    ) -> tuple[list[list[int]], list[Forest], list[Forest]]:
+        """Rows of each micro-batch, the forests that are trained on, and those that are only looked at."""
+        if self.rollouts is not None:
+            answered = self.rollouts.parts(step, self.order, rung, left_out)
+            return [rows for rows, _ in answered], [self._planted(found, rows) for rows, found in answered], []
+        cut = replace(self.order, micro_batch=rung.micro_batch)
+        parts = [[row for row in rows if row not in left_out] for rows in cut.micro_batches(step)]
+        parts = [rows for rows in parts if rows]
+        divided = [self._divided(rows) for rows in parts]
+        return parts, [forest for forest, _ in divided], [other for _, other in divided if other is not None]
 
     def _whole(self, step: int, forests: Sequence[Forest], looked_at: Sequence[Forest] = ()) -> Whole:
         """What the method counts and measures over all micro-batches of a step."""
@@ -123,6 +136,9 @@ class Stepper:
 
     def try_heaviest(self, rung: Rung) -> None:
         """Forward and backward of the micro-batch with most tokens, beside a full optimizer state; changes nothing."""
+        if self.rollouts is not None:
+            self._try(self.rollouts.heaviest(rung.micro_batch))
+            return
         step, part = replace(self.order, micro_batch=rung.micro_batch).heaviest()
         rows = replace(self.order, micro_batch=rung.micro_batch).micro_batches(step)[part]
         self._try([self.examples[row] for row in rows])
@@ -131,11 +147,8 @@ class Stepper:
         """Whether the longest row, cut to so many tokens, can be computed; anything but memory that is wrong is raised."""
         from lorry.trainer import memory
 
-        unit = self.examples.together([int(self.order.lengths.argmax())])
-        # Whichever of their tokens are trained on.
-        cut = [replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None) for one in unit]
         try:
-            self._try(cut)
+            self._try(self._cut(length) if self.rollouts is None else self.rollouts.heaviest(1, length))
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -143,6 +156,11 @@ class Stepper:
             return True
         memory.release()
         return False
+
+    def _cut(self, length: int) -> list[Example]:
+        """What belongs to the longest row, cut; whichever of its tokens are trained on."""
+        unit = self.examples.together([int(self.order.lengths.argmax())])
+        return [replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None) for one in unit]
 
     def _try(self, examples: Sequence[Example]) -> None:
         tensors, plain = rng.capture()

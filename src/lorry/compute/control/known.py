@@ -75,7 +75,7 @@ class Known:
             self.rented.add(event.data["lease"])
         elif event.kind in ("sent", "machine", "started", "copied"):
             self._take_machine(event)
-        elif event.kind == "evaluated" and event.step is not None:
+        elif event.kind == "evaluated" and event.step is not None and "loss" in event.data:
             self.losses_by_step[event.step] = event.data["loss"]
         elif event.kind == "delivered":
             self.delivered = event.step if event.step is not None else event.data.get("step")

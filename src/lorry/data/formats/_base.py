@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from lorry.data.rows import Origin, Row
 from lorry.plugins import Plugin
 
-Gives = Literal["messages", "text", "preference", "labelled"]
-"""Conversations, raw text, conversations with a better and a worse answer, conversations whose answer is good or bad."""
+Gives = Literal["messages", "text", "preference", "labelled", "prompt"]
+"""Conversations, raw text, conversations with a better and a worse answer, those whose answer is good or bad, those without."""
 
 
 class Format(Plugin):

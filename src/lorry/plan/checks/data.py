@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lorry.data.facts import DataFacts
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
+    from lorry.trainer.methods._base import Method
 
 _LINE = re.compile(r":\d+$")
 _MANY_PASSES = 20
@@ -132,7 +133,7 @@ class DataCheck(Check):
             return
         yield _counts(facts)
         yield from _said(facts)
-        yield from _passes(subject.recipe, facts)
+        yield from _passes(subject.recipe, facts, subject.method)
         yield from _nothing_to_score(subject.recipe, facts)
 
 
@@ -195,13 +196,16 @@ def _said(facts: DataFacts) -> Iterable[Finding]:
             yield warning(said.code, message, evidence=evidence, place=said.place)
 
 
-def _passes(recipe: Recipe, facts: DataFacts) -> Iterable[Finding]:
-    """How often each row is seen; packed rows are not counted, since a sequence holds several."""
+def _passes(recipe: Recipe, facts: DataFacts, method: Method) -> Iterable[Finding]:
+    """How often each row is seen; packed rows are not counted, since a sequence holds several.
+
+    Where the model answers them itself, a step's answers are several to a row, and several steps may take the same.
+    """
     train = recipe.train
     if train.steps is None or recipe.data.packing:
         return
-    at_once = train.micro_batch * train.accumulation
-    passes = train.steps * at_once / max(facts.train.examples, 1)
+    at_once = train.micro_batch * train.accumulation // method.group
+    passes = train.steps * at_once / method.passes / max(facts.train.examples, 1)
     message = f"{train.steps:,} steps of {at_once} rows are {passes:.3g} passes over the training rows"
     if passes > _MANY_PASSES:
         remedy = "train fewer steps, or on more rows; watch the evaluation loss"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lorry.data.examples import Kind
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.plan.rows import spread
@@ -50,7 +51,7 @@ class MasksCheck(Check):
         ends = np.asarray(sorted(subject.tokenizer.end_ids), dtype=np.int32)
         for name in ("train", "eval", "test"):
             examples: ExampleSet | None = getattr(prepared, name)
-            if examples is not None and len(examples):
+            if examples is not None and len(examples) and not (examples.kinds == Kind.PROMPT).all():
                 yield from _of(name, examples, ends, subject.recipe.data.max_length)
 
 

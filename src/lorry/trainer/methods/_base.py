@@ -46,13 +46,30 @@ class Method(Plugin):
     """A way to learn from rows. Importing a method's file must not import torch."""
 
     accepts: ClassVar[frozenset[str]]
-    """Kinds of rows: `messages`, `text`, `preference`, `labelled`."""
-    needs_reference: ClassVar[bool] = False
-    """Whether its loss asks what the model said before training."""
+    """Kinds of rows: `messages`, `text`, `preference`, `labelled`, `prompt`."""
     can_vanish: ClassVar[bool] = False
     """Whether its loss may come near 0, so that many times its median is no divergence; then only what is no number is."""
+    rolls_out: ClassVar[bool] = False
+    """Whether the model answers its rows by itself while it trains, and learns from that."""
+    has_value_head: ClassVar[bool] = False
+    """Whether a head beside the model learns what reward can be expected."""
     looks_at: ClassVar[frozenset[Kind]] = frozenset()
     """Examples that are no part of the loss: `look` measures on them, over the whole step, before gradients are computed."""
+
+    @property
+    def group(self) -> int:
+        """Answers that the model makes to each row; 1 also where rows are trained on as they are."""
+        return 1
+
+    @property
+    def passes(self) -> int:
+        """Steps that are made on the same rows before the next ones come."""
+        return 1
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether its loss asks what the model said before training."""
+        return False
 
     @abstractmethod
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 class DirectPreferenceOptimisation(FromPairs):
     """Learns from preference pairs, held to the model that it began with."""
 
-    needs_reference: ClassVar[bool] = True
     can_vanish: ClassVar[bool] = True
     beta: float = Field(default=0.1, gt=0)
     """How dear it is to move away from the reference; IPO's tau."""
@@ -33,6 +32,11 @@ class DirectPreferenceOptimisation(FromPairs):
     """`sigmoid`: DPO's own; `ipo`: a squared distance, for preferences that are almost certain; `hinge`: a margin of 1."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs that is taken to be labelled the wrong way round; with `sigmoid` only."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always: it is held to it."""
+        return True
 
     @model_validator(mode="after")
     def _smoothing_is_read(self) -> DirectPreferenceOptimisation:

@@ -27,7 +27,6 @@ class KahnemanTverskyOptimisation(Method):
     """Learns from single answers that are labelled good or bad, held to the model that it began with."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"labelled"})
-    needs_reference: ClassVar[bool] = True
     can_vanish: ClassVar[bool] = True
     looks_at: ClassVar[frozenset[Kind]] = frozenset({Kind.STRANGE})
     beta: float = Field(default=0.1, gt=0)
@@ -36,6 +35,11 @@ class KahnemanTverskyOptimisation(Method):
     """Weight of good answers. With many more bad ones, raise it: weight times rows of both alike, within a third."""
     bad_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always: it is held to it."""
+        return True
 
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The labelled answer of each row, and its prompt with the answer of a row that asks something else."""

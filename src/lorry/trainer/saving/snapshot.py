@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from lorry.trainer import checkpoint
 from lorry.trainer.checkpoint import Contents
 from lorry.trainer.model import LoadedModel, put_adapter
+from lorry.trainer.rollouts.rollout import Rollout
 from lorry.trainer.saving import rng
 from lorry.trainer.saving.state import Origin, State
 
@@ -64,6 +65,10 @@ class Standing:
     origin: Origin
     generators: rng.Generators
     """As they were then: in the middle of the next step they are elsewhere."""
+    rollout: Rollout | None = None
+    """The answers that the next step goes on with."""
+    carried: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What rollouts have left for later ones."""
 
 
 class Copies:
@@ -116,12 +121,18 @@ class Copies:
             "rng": random_plain,
             "optimizer": plain,
             "scaler": self._scaler_state(),
+            "rollout": {"carried": dict(standing.carried), **(standing.rollout.facts() if standing.rollout else {})},
         }
+        more = {checkpoint.ROLLOUT: standing.rollout.tensors()} if standing.rollout else {}
+        head = self._copied(_named("value_head", _value_head(live.loaded)))
+        more |= {checkpoint.VALUE_HEAD: _below("value_head", head)} if head else {}
         if not self.copies_all:
-            return Contents(state.step, self._write_model, _unshared(tensors), random_tensors, facts)
+            return Contents(state.step, self._write_model, _unshared(tensors), random_tensors, facts, more)
         copied = self._copied({**_named("weights", self._weights), **_named("optimizer", tensors)})
         weights, tensors = _below("weights", copied), _below("optimizer", copied)
-        return Contents(state.step, lambda place: self._write_adapter(place, weights), tensors, random_tensors, facts)
+        return Contents(
+            state.step, lambda place: self._write_adapter(place, weights), tensors, random_tensors, facts, more
+        )
 
     def _scaler_state(self) -> dict[str, Any]:
         """Read beside the running step: its numbers lie on the device."""
@@ -170,11 +181,25 @@ def restore(folder: Path, live: Live) -> State:
         put_adapter(live.loaded, folder)
     else:
         _put_model(live.loaded, folder)
+    if live.loaded.value_head is not None:
+        live.loaded.value_head.load_state_dict(load_file(folder / checkpoint.VALUE_HEAD))
     _put_optimizer(live.optimizer, load_file(folder / checkpoint.OPTIMIZER), facts["optimizer"])
     if live.scaler.is_enabled() and facts["scaler"]:
         live.scaler.load_state_dict(facts["scaler"])
     rng.restore(load_file(folder / checkpoint.RNG), facts["rng"])
     return State.from_json(facts)
+
+
+def rollout_in(folder: Path) -> tuple[Rollout | None, Mapping[str, float]]:
+    """The answers that a verified checkpoint's next step goes on with, and what rollouts have left for later ones."""
+    facts = dict(checkpoint.read_state(folder).get("rollout", {}))
+    carried = {str(name): float(value) for name, value in dict(facts.get("carried", {})).items()}
+    file = folder / checkpoint.ROLLOUT
+    return (Rollout.of_tensors(load_file(file), facts) if file.is_file() else None), carried
+
+
+def _value_head(loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    return {} if loaded.value_head is None else dict(loaded.value_head.state_dict())
 
 
 def _adapter_weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:

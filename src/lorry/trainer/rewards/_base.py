@@ -1,0 +1,93 @@
+"""What a reward is: it looks at a model's own answers, and gives each a number."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import Field
+
+from lorry.data.rows import Message
+from lorry.plugins import Plugin
+
+if TYPE_CHECKING:
+    from lorry.recipe.schema import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer that a model made to a row's prompt."""
+
+    text: str
+    """Without special tokens."""
+    messages: list[Message]
+    """The turns before it."""
+    truth: str = ""
+    """What is right, where the row says so."""
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What else the row holds."""
+    origin: str = ""
+    """`file:line` of the row."""
+    ids: Sequence[int] = ()
+    """Tokens of prompt and answer."""
+
+    @property
+    def prompt(self) -> str:
+        """What was asked last."""
+        content = self.messages[-1].get("content") if self.messages else None
+        return content if isinstance(content, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why there is no score for an answer."""
+
+    told: str
+
+
+class Scorer(Protocol):
+    """A reward at work."""
+
+    def scores(self, completions: Sequence[Completion]) -> list[float | Fault | None]:
+        """One for each answer, in order; None where the reward has nothing to say of it."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rewards are opened."""
+
+    recipe: Recipe
+    base: Path
+    """Where the recipe's relative paths start from."""
+    model_folder: Path
+    """Where the base model of the run lies."""
+
+
+class Reward(Plugin):
+    """A way to judge answers. Importing a reward's file must not import torch."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Settings that name a file or folder, relative to the recipe."""
+    weight: float = Field(default=1.0)
+    """What its scores are multiplied by before all rewards are added up; below 0 for what is unwanted."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What it is called in curves, and in a row's `rewards`."""
+
+    def unavailable(self) -> str | None:
+        """Why it cannot work on this machine, with what to install; None when it can."""
+        return None
+
+    @abstractmethod
+    def open(self, place: Place) -> Scorer:
+        """Gets to work. Raises LorryError where something is missing or does not fit."""

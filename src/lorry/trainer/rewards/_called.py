@@ -1,0 +1,81 @@
+"""What runs in the process of a reward function: `python -m lorry.trainer.rewards._called FILE FUNCTION`.
+
+It imports nothing but what the person's file imports, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import inspect
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def main(file: str, function: str) -> int:
+    """Answers line by line until its input ends."""
+    _end_with_parent()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # what the function prints belongs into the log
+    try:
+        called = _function(file, function)
+    except BaseException as error:
+        _say(answers, error=f"{type(error).__name__}: {error}")
+        return 1
+    takes = inspect.signature(called).parameters
+    _say(answers, ready=True)
+    for line in sys.stdin:
+        try:
+            _say(answers, score=_score(called, takes, json.loads(line)))
+        except Exception as error:
+            _say(answers, error=f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _end_with_parent() -> None:
+    """A function that hangs does not hear that nobody asks any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def _function(file: str, name: str) -> Callable[..., Any]:
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    spec = importlib.util.spec_from_file_location("rewards_of_the_recipe", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not callable(found):
+        there = ", ".join(one for one, value in vars(module).items() if inspect.isfunction(value)) or "no function"
+        raise AttributeError(f"there is no function `{name}`, but {there}")
+    return found
+
+
+def _score(called: Callable[..., Any], takes: Any, asked: dict[str, Any]) -> float | None:
+    columns = asked.pop("columns")
+    many = "completions" in takes
+    own = {**columns, **asked}
+    if many:
+        own = {**columns, "answer": asked["answer"], "prompts": asked["prompt"], "completions": asked["completion"]}
+    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in takes.values())
+    given = own if takes_all else {name: value for name, value in own.items() if name in takes}
+    if many:
+        given = {name: [value] for name, value in given.items()}
+    score = called(**given)
+    if many:
+        (score,) = score
+    return None if score is None else float(score)
+
+
+def _say(answers: Any, **told: Any) -> None:
+    answers.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,32 @@
+"""Any sequence-classification model as a reward: one number, or the logit of one of its labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lorry.trainer.rewards._base import Place, Reward, Scorer
+
+
+class ClassifierReward(Reward):
+    """The output of a sequence-classification model."""
+
+    files: ClassVar[tuple[str, ...]] = ("model",)
+    model: str
+    """A folder, relative to the recipe, or a Hub id."""
+    output: str | None = None
+    """The label whose logit counts, where the model has more than two."""
+    batch_size: int = Field(default=16, ge=1)
+    """Answers scored at once."""
+
+    @property
+    def label(self) -> str:
+        """The model's own name."""
+        return self.model.rstrip("/").rsplit("/", 1)[-1]
+
+    def open(self, place: Place) -> Scorer:
+        """Loads it with its own tokenizer. Raises ModelError where it is none."""
+        from lorry.trainer.rewards._models import classifier_scorer
+
+        return classifier_scorer(self.model, self.output, place, self.batch_size)

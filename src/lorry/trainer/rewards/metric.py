@@ -1,0 +1,62 @@
+"""A metric of `evaluate.metrics` as a reward: what is measured at the end is what is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from pydantic import Field, field_validator
+
+from lorry import plugins
+from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
+
+
+class MetricReward(Reward):
+    """The score of a metric, such as `bash_valid` or `exact_match`; turned round where less of it is better."""
+
+    metric: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """A name from `lorry metrics`, or `{name: ..., setting: ...}`."""
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def label(self) -> str:
+        """The metric's name."""
+        return str(self.metric.get("name", "metric"))
+
+    def unavailable(self) -> str | None:
+        """Whatever the metric lacks."""
+        return self._made().unavailable()
+
+    def open(self, place: Place) -> Scorer:
+        """Makes the metric."""
+        del place
+        return _Scores(self._made())
+
+    def _made(self) -> Metric:
+        return cast("Metric", plugins.make("metrics", self.metric))
+
+
+class _Scores:
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def scores(self, completions: Sequence[Completion]) -> list[float | Fault | None]:
+        return [self._score(one) for one in completions]
+
+    def _score(self, one: Completion) -> float | Fault | None:
+        answer = Answer(one.text, one.truth, one.messages, one.origin)
+        try:
+            (score,) = self._metric.score_all([answer])
+        except Exception as error:
+            return Fault(f"{type(error).__name__}: {error}")
+        if score is None or self._metric.higher_is_better:
+            return score
+        return 1.0 - score
+
+    def close(self) -> None:
+        """A metric holds nothing."""

@@ -1,0 +1,222 @@
+"""Collecting rollouts: the model answers a step's prompts, rewards judge the answers, and the method credits their tokens.
+
+A rollout depends on the step, the weights and the seed alone, so one that was cut off is made again. Steps that go on with one
+that weights have changed under cannot make it again: a checkpoint between them holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lorry.data.examples import Example, ExampleSet
+from lorry.data.prepare import Task
+from lorry.data.tokenizer import Tokenizer
+from lorry.evaluate.drawing import Draws, Sampling
+from lorry.evaluate.generation import Limits, answer_tokens, without_end
+from lorry.trainer.channel import Reporter
+from lorry.trainer.forest import plant
+from lorry.trainer.ladder import Rung
+from lorry.trainer.methods._rollouts import Answered, FromRollouts
+from lorry.trainer.order import Order
+from lorry.trainer.policy import Policy
+from lorry.trainer.rewards._base import Completion
+from lorry.trainer.rollouts.jury import Jury
+from lorry.trainer.rollouts.rollout import Rollout
+
+_SHOWN, _CHARACTERS = 2, 400
+"""Answers of each rollout that are told, and characters of each."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Asker:
+    """Has a model answer tasks, and judges what it said."""
+
+    policy: Policy
+    tokenizer: Tokenizer
+    jury: Jury
+    method: FromRollouts
+
+    def answers(
+        self, prompts: Sequence[Sequence[int]], at_once: int, beat: Callable[[], None], draws: Draws | None = None
+    ) -> list[list[int]]:
+        """Tokens of each answer; greedy without `draws`."""
+        limits = Limits(self.method.max_new_tokens, at_once, draws)
+        made, _ = answer_tokens(self.policy.loaded, self.tokenizer, prompts, limits, lambda _done, _all: beat())
+        return made
+
+    def completions(
+        self, tasks: Sequence[Task], prompts: Sequence[Sequence[int]], answers: Sequence[list[int]]
+    ) -> list[Completion]:
+        """Answers as rewards see them."""
+        return [
+            Completion(
+                text=self.tokenizer.decode(without_end(answer, self.tokenizer)),
+                messages=task.messages,
+                truth=task.truth,
+                columns=task.columns,
+                origin=task.origin,
+                ids=[*prompt, *answer],
+            )
+            for task, prompt, answer in zip(tasks, prompts, answers, strict=True)
+        ]
+
+    def has_ended(self, answer: Sequence[int]) -> bool:
+        """Whether an answer came to its end by itself."""
+        return bool(answer) and answer[-1] in self.tokenizer.end_ids
+
+
+@dataclass
+class Rollouts:
+    """The rollouts of one training: the one that is being trained on, and how the next one is made."""
+
+    asker: Asker
+    examples: ExampleSet
+    tasks: Mapping[int, Task]
+    """By the index of their prompt."""
+    events: Reporter
+    seed: int
+    beat: Callable[[], None] = field(default=lambda: None)
+    _kept: tuple[Mapping[str, float], Rollout | None] = field(default=({}, None))
+    """What the rollout before left for the next one, and the present one; changed as one, for a signal may read it."""
+
+    def parts(
+        self, step: int, order: Order, rung: Rung, left_out: frozenset[int]
+    ) -> list[tuple[list[int], list[Example]]]:
+        """The micro-batches of a step: rows and their answers, those to one prompt side by side, so that they share it."""
+        rollout = self._at(step, order, rung, left_out)
+        size = self.asker.method.group
+        groups = [range(at, at + size) for at in range(0, len(rollout.rows), size)]
+        groups.sort(key=lambda group: sum(len(rollout.ids[at]) for at in group))
+        taken = [at for group in groups for at in group if rollout.rows[at] not in left_out]
+        return [
+            ([rollout.rows[at] for at in part], [rollout.example(at) for at in part])
+            for part in (taken[at : at + rung.micro_batch] for at in range(0, len(taken), rung.micro_batch))
+        ]
+
+    @property
+    def told(self) -> Mapping[str, float]:
+        """What the present rollout tells."""
+        _, rollout = self._kept
+        return rollout.told if rollout else {}
+
+    def heaviest(self, answers: int, most: int | None = None) -> list[Example]:
+        """So many answers, as long as they may get, to the longest prompt; or within `most` tokens. What they say is filler."""
+        method, longest = self.asker.method, int(self.examples.lengths.argmax())
+        prompt = self.examples[longest].ids[: None if most is None else most // 2]
+        length = method.max_new_tokens if most is None else most - len(prompt)
+        vocabulary = self.asker.policy.forward.vocabulary
+        fillers = [(np.arange(length) * (at + 7) + at) % vocabulary for at in range(answers)]
+        ids = [np.concatenate([prompt, filler]).astype(np.int32) for filler in fillers]
+        nothing = [np.zeros(length) for _ in fillers]
+        answered = Answered(
+            groups=[0] * answers,
+            lengths=[length] * answers,
+            ended=[True] * answers,
+            rewards=np.zeros(answers),
+            before=nothing if method.keeps_before else (),
+            reference=nothing if method.needs_reference else (),
+            values=nothing if method.has_value_head else (),
+        )
+        made = Rollout(0, [longest] * answers, ids, [len(prompt)] * answers, method.credit(answered, {}).known)
+        return [made.example(at) for at in range(answers)]
+
+    def standing(self, step: int, order: Order) -> tuple[Rollout | None, Mapping[str, float]]:
+        """What a checkpoint of a step holds: the rollout that the next step goes on with, and what is left for later ones."""
+        before, rollout = self._kept
+        if rollout is None or rollout.first > step:
+            return None, before
+        goes_on = order.begins(step + 1) == rollout.first
+        return (rollout if goes_on else None), rollout.carried
+
+    def put_back(self, rollout: Rollout | None, carried: Mapping[str, float]) -> None:
+        """Goes on from what `standing` gave."""
+        self._kept = carried, rollout
+
+    def _at(self, step: int, order: Order, rung: Rung, left_out: frozenset[int]) -> Rollout:
+        before, rollout = self._kept
+        first = order.begins(step)
+        if rollout is None or rollout.first != first:
+            before = rollout.carried if rollout is not None and rollout.first < first else before
+            rows = [row for part in order.micro_batches(step) for row in part if row not in left_out]
+            rollout = self._made(first, rows, rung, before)
+            self._kept = before, rollout
+        return rollout
+
+    def _made(self, first: int, rows: Sequence[int], rung: Rung, carried: Mapping[str, float]) -> Rollout:
+        method = self.asker.method
+        rows = [row for row in rows for _ in range(method.group)]
+        prompts = [self.examples[row].ids.tolist() for row in rows]
+        draws = Draws(
+            Sampling(method.temperature, method.top_p, method.top_k),
+            [(self.seed, first, place) for place in range(len(rows))],
+        )
+        answers = self.asker.answers(prompts, rung.generation_batch, self.beat, draws)
+        tasks = [self.tasks[row] for row in rows]
+        judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, answers))
+        ids = [np.asarray([*prompt, *answer], np.int32) for prompt, answer in zip(prompts, answers, strict=True)]
+        made = Rollout(first, list(rows), ids, [len(prompt) for prompt in prompts])
+        ended = [self.asker.has_ended(answer) for answer in answers]
+        answered = Answered(
+            groups=[place // method.group for place in range(len(rows))],
+            lengths=made.answered,
+            ended=ended,
+            rewards=judged.totals,
+            **self._measured(made, rung),
+        )
+        credit = method.credit(answered, carried)
+        told = {
+            **judged.means(),
+            "reward_deviation": float(judged.totals.std()) if rows else 0.0,
+            "answer_tokens": float(np.mean(made.answered)) if rows else 0.0,
+            "ended": float(np.mean(ended)) if rows else 0.0,
+            **credit.told,
+        }
+        self._tell(first, made, judged.totals.tolist(), told)
+        for fault in judged.faults:
+            self.events.append("warning", step=first, message=f"a reward failed, and counts as 0 there: {fault}")
+        return Rollout(first, made.rows, made.ids, made.asked, credit.known, told, credit.carried)
+
+    def _measured(self, made: Rollout, rung: Rung) -> dict[str, Any]:
+        """What the method asks of each token, before weights change."""
+        method, policy = self.asker.method, self.asker.policy
+        found: dict[str, list[Floats]] = {}
+        if not (method.keeps_before or method.needs_reference or method.has_value_head):
+            return {}
+        for at in range(0, len(made.rows), rung.micro_batch):
+            self.beat()
+            examples = [made.example(place) for place in range(at, min(at + rung.micro_batch, len(made.rows)))]
+            batch = plant(examples, share=policy.forward.shares and not policy.loaded.drops)
+            parts: dict[str, torch.Tensor] = {}
+            with torch.no_grad(), policy.loaded.computing(), policy.loaded.answering():
+                if method.has_value_head:
+                    parts["before"], parts["values"] = policy.log_probs_and_values(batch)
+                elif method.keeps_before:
+                    parts["before"] = policy.log_probs(batch)
+                if method.needs_reference:
+                    parts["reference"] = policy.reference_log_probs(batch)
+            ends = np.cumsum([len(one.ids) - asked for one, asked in zip(examples, made.asked[at:], strict=False)])
+            for name, values in parts.items():
+                found.setdefault(name, []).extend(np.split(values.double().cpu().numpy(), ends[:-1]))
+        return found
+
+    def _tell(self, step: int, made: Rollout, rewards: Sequence[float], told: Mapping[str, float]) -> None:
+        """Some answers, the best and the worst, as a person would want to see them."""
+        order = sorted(range(len(rewards)), key=lambda at: -rewards[at])
+        tokenizer = self.asker.tokenizer
+        samples = [
+            {
+                "origin": self.tasks[made.rows[at]].origin,
+                "reward": rewards[at],
+                "answer": tokenizer.decode(made.ids[at][made.asked[at] :].tolist())[:_CHARACTERS],
+            }
+            for at in dict.fromkeys([*order[: _SHOWN // 2], *order[-(_SHOWN // 2) :]])
+        ]
+        self.events.append("rollout", step=step, answers=len(rewards), samples=samples, **told)

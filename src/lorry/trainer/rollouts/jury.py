@@ -1,0 +1,95 @@
+"""All rewards of a recipe at work: each judges every answer, and what they say is weighted and added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorry.errors import RecipeError
+from lorry.plugins import make
+from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
+
+_TOLD = 160
+"""Characters of a fault that are told."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What answers are worth."""
+
+    totals: NDArray[np.float64]
+    """`(n,)`: all rewards weighted and added up; what failed or does not apply counts as 0."""
+    each: dict[str, list[float | None]]
+    """By reward, before weighting; None where it does not apply. What failed is 0."""
+    faults: list[str]
+    """What failed, in words, once each."""
+
+    def means(self) -> dict[str, float]:
+        """The mean of all, and that of each over the answers that it applies to."""
+        found = {"reward": float(self.totals.mean()) if self.totals.size else 0.0}
+        for name, scores in self.each.items():
+            counted = [score for score in scores if score is not None]
+            if counted and len(self.each) > 1:
+                found[f"reward_{name}"] = sum(counted) / len(counted)
+        return found
+
+
+class Jury:
+    """The rewards of one recipe, opened."""
+
+    def __init__(self, rewards: dict[str, tuple[Reward, Scorer]]) -> None:
+        self._rewards = rewards
+
+    @classmethod
+    def open(cls, specs: Sequence[dict[str, Any]], place: Place) -> Jury:
+        """Opens all. Raises LorryError for the first that cannot work."""
+        opened: dict[str, tuple[Reward, Scorer]] = {}
+        for name, reward in rewards_of(specs).items():
+            lacks = reward.unavailable()
+            if lacks:
+                raise RecipeError(f"the reward `{name}` cannot work here", place="method.rewards", hint=lacks)
+            opened[name] = reward, reward.open(place)
+        return cls(opened)
+
+    def judge(self, completions: Sequence[Completion]) -> Judged:
+        """Every answer by every reward that counts for its row."""
+        totals, faults = np.zeros(len(completions)), dict[str, None]()
+        each: dict[str, list[float | None]] = {}
+        for name, (reward, scorer) in self._rewards.items():
+            asked = [index for index, one in enumerate(completions) if _counts(name, one)]
+            scores: list[float | None] = [None] * len(completions)
+            for index, score in zip(asked, scorer.scores([completions[at] for at in asked]), strict=True):
+                if isinstance(score, Fault):
+                    faults[f"{name}: {score.told[:_TOLD]}"] = None
+                scores[index] = 0.0 if isinstance(score, Fault) else score
+                totals[index] += reward.weight * (scores[index] or 0.0)
+            each[name] = scores
+        return Judged(totals, each, list(faults))
+
+    def close(self) -> None:
+        """Gives back what all of them hold."""
+        for _, scorer in self._rewards.values():
+            scorer.close()
+
+
+def rewards_of(specs: Sequence[dict[str, Any]]) -> dict[str, Reward]:
+    """The rewards by what they are called; a second one of a name gets a number.
+
+    Raises InputError for an unknown one, an unknown setting or a wrong value.
+    """
+    found: dict[str, Reward] = {}
+    for spec in specs:
+        reward = cast("Reward", make("rewards", spec))
+        same = sum(one.label == reward.label for one in found.values())
+        found[f"{reward.label}_{same + 1}" if same else reward.label] = reward
+    return found
+
+
+def _counts(name: str, completion: Completion) -> bool:
+    """Whether a reward counts for an answer: its row may name those that do."""
+    named = completion.columns.get("rewards")
+    return named is None or name in ([named] if isinstance(named, str) else named)

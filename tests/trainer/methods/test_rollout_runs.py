@@ -1,0 +1,65 @@
+"""Whole runs of methods that learn from their own answers: they train, tell of it, and go on to the same bits."""
+
+from __future__ import annotations
+
+import pytest
+
+import lorry
+import tiny_runs
+from lorry.trainer import checkpoint
+from lorry.trainer.process import work
+from rehearsals import LIMIT, use_own_tmp
+from tiny_rollouts import METHODS, recipe
+
+EVERY = pytest.mark.parametrize("method", METHODS)
+
+
+def told(run, name):
+    return {event.step: event.data[name] for event in tiny_runs.events_of(run, "step")}
+
+
+@EVERY
+def test_method_trains_and_tells_what_it_measures(method, tmp_path):
+    run = tiny_runs.train_here(recipe(tmp_path, method))
+    assert tiny_runs.events_of(run, "finished"), run.folder.events.read_text()[-2000:]
+    names = {"reward", "reward_vowels", "reward_exact_match", "kl", "clipped", "answer_tokens", "ended"}
+    assert all(names <= event.data.keys() for event in tiny_runs.events_of(run, "step"))
+    assert [event.step for event in tiny_runs.events_of(run, "rollout")] == [1, 3, 5]
+    assert all("reward" in event.data for event in tiny_runs.events_of(run, "evaluated"))
+
+
+@EVERY
+@pytest.mark.parametrize("step", [2, 3])
+def test_run_that_was_cut_off_ends_with_the_same_bits(method, step, tmp_path):
+    """After step 2 a rollout comes, after step 3 the second half of one."""
+    run = tiny_runs.train_here(recipe(tmp_path, method, train={"save_every": 1, "accumulation": 2, "micro_batch": 2}))
+    calm, seen, rewards = tiny_runs.weights(run), told(run, "loss"), told(run, "reward")
+    tiny_runs.cut_back(run, step)
+    work(run.folder.path)
+    assert tiny_runs.weights(run) == calm
+    assert told(run, "loss") == seen
+    assert told(run, "reward") == rewards
+
+
+@EVERY
+def test_checkpoint_within_a_rollout_holds_it_and_the_delivered_adapter_does_not(method, tmp_path):
+    run = tiny_runs.train_here(recipe(tmp_path, method, train={"save_every": 1}))
+    held = {step: (checkpoint.path_of(run.folder.checkpoints, step) / checkpoint.ROLLOUT).exists() for step in (3, 4)}
+    assert held == {3: True, 4: False}
+    assert not {checkpoint.ROLLOUT, checkpoint.VALUE_HEAD} & {path.name for path in run.folder.adapter.iterdir()}
+
+
+@EVERY
+def test_step_does_not_depend_on_its_micro_batches(method, tmp_path):
+    ways = [{"micro_batch": 8, "accumulation": 1}, {"micro_batch": 2, "accumulation": 4}]
+    found = [told(tiny_runs.train_here(recipe(tmp_path, method, train={"steps": 2, **way})), "loss") for way in ways]
+    assert found[0] == pytest.approx(found[1], rel=1e-3, abs=1e-6)
+
+
+@EVERY
+def test_method_is_planned_checked_and_rehearsed(method, tmp_path, monkeypatch):
+    use_own_tmp(monkeypatch, tmp_path)
+    values = recipe(tmp_path, method, train={"learning_rate": 2e-4})
+    result = lorry.rehearse(lorry.Recipe.model_validate(values), limit=LIMIT)
+    assert {stage.ending for stage in result.stages} == {"passed"}, [one.message for one in result.findings]
+    assert result.exit_code == 0
