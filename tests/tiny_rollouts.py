@@ -23,14 +23,14 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(folder: Path, method: str, **sections: Any) -> dict[str, Any]:
+def recipe(folder: Path, name: str, **sections: Any) -> dict[str, Any]:
     """Six steps of four answers to 24 prompts, judged by a function and a metric."""
-    settings = {"max_new_tokens": 8, "rewards": ["rewards.py:vowels", "exact_match"], **METHODS[method]}
+    settings = {"max_new_tokens": 8, "rewards": ["rewards.py:vowels", "exact_match"], **METHODS[name]}
     train = {"steps": 6, "eval_every": 2, **sections.pop("train", {})}
     values = tiny_runs.recipe(folder, train=train, **{name: one for name, one in sections.items() if name != "method"})
     tiny_runs.write_rows(folder / "rows.jsonl", PROMPTS)
     (folder / "rewards.py").write_text(REWARDS, encoding="utf-8")
-    values["method"] = {"name": method, **settings, **sections.get("method", {})}
+    values["method"] = {"name": name, **settings, **sections.get("method", {})}
     values["method"]["rewards"] = [_placed(folder, one) for one in values["method"]["rewards"]]
     return values
 

@@ -63,3 +63,27 @@ def test_method_is_planned_checked_and_rehearsed(method, tmp_path, monkeypatch):
     result = lorry.rehearse(lorry.Recipe.model_validate(values), limit=LIMIT)
     assert {stage.ending for stage in result.stages} == {"passed"}, [one.message for one in result.findings]
     assert result.exit_code == 0
+
+
+def test_value_head_is_trained_and_goes_on_from_where_it_was(tmp_path):
+    from safetensors.torch import load_file
+
+    run = tiny_runs.train_here(recipe(tmp_path, "ppo", train={"save_every": 1}))
+    heads = [
+        load_file(checkpoint.path_of(run.folder.checkpoints, step) / checkpoint.VALUE_HEAD)["weight"]
+        for step in (1, 2, 6)
+    ]
+    assert all(head.any() for head in heads)
+    assert not heads[0].equal(heads[1])
+
+
+def test_model_learns_what_is_rewarded(tmp_path):
+    """All weights, for the output layer of a random model is too small for an adapter to make any token likely."""
+    train = {"steps": 30, "micro_batch": 32, "learning_rate": 0.03, "eval_every": 30, "schedule": "constant"}
+    settings = {"rewards": ["rewards.py:vowels"], "group_size": 8, "epochs": 1, "beta": 0.0, "max_new_tokens": 6}
+    run = tiny_runs.train_here(
+        recipe(tmp_path, "grpo", train=train, method=settings, lora=None, evaluate={"batch_size": 32})
+    )
+    rewards = told(run, "reward")
+    assert rewards[1] < 0.2
+    assert rewards[30] > 0.6, rewards

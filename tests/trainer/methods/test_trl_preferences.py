@@ -8,49 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig
 
 from lorry.data.examples import Example, Kind
-from lorry.trainer import attention
 from lorry.trainer.methods._pairs import with_context
 from lorry.trainer.methods.dpo import DirectPreferenceOptimisation
 from lorry.trainer.methods.kto import KahnemanTverskyOptimisation
 from lorry.trainer.methods.orpo import OddsRatioPreferenceOptimisation
-from lorry.trainer.policy import Policy
-from tiny_models import LORA, tiny_model, with_lora, worst_difference
-from tiny_preferences import answers, forest, loss_and_gradients, pairs, policy
+from tiny_models import worst_difference
+from tiny_preferences import answers, forest, loss_and_gradients, pairs
+from trl_yardstick import PLAIN, gradients, policy_like, split, trl_trainer, unused
 
 pytest.importorskip("trl", reason="TRL is the yardstick; `make test` installs it")
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # of TRL's, about itself
-
-PLAIN: dict[str, Any] = {
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "use_cpu": True,
-    "report_to": [],
-    "disable_tqdm": True,
-    "max_length": None,
-}
-
-
-def words() -> Any:
-    """A tokenizer that TRL insists on and, with tokens given, never asks."""
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2}, unk_token="<pad>"))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-
-
-def split(example: Example) -> tuple[list[int], list[int]]:
-    """The prompt's tokens, and the answer's."""
-    return example.ids[~example.trained].tolist(), example.ids[example.trained].tolist()
-
-
-def gradients(model: Any, loss: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
-    loss.backward()
-    return float(loss), {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
 
 
 def dpo_columns(examples: Sequence[Example]) -> dict[str, list[list[int]]]:
@@ -66,36 +36,6 @@ def batch_of(trainer: Any, columns: dict[str, list[Any]]) -> Any:
     """What the trainer's own collator makes of these rows, given as tokens so that both compute the same ones."""
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return trainer._prepare_inputs(trainer.data_collator(rows))
-
-
-def trl_trainer(kind: type[Any], config: Any, rows: Any, *, continued: bool = False) -> Any:
-    """A trainer whose adapter has moved away from its reference: the base, or the adapter that it began with."""
-    model = with_lora(tiny_model()) if continued else tiny_model()
-    given = {} if continued else {"peft_config": LoraConfig(**LORA)}
-    trainer = kind(model=model, args=config, train_dataset=rows, processing_class=words(), **given)
-    adapted = with_lora(tiny_model()).state_dict()
-    with torch.no_grad():
-        for name, weight in trainer.model.named_parameters():
-            if weight.requires_grad:
-                weight.copy_(adapted[name].float() * (2 if continued else 1))
-    return trainer
-
-
-def policy_like(*, continued: bool = False) -> Policy:
-    """lorry's policy on the same weights, held against the same reference."""
-    held = policy(with_lora(tiny_model("llama", attention.NAME), fast=True), is_continued=continued)
-    if continued:
-        with torch.no_grad():
-            for weight in held.loaded.trained_parameters():
-                weight.mul_(2)
-    return held
-
-
-def unused(**columns: Any) -> Any:
-    """Rows that a trainer insists on."""
-    from datasets import Dataset
-
-    return Dataset.from_dict({name: [value] * 2 for name, value in columns.items()})
 
 
 @pytest.mark.parametrize("continued", [False, True])

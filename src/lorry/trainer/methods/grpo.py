@@ -1,8 +1,9 @@
 """Group relative policy optimisation: answers are better or worse than others to the same prompt; no value model is needed.
 
 Shao et al. 2024 (arXiv:2402.03300), eq. 3; the loss is a mean over all tokens of the step, and both sides of the clip range may
-differ, as in DAPO, Yu et al. 2025 (arXiv:2503.14476), eq. 8. The divergence from the reference is estimated without bias as
-Schulman's "Approximating KL divergence" (2020) has it (k3).
+differ, as in DAPO, Yu et al. 2025 (arXiv:2503.14476), eq. 8. The divergence from the reference is estimated as Schulman's
+"Approximating KL divergence" (2020) has it (k3), times the ratio to what tokens were drawn with: so its gradient is unbiased,
+DeepSeek-V3.2 (arXiv:2512.02556), section 3.1.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class GroupRelativePolicyOptimisation(FromRollouts):
         told = {"clipped": float((clipped * counted).sum()) / tokens}
         if "reference" in known:
             apart = known["reference"] - log_probs
-            divergence = torch.exp(apart) - apart - 1
+            divergence = ratio * (torch.exp(apart) - apart - 1)
             losses = losses + self.beta * divergence
             told["kl"] = float((divergence.detach() * counted).sum()) / tokens
         return Share((losses * counted).sum() / tokens, told)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from lorry.errors import InputError
+from lorry.trainer.rewards._base import Completion, Fault, Reward
+from lorry.trainer.rollouts.jury import Jury, rewards_of
+
+
+class Fixed:
+    """A reward that says what it is told to."""
+
+    def __init__(self, *scores: float | Fault | None) -> None:
+        self._scores = [*scores]
+
+    def scores(self, completions: Sequence[Completion]) -> list[float | Fault | None]:
+        return [self._scores.pop(0) for _ in completions]
+
+    def close(self) -> None:
+        pass
+
+
+def answers(*rewards: str | list[str] | None) -> list[Completion]:
+    return [Completion("yes", [], columns={} if one is None else {"rewards": one}) for one in rewards]
+
+
+def weighing(weight: float) -> Reward:
+    (reward,) = rewards_of([{"name": "metric", "metric": "exact_match", "weight": weight}]).values()
+    return reward
+
+
+def test_rewards_are_weighted_and_added_up():
+    jury = Jury({"one": (weighing(2.0), Fixed(1.0, 0.5)), "other": (weighing(-1.0), Fixed(0.25, 1.0))})
+    judged = jury.judge(answers(None, None))
+    assert judged.totals.tolist() == [1.75, 0.0]
+    assert judged.means() == {"reward": 0.875, "reward_one": 0.75, "reward_other": 0.625}
+
+
+def test_fault_is_that_answers_zero_and_is_told_once():
+    jury = Jury({"one": (weighing(1.0), Fixed(Fault("broken"), 1.0, Fault("broken")))})
+    judged = jury.judge(answers(None, None, None))
+    assert judged.totals.tolist() == [0.0, 1.0, 0.0]
+    assert judged.faults == ["one: broken"]
+
+
+def test_row_names_the_rewards_that_count_for_it():
+    jury = Jury({"one": (weighing(1.0), Fixed(1.0, 1.0)), "other": (weighing(1.0), Fixed(1.0))})
+    judged = jury.judge(answers("one", ["one", "other"]))
+    assert judged.totals.tolist() == [1.0, 2.0]
+    assert judged.each["other"] == [None, 1.0]
+
+
+def test_second_reward_of_a_name_gets_a_number():
+    specs = [{"name": "metric", "metric": "exact_match"}, {"name": "metric", "metric": {"name": "exact_match"}}]
+    assert [*rewards_of(specs)] == ["exact_match", "exact_match_2"]
+
+
+def test_unknown_reward_is_refused():
+    with pytest.raises(InputError, match="no reward is called `luck`"):
+        rewards_of([{"name": "luck"}])
