@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from lorry.errors import ModelError
 from lorry.recipe.schema import Recipe
@@ -51,6 +52,19 @@ def test_adapter_of_other_modules_has_no_place(tmp_path):
 def saved(folder, kind, **changes) -> Recipe:
     tiny_model(kind, "eager", **changes).save_pretrained(folder)
     return Recipe.model_validate({"model": {"id": str(folder)}, "data": {"train": "x"}})
+
+
+@pytest.mark.parametrize("method", ["sft"])
+def test_model_that_comes_quantised_is_loaded_as_it_is(method, tmp_path):
+    wide = AutoConfig.from_pretrained(save_model(tmp_path / "small"), hidden_size=64, intermediate_size=128)
+    AutoModelForCausalLM.from_config(wide).save_pretrained(tmp_path / "wide")
+    four_bits = BitsAndBytesConfig(load_in_4bit=True)
+    quantised = AutoModelForCausalLM.from_pretrained(tmp_path / "wide", quantization_config=four_bits)
+    quantised.save_pretrained(tmp_path / "model")
+    recipe = {"model": {"id": str(tmp_path / "model")}, "data": {"train": "x"}, "method": method}
+    loaded = load(Recipe.model_validate(recipe), tmp_path / "model")
+    kinds = {type(module.base_layer).__name__ for module in loaded.model.modules() if hasattr(module, "base_layer")}
+    assert kinds == {"Linear4bit"}
 
 
 def test_architecture_without_sdpa_is_loaded_with_what_it_has(tmp_path):

@@ -142,15 +142,17 @@ def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable
 
 def _base(recipe: Recipe, folder: Path, config: Any, precision: Precision, notes: list[str]) -> PreTrainedModel:
     settings = recipe.model
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, precision.weights),
+        "attn_implementation": _attention(settings, config),
+        "trust_remote_code": settings.trust_remote_code is not None,
+        "device_map": {"": hardware.device()},
+    }
+    quantization = _quantization(settings, config, precision, notes)
+    if quantization is not None:  # given as None it would take the place of what the checkpoint says of itself
+        options["quantization_config"] = quantization
     try:
-        base = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, precision.weights),
-            quantization_config=_quantization(settings, config, precision, notes),
-            attn_implementation=_attention(settings, config),
-            trust_remote_code=settings.trust_remote_code is not None,
-            device_map={"": hardware.device()},
-        )
+        base = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (ValueError, KeyError, OSError, ImportError) as error:
         hint = "`lorry check` tells what the folder lacks"
         raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
