@@ -113,3 +113,12 @@ def test_rows_that_each_continue_the_one_before_nest_however_many_there_are():
     examples = [example(*range(3, 20 + row)) for row in range(1500)]
     forest = plant(examples)
     assert predictions(forest) == predictions(plant(examples, share=False))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_ends_are_where_each_rows_last_token_stands(share):
+    beginning = list(range(20))
+    examples = [example(*beginning, 30), example(*beginning), example(*beginning, 40, 41), example(7)]
+    forest = plant(examples, share=share)
+    assert forest.ids[forest.ends].tolist() == [30, 19, 41, 7]
+    assert forest.positions[forest.ends].tolist() == [20, 19, 21, 0]
