@@ -48,9 +48,13 @@ def _scale(config: object) -> float:
 
 @torch.no_grad()
 def makes_the_same_logits(model: torch.nn.Module, head: Callable[[torch.Tensor], torch.Tensor]) -> bool:
-    """Whether `head` makes of the model's hidden states what the model's own forward does, tried on a few tokens."""
+    """Whether `head` makes of the model's hidden states what the model's own forward does, tried on a few tokens.
+
+    A classifier's own logits are those of the last one.
+    """
     weight = model.get_input_embeddings().weight  # pyright: ignore
     ids = torch.arange(4, device=weight.device)[None]  # pyright: ignore
     hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state  # pyright: ignore
     found, wanted = head(hidden).float(), model(input_ids=ids, use_cache=False).logits.float()
+    found = found[:, -1] if wanted.dim() == 2 else found
     return found.shape == wanted.shape and bool((found - wanted).abs().max() <= 0.01 * wanted.abs().max())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
 
+from lorry import plugins
 from lorry.errors import ModelError
 from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
 from lorry.trainer import attention, hardware, lora_linear
 from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
 from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
+from lorry.trainer.methods._base import Head, Method
 from lorry.trainer.precision import SEEING, Precision, decide
+from lorry.trainer.score_head import SCORE, load_scoring, score_of
 
 attention.register()
 
@@ -128,31 +131,42 @@ def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable
     )
     notes = [f"precision {precision.weights}: {precision.why}"]
     base = _base(recipe, folder, config, precision, notes)
-    if not _is_known(recipe.model, config) and not makes_the_same_logits(base, head_of(base)):
+    head = score_of(base) if head_for(recipe) == "score" else head_of(base)
+    if not _is_known(recipe.model, config) and not makes_the_same_logits(base, head):
         hint = (
             "lorry takes logits from hidden states by itself, and this architecture does more there: take another model"
         )
         raise ModelError(f"lorry cannot train a `{config.model_type}` model", place="model.id", hint=hint)
+    if head_for(recipe) == "score":
+        base.score.float()  # pyright: ignore - trained, as all that is, in fp32
     notes += use_liger(base, recipe.train, device)
     set_seed(recipe.train.seed)
     model = _with_adapter(recipe, base, adapter, trainable, notes)
-    forward = _forward(recipe, base, device, notes)
+    forward = _forward(recipe, base, head, notes)
     return LoadedModel(model, device, precision, forward, model is not base, notes)
 
 
+def head_for(recipe: Recipe) -> Head:
+    """The head that the recipe's method needs."""
+    return cast("type[Method]", plugins.find("methods", recipe.method["name"])).head
+
+
 def _base(recipe: Recipe, folder: Path, config: Any, precision: Precision, notes: list[str]) -> PreTrainedModel:
-    settings = recipe.model
+    settings, head = recipe.model, head_for(recipe)
     options: dict[str, Any] = {
         "dtype": getattr(torch, precision.weights),
         "attn_implementation": _attention(settings, config),
         "trust_remote_code": settings.trust_remote_code is not None,
         "device_map": {"": hardware.device()},
     }
-    quantization = _quantization(settings, config, precision, notes)
+    quantization = _quantization(settings, config, precision, notes, head)
     if quantization is not None:  # given as None it would take the place of what the checkpoint says of itself
         options["quantization_config"] = quantization
     try:
-        base = AutoModelForCausalLM.from_pretrained(folder, **options)
+        if head == "score":
+            base = load_scoring(folder, recipe.train.seed, options)
+        else:
+            base = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (ValueError, KeyError, OSError, ImportError) as error:
         hint = "`lorry check` tells what the folder lacks"
         raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
@@ -163,14 +177,18 @@ def _base(recipe: Recipe, folder: Path, config: Any, precision: Precision, notes
     return base
 
 
-def _quantization(settings: ModelSettings, config: Any, precision: Precision, notes: list[str]) -> Any:
+def _quantization(
+    settings: ModelSettings, config: Any, precision: Precision, notes: list[str], head: Head = "language"
+) -> Any:
     if getattr(config, "quantization_config", None) is not None:
         if settings.quantization != "none":
             notes.append(f"the model comes quantised; model.quantization: {settings.quantization} is left aside")
         return None
     compute = getattr(torch, precision.weights)
     # Transformers takes each for a pattern from a name's beginning; where none is given, it finds the output layer by itself.
-    whole = ["lm_head", *(rf"(?:.*\.)?{name}\." for name in SEEING)] if hasattr(config, "vision_config") else None
+    seeing = [rf"(?:.*\.)?{name}\." for name in SEEING] if hasattr(config, "vision_config") else []
+    scores = head == "score"
+    whole = [SCORE if scores else "lm_head", *seeing] if seeing or scores else None
     return {
         "none": None,
         "int8": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole),
@@ -211,11 +229,13 @@ def _with_adapter(
         base.train()
         return base
     else:
-        model = get_peft_model(cast("Any", base), lora_config(recipe.lora))
+        model = get_peft_model(cast("Any", base), lora_config(recipe.lora, head_for(recipe)))
     lora_linear.speed_up(model)
     for settings in model.peft_config.values():
         # The folder that the model was loaded from may be lorry's cache, which means nothing on another machine.
         settings.base_model_name_or_path, settings.revision = recipe.model.id, recipe.model.revision
+        if head_for(recipe) == "score":
+            cast("Any", settings).modules_to_save = [SCORE]  # PEFT adds every name that it has seen for such a head
     return model.train(trainable)
 
 
@@ -232,8 +252,8 @@ def put_adapter(loaded: LoadedModel, folder: Path) -> None:
         raise ModelError(f"the model has no place for {result.unexpected_keys[0]}", place=str(folder))
 
 
-def lora_config(lora: LoraSettings) -> Any:
-    """PEFT's configuration of the recipe's adapter."""
+def lora_config(lora: LoraSettings, head: Head = "language") -> Any:
+    """PEFT's configuration of the recipe's adapter; a scalar head is trained as a whole, and kept with it."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -243,8 +263,14 @@ def lora_config(lora: LoraSettings) -> Any:
         target_modules=lora.target_modules,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
-        task_type="CAUSAL_LM",
+        **_task(head),
     )
+
+
+def _task(head: Head) -> dict[str, Any]:
+    if head == "score":
+        return {"task_type": "SEQ_CLS", "modules_to_save": [SCORE]}
+    return {"task_type": "CAUSAL_LM"}
 
 
 def _continued(recipe: Recipe, base: PreTrainedModel, earlier: Path, notes: list[str]) -> Any:
@@ -264,10 +290,33 @@ def _continued(recipe: Recipe, base: PreTrainedModel, earlier: Path, notes: list
         )
     config.lora_dropout = wanted.dropout
     notes.append(f"continues the adapter in {recipe.model.adapter}")
+    is_reward, scores = config.task_type == "SEQ_CLS", head_for(recipe) == "score"
+    if is_reward and not scores:
+        hint = "name an adapter that was trained to answer"
+        raise ModelError("the earlier adapter is that of a reward model", place="model.adapter", hint=hint)
+    if scores and not is_reward:
+        notes.append("the earlier adapter has no head for rewards: a new one begins")
+        return _with_new_head(base, earlier, config)
     return PeftModel.from_pretrained(cast("Any", base), earlier, is_trainable=True, config=config)
 
 
-def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes: list[str]) -> Forward:
+def _with_new_head(base: PreTrainedModel, earlier: Path, config: Any) -> Any:
+    """An adapter that learnt to answer, to go on as a reward model's under the head that the model has."""
+    from peft import get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    for name, value in {**_task("score"), "inference_mode": False}.items():
+        setattr(config, name, value)
+    model = get_peft_model(cast("Any", base), config)
+    begun = cast("Any", base).score.original_module.state_dict()
+    head = {f"base_model.model.{SCORE}.{name}": weight for name, weight in begun.items()}
+    set_peft_model_state_dict(model, {**load_file(earlier / "adapter_model.safetensors"), **head})
+    return model
+
+
+def _forward(
+    recipe: Recipe, base: PreTrainedModel, head: Callable[[torch.Tensor], torch.Tensor], notes: list[str]
+) -> Forward:
     ways = {attention.NAME: "forest", "flash_attention_2": "flash"}
     way = ways.get(str(base.config._attn_implementation), "padded")  # pyright: ignore[reportPrivateUsage]
     if way == "padded" and recipe.model.attention == "auto":
@@ -276,4 +325,4 @@ def _forward(recipe: Recipe, base: PreTrainedModel, device: torch.device, notes:
     if recipe.train.activation_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     vocabulary = int(base.get_input_embeddings().weight.shape[0])  # pyright: ignore
-    return Forward(base.get_decoder(), head_of(base), device, way, vocabulary)
+    return Forward(base.get_decoder(), head, hardware.device(), way, vocabulary)

@@ -13,6 +13,7 @@ from lorry.trainer.forest import Forest
 from lorry.trainer.forward import Forward
 from lorry.trainer.loss import losses_at, predicting, token_losses
 from lorry.trainer.model import LoadedModel
+from lorry.trainer.row_rewards import rewards
 
 
 @dataclass
@@ -47,6 +48,10 @@ class Policy:
         with torch.autocast(hidden.device.type, enabled=False):
             values = head(hidden.float())[:, 0]
         return -losses_at(self.forward, hidden, batch), values
+
+    def rewards(self, batch: Forest) -> torch.Tensor:
+        """Of each row, `(R,)` in fp32, with a graph behind it; for methods whose head is `score`."""
+        return rewards(self.forward, batch)
 
     def reference_log_probs(self, batch: Forest) -> torch.Tensor:
         """The same from the reference, `(N,)`, without a graph and without dropout."""

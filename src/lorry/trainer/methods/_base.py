@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from lorry.data.examples import Example, ExampleSet, Kind
 from lorry.data.rows import Row
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lorry.data.render import Renderer
     from lorry.trainer.forest import Forest
     from lorry.trainer.policy import Policy
+
+Head = Literal["language", "score"]
+"""What stands on the last hidden state: `language` the output layer, `score` one number for a whole row."""
 
 Whole = Mapping[str, float]
 """What was counted over all micro-batches of an optimizer step, before any of them is trained on."""
@@ -47,6 +50,8 @@ class Method(Plugin):
 
     accepts: ClassVar[frozenset[str]]
     """Kinds of rows: `messages`, `text`, `preference`, `labelled`, `prompt`."""
+    head: ClassVar[Head] = "language"
+    """The head that the model is loaded with."""
     can_vanish: ClassVar[bool] = False
     """Whether its loss may come near 0, so that many times its median is no divergence; then only what is no number is."""
     rolls_out: ClassVar[bool] = False
