@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lorry.data.examples import Example
 from lorry.trainer import attention, lora_linear
@@ -16,6 +16,7 @@ from lorry.trainer.architectures import head_of
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.forward import Forward
 from lorry.trainer.loss import token_loss
+from lorry.trainer.score_head import score_of
 
 VOCABULARY = 97
 SIZES: dict[str, Any] = {
@@ -33,6 +34,7 @@ SIZES: dict[str, Any] = {
     "use_cache": False,
 }
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+REWARD_LORA: dict[str, Any] = {**LORA, "task_type": "SEQ_CLS", "modules_to_save": ["score"]}
 SPECIAL: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 9},
     "starcoder2": {"sliding_window": None, "residual_dropout": 0.0, "embedding_dropout": 0.0},
@@ -61,10 +63,19 @@ SPECIAL: dict[str, dict[str, Any]] = {
 
 def tiny_model(kind: str = "llama", implementation: str = "sdpa", **changes: Any) -> Any:
     """A random model in fp32, the same for every implementation of attention."""
+    return _tiny(AutoModelForCausalLM, kind, implementation, changes)
+
+
+def tiny_reward_model(kind: str = "llama", implementation: str = "sdpa", **changes: Any) -> Any:
+    """The same with a random head for rewards in the place of its output layer."""
+    return _tiny(AutoModelForSequenceClassification, kind, implementation, {"num_labels": 1, **changes})
+
+
+def _tiny(auto: Any, kind: str, implementation: str, changes: dict[str, Any]) -> Any:
     attention.register()
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **{**SIZES, **SPECIAL.get(kind, {}), **changes})
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation, dtype=torch.float32)
+    model = auto.from_config(config, attn_implementation=implementation, dtype=torch.float32)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:
@@ -87,7 +98,8 @@ def with_lora(model: Any, *, fast: bool = False, **settings: Any) -> Any:
 
 def forward_of(adapted: Any, way: str = "forest") -> Forward:
     base = adapted.get_base_model() if hasattr(adapted, "get_base_model") else adapted
-    return Forward(base.get_decoder(), head_of(base), torch.device("cpu"), way, VOCABULARY)
+    head = score_of(base) if hasattr(base, "score") else head_of(base)
+    return Forward(base.get_decoder(), head, torch.device("cpu"), way, VOCABULARY)
 
 
 def rows(count: int = 6, *, prefix: int = 20, seed: int = 0, longest: int = 30) -> list[Example]:

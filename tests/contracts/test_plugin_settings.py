@@ -82,6 +82,12 @@ class Said:
 
         return torch.full((len(batch.rows),), -1.5)
 
+    def rewards(self, batch: Any) -> Any:
+        """Of each answer, the worse one's lower by 1."""
+        import torch
+
+        return torch.tensor([2.0, 1.0])[: len(batch.ends)]
+
 
 def loss_of(method: Any, _folder: Path) -> float:
     """The loss of two answers to one prompt, the better one of two tokens, the worse one of three."""
@@ -142,6 +148,7 @@ PROBES = [
     Probe("methods", "orpo", "learn", ("all", "answer"), trained_of_a_pair, (CONVERSATION, ANSWER)),
     Probe("methods", "simpo", "beta", (1.0, 2.0), loss_of, (0.3133, 0.1269), {"margin": 0.0}),
     Probe("methods", "simpo", "margin", (0.0, 1.0), loss_of, (0.3133, 0.6931), {"beta": 1.0}),
+    Probe("methods", "reward", "center", (0.0, 0.5), loss_of, (0.3133, 4.8133)),
     Probe("methods", "kto", "beta", (1.0, 2.0), loss_of, (0.2257, 0.0833)),
     Probe("methods", "kto", "good_weight", (1.0, 2.0), loss_of, (0.2257, 0.3602), {"beta": 1.0}),
     Probe("methods", "kto", "bad_weight", (1.0, 2.0), loss_of, (0.2257, 0.3169), {"beta": 1.0}),

@@ -230,6 +230,25 @@ def test_pair_that_is_the_same_once_cut_teaches_nothing(renderer):
     assert list(method("dpo").examples_of([row], renderer)) == [[]]
 
 
+def test_reward_model_learns_from_the_same_pairs_as_dpo(renderer):
+    row = Row(HERE, messages=[ASKED, FOUR], rejected=[ASKED, FIVE], asked=1)
+    both = [method(name).examples(row, renderer) for name in ("reward", "dpo")]
+    assert [[one.ids.tolist() for one in pair] for pair in both[:1]] == [[one.ids.tolist() for one in both[1]]]
+    assert [one.kind for one in both[0]] == [Kind.CHOSEN, Kind.REJECTED]
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [({"messages": [ASKED, FOUR]}, "a conversation"), ({"prompt": "a", "completion": "b", "label": True}, "label")],
+)
+def test_row_that_is_no_pair_says_so_to_a_reward_model(raw, told):
+    layout = Layout({"name": "auto"}, make("methods", "reward").accepts, "reward")  # type: ignore[attr-defined]
+    with pytest.raises(BadRowError) as caught:
+        layout.read(raw, HERE)
+    assert told in caught.value.message
+    assert "rows for `reward` look like {" in caught.value.hint
+
+
 def test_prompts_of_kto_are_those_of_its_rows(renderer):
     turns = [[{**ASKED, "content": f"{at}?"}, {**FOUR, "content": f"{at}!"}] for at in range(3)]
     rows = [Row(HERE, messages=both, label=at > 1, asked=1) for at, both in enumerate(turns)]

@@ -54,7 +54,7 @@ def saved(folder, kind, **changes) -> Recipe:
     return Recipe.model_validate({"model": {"id": str(folder)}, "data": {"train": "x"}})
 
 
-@pytest.mark.parametrize("method", ["sft"])
+@pytest.mark.parametrize("method", ["sft", "reward"])
 def test_model_that_comes_quantised_is_loaded_as_it_is(method, tmp_path):
     wide = AutoConfig.from_pretrained(save_model(tmp_path / "small"), hidden_size=64, intermediate_size=128)
     AutoModelForCausalLM.from_config(wide).save_pretrained(tmp_path / "wide")

@@ -17,7 +17,7 @@ from lorry.plugins import make
 from lorry.trainer import attention
 from lorry.trainer.methods._base import Method
 from lorry.trainer.methods._pairs import with_context
-from tiny_models import tiny_model, with_lora, worst_difference
+from tiny_models import REWARD_LORA, tiny_model, tiny_reward_model, with_lora, worst_difference
 from tiny_preferences import answers, forest, loss_and_gradients, pairs, policy
 
 CASES: dict[str, tuple[dict[str, Any], list[Example]]] = {
@@ -29,6 +29,7 @@ CASES: dict[str, tuple[dict[str, Any], list[Example]]] = {
         [with_context(one) if one.kind is Kind.CHOSEN else one for one in pairs()],
     ),
     "simpo": ({"name": "simpo", "beta": 1.5, "margin": 0.3}, pairs()),
+    "reward": ({"name": "reward", "center": 0.1}, pairs()),
     "kto": (
         {"name": "kto", "beta": 0.4, "bad_weight": 1.3},
         answers([Kind.GOOD, Kind.STRANGE, Kind.BAD, Kind.STRANGE, Kind.GOOD, Kind.STRANGE]),
@@ -83,7 +84,9 @@ def test_simpo_is_the_papers_formula():
 
 @pytest.mark.parametrize("case", CASES)
 def test_step_in_micro_batches_and_without_sharing_is_the_same_step(case):
-    held = policy(with_lora(tiny_model("llama", attention.NAME), fast=True))
+    scores = method(case).head == "score"
+    model = with_lora(tiny_reward_model("llama", attention.NAME), fast=True, **REWARD_LORA) if scores else None
+    held = policy(model or with_lora(tiny_model("llama", attention.NAME), fast=True))
     chosen, examples = method(case), CASES[case][1]
     looked_at = [one for one in examples if one.kind in chosen.looks_at]
     trained = [one for one in examples if one.kind not in chosen.looks_at]

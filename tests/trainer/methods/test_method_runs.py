@@ -22,13 +22,16 @@ LABELS = [
     {"prompt": row["prompt"], "completion": row["chosen" if at % 2 else "rejected"], "label": bool(at % 2)}
     for at, row in enumerate(PAIRS)
 ]
-ROWS: dict[str, list[dict[str, Any]]] = {"dpo": PAIRS, "orpo": PAIRS, "simpo": PAIRS, "kto": LABELS}
+ROWS: dict[str, list[dict[str, Any]]] = {"dpo": PAIRS, "orpo": PAIRS, "simpo": PAIRS, "kto": LABELS, "reward": PAIRS}
 TOLD = {
     "dpo": "reward_accuracy",
     "orpo": "nll",
     "simpo": "reward_margin",
     "kto": "kl",
+    "reward": "reward_margin",
 }
+SCORED = {"kto": {"loss", "perplexity"}, "reward": {"reward_accuracy"}}
+"""What a run is scored by; others by all that those of language models are, and by preferences."""
 
 
 def recipe(folder: Path, method: str, **sections: Any) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def test_method_trains_and_tells_what_it_measures(method, packing, tmp_path):
     assert all(TOLD[method] in event.data for event in tiny_runs.events_of(run, "step"))
     assert all(TOLD[method] in event.data for event in tiny_runs.events_of(run, "evaluated"))
     scores = tiny_runs.events_of(run, "scored")[-1].data["scores"]["eval"]["scores"]
-    assert ("preference_accuracy" in scores) == (method != "kto")
+    assert set(scores) == SCORED.get(method, {"loss", "perplexity", "preference_accuracy"})
 
 
 @pytest.mark.parametrize("method", ROWS)
@@ -93,7 +96,7 @@ def test_answers_that_people_disliked_are_no_truth(tmp_path):
     assert {row["prompt"] for row in samples} <= good
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "reward"])
 def test_all_weights_may_be_trained_too(method, tmp_path):
     run = tiny_runs.train_here(recipe(tmp_path, method, lora=None, train={"steps": 6, "learning_rate": 1e-3}))
     assert tiny_runs.events_of(run, "finished"), run.folder.events.read_text()[-1500:]

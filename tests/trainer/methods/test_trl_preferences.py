@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from lorry.data.examples import Example, Kind
+from lorry.trainer import attention
 from lorry.trainer.methods._pairs import with_context
 from lorry.trainer.methods.dpo import DirectPreferenceOptimisation
 from lorry.trainer.methods.kto import KahnemanTverskyOptimisation
 from lorry.trainer.methods.orpo import OddsRatioPreferenceOptimisation
-from tiny_models import worst_difference
-from tiny_preferences import answers, forest, loss_and_gradients, pairs
-from trl_yardstick import PLAIN, gradients, policy_like, split, trl_trainer, unused
+from lorry.trainer.methods.reward import RewardModelling
+from tiny_models import REWARD_LORA, tiny_reward_model, with_lora, worst_difference
+from tiny_preferences import answers, forest, loss_and_gradients, pairs, policy
+from trl_yardstick import PLAIN, gradients, policy_like, split, trl_trainer, unused, words
 
 pytest.importorskip("trl", reason="TRL is the yardstick; `make test` installs it")
 
@@ -115,3 +118,31 @@ def test_orpo_gives_trl_loss_and_gradients(tmp_path):
     )
     assert math.isclose(found, expected, rel_tol=1e-5)
     assert worst_difference(got, wanted) < 1e-4
+
+
+@pytest.mark.parametrize("center", [None, 0.05])
+def test_reward_gives_trl_loss_and_gradients_of_the_head_too(center, tmp_path):
+    from trl import RewardConfig, RewardTrainer
+
+    examples = pairs()
+    config = RewardConfig(str(tmp_path), center_rewards_coefficient=center, per_device_train_batch_size=4, **PLAIN)
+    rows, peft = unused(chosen_ids=[3], rejected_ids=[4]), LoraConfig(**REWARD_LORA)
+    trainer = RewardTrainer(
+        model=tiny_reward_model(), args=config, train_dataset=rows, processing_class=words(), peft_config=peft
+    )
+    adapted = with_lora(tiny_reward_model(), **REWARD_LORA).state_dict()
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if weight.requires_grad:
+                weight.copy_(adapted[name].float())
+    both = {"chosen_ids": examples[::2], "rejected_ids": examples[1::2]}
+    columns = {name: [one.ids.tolist() for one in side] for name, side in both.items()}
+    expected, wanted = gradients(trainer.model, trainer.compute_loss(trainer.model, batch_of(trainer, columns)))
+
+    held = policy(with_lora(tiny_reward_model("llama", attention.NAME), fast=True, **REWARD_LORA))
+    found, got, told = loss_and_gradients(RewardModelling(center=center or 0.0), held, [forest(examples)])
+    assert math.isclose(found, expected, rel_tol=1e-5)
+    assert any("score" in name for name in got)
+    assert worst_difference(got, wanted) < 1e-4
+    assert math.isclose(told["reward_margin"], trainer._metrics["train"]["margin"][-1], rel_tol=1e-4)
+    assert told["reward_accuracy"] == trainer._metrics["train"]["accuracy"][-1]
