@@ -39,6 +39,14 @@ def check_files(folder: Path) -> dict[str, Any]:
     return _config(folder / CONFIG)
 
 
+def gives_rewards(folder: Path) -> bool:
+    """Whether the folder's adapter or model has a head that scores, and none that answers; as its configuration says."""
+    if not is_whole_model(folder):
+        return _config(folder / CONFIG).get("task_type") == "SEQ_CLS"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or [])
+
+
 def base_model(config: dict[str, Any]) -> str | None:
     """The model that the adapter was made for, as it says itself."""
     name = config.get("base_model_name_or_path")

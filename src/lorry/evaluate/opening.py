@@ -7,21 +7,23 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from lorry import plugins
 from lorry.data.prepare import renderer_for
 from lorry.data.render import Renderer
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import InputError, ModelError
-from lorry.evaluate.adapter_files import base_model, check_files, is_whole_model
+from lorry.evaluate.adapter_files import base_model, check_files, gives_rewards, is_whole_model
 from lorry.evaluate.folder import read_json, read_lines
 from lorry.evaluate.sides import Side, base_of
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
 
 if TYPE_CHECKING:
+    from lorry.trainer.methods._base import Method
     from lorry.trainer.model import LoadedModel
 
 
@@ -42,6 +44,17 @@ class Found:
     def is_raw_text(self) -> bool:
         """Whether it continues texts, and does not answer."""
         return self.recipe.method["name"] == "cpt"
+
+    @property
+    def gives_rewards(self) -> bool:
+        """Whether it scores conversations, and cannot answer."""
+        return cast("type[Method]", plugins.find("methods", self.recipe.method["name"])).head == "score"
+
+    def must_answer(self) -> None:
+        """Raises InputError for a reward model."""
+        if self.gives_rewards:
+            hint = "score it on pairs: `lorry evaluate RUN --data FILE`"
+            raise InputError("this is a reward model: it gives rewards, and no answers", hint=hint)
 
     @property
     def usual_system(self) -> str:
@@ -151,7 +164,8 @@ def _of_adapter(adapter: Path, model: str | None) -> Recipe:
         hint = "name the base model: `--model ID_OR_FOLDER`"
         raise ModelError("the adapter does not say which model it is for", place=str(adapter), hint=hint)
     lora = None if is_whole_model(adapter) else {}
-    return Recipe.model_validate({"model": {"id": model}, "data": {"train": "-"}, "lora": lora})
+    method = "reward" if gives_rewards(adapter) else "sft"
+    return Recipe.model_validate({"model": {"id": model}, "data": {"train": "-"}, "lora": lora, "method": method})
 
 
 def _located(recipe: Recipe, base: Path, *, named: bool) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -29,9 +29,12 @@ from lorry.evaluate.generation import Limits
 from lorry.evaluate.hard_rows import hard_rows
 from lorry.evaluate.metrics._base import Metric
 from lorry.evaluate.metrics.dangerous_command import DangerousCommand
+from lorry.evaluate.pair_rewards import RewardEvaluation
 from lorry.evaluate.sides import SIDES, Measured, Progress, Questions, Side, base_of, measure
+from lorry.plugins import find
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
+from lorry.trainer.methods._base import Method
 
 if TYPE_CHECKING:
     from lorry.data.prepare import Task
@@ -64,6 +67,8 @@ class Evaluation:
 
     def run(self, folder: RunFolder, progress: Progress) -> Json:
         """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
+        if cast("type[Method]", find("methods", self.recipe.method["name"])).head == "score":
+            return RewardEvaluation(self).run(folder, progress)
         metrics = self.metrics
         with base_of(self.loaded, self.recipe, self.model_folder) as base:
             by_side = {"base": self._measure(base, "base", progress)}

@@ -46,7 +46,7 @@ def rows(
             "split": split,
             "index": task.index,
             "origin": str(task.origin),
-            "prompt": _last_content(task),
+            "prompt": last_content(task),
             "messages": task.messages,
             "truth": task.truth,
             **{side: answers[side][place].prediction for side in SIDES},
@@ -72,18 +72,24 @@ def preferences(losses: Mapping[Side, Sequence[RowLoss]], kinds: NDArray[np.int8
 
     Nothing where there are no pairs. A tie is half right.
     """
-    pairs = [at for at in range(len(kinds) - 1) if kinds[at] == Kind.CHOSEN and kinds[at + 1] == Kind.REJECTED]
+    pairs = chosen_of(kinds)
     if not pairs:
         return {}
     means = {side: {row.index: row.loss_sum / max(row.tokens, 1) for row in losses[side]} for side in SIDES}
     right: dict[Side, Sequence[float | None]] = {}
     for side in SIDES:
-        right[side] = [_is_less(means[side].get(at), means[side].get(at + 1)) for at in pairs]
+        right[side] = [is_less(means[side].get(at), means[side].get(at + 1)) for at in pairs]
     scored = means_of(right)
     return {"preference_accuracy": scored} if scored else {}
 
 
-def _is_less(one: float | None, other: float | None) -> float | None:
+def chosen_of(kinds: NDArray[np.int8]) -> list[int]:
+    """Where the chosen answer of each pair stands among examples of these kinds; the other one follows it."""
+    return [at for at in range(len(kinds) - 1) if kinds[at] == Kind.CHOSEN and kinds[at + 1] == Kind.REJECTED]
+
+
+def is_less(one: float | None, other: float | None) -> float | None:
+    """1 where it is, 0 where it is not, a half for a tie; None where one of them is not known."""
     if one is None or other is None:
         return None
     return 0.5 if one == other else float(one < other)
@@ -109,7 +115,8 @@ def _answers(tasks: Sequence[Task], texts: Sequence[str]) -> list[Answer]:
     return [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
 
 
-def _last_content(task: Task) -> str:
+def last_content(task: Task) -> str:
+    """What was asked last; empty where that is no text."""
     content = task.messages[-1].get("content") if task.messages else None
     return content if isinstance(content, str) else ""
 

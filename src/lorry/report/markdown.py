@@ -132,7 +132,8 @@ def _samples(sources: Sources) -> Iterator[str]:
         one = sample(row)
         yield f"### {number}. {escaped(one.place)}".rstrip(" .")
         yield fenced(one.prompt)
-        for name, text in (("expected", one.truth), ("base model", one.base), ("adapter", one.adapter)):
+        said = (("expected", one.truth), ("rejected", one.rejected), ("base model", one.base), ("adapter", one.adapter))
+        for name, text in said:
             if text is not None:
                 yield f"{name}:\n\n{fenced(text)}"
 

@@ -26,6 +26,31 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 base = AutoModelForCausalLM.from_pretrained({base}, dtype="auto")
 model = PeftModel.from_pretrained(base, folder)
 """
+_LOAD_REWARD_ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+base = AutoModelForSequenceClassification.from_pretrained({base}, num_labels=1, dtype="auto")
+base.config.get_text_config().pad_token_id = None  # the reward is read at the last token
+model = PeftModel.from_pretrained(base, folder)
+
+turns = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
+row = tokenizer.apply_chat_template(turns, return_dict=True, return_tensors="pt")
+reward = float(model(**row).logits)  # one conversation at a time, as there is no padding
+"""
+_LOAD_REWARD_MODEL = """\
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "path/to/this/folder"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto")
+
+turns = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
+row = tokenizer.apply_chat_template(turns, return_dict=True, return_tensors="pt")
+reward = float(model(**row).logits)  # one conversation at a time, as there is no padding
+"""
 _LOAD_MODEL = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -48,7 +73,7 @@ def _front_matter(sources: Sources) -> dict[str, Any]:
     method = str(mapping(recipe.get("method")).get("name") or "sft")
     card: dict[str, Any] = {
         "library_name": "peft" if is_lora else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if method == "reward" else "text-generation",
         "tags": [*(["lora"] if is_lora else []), method, "lorry"],
     }
     hub_id = _hub_id(sources)
@@ -68,8 +93,7 @@ def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
     yield f"# {escaped(sources.run)}"
     yield f"A {kind} {escaped(model)}, made with lorry. {escaped(headline(summary))}"
     yield "## How to load it"
-    code = _LOAD_ADAPTER.format(base=_base_literal(sources, model)) if recipe.get("lora") is not None else _LOAD_MODEL
-    yield fenced(code.rstrip(), "python")
+    yield fenced(_code(sources, model).rstrip(), "python")
     for split, comparisons in split_comparisons(sources).items():
         yield f"## Scores on the {escaped(split_name(split))} rows"
         yield score_table(comparisons)
@@ -78,6 +102,14 @@ def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
     yield "## Training"
     yield table(["", ""], [[label, text] for label, text in facts({**summary, "model": model})])
     yield fenced(_settings(recipe), "yaml")
+
+
+def _code(sources: Sources, model: str) -> str:
+    """How to load it with Transformers and PEFT alone."""
+    adapter, whole = _LOAD_ADAPTER, _LOAD_MODEL
+    if sources.method == "reward":
+        adapter, whole = _LOAD_REWARD_ADAPTER, _LOAD_REWARD_MODEL
+    return (whole if sources.recipe.get("lora") is None else adapter).format(base=_base_literal(sources, model))
 
 
 def _model_name(sources: Sources) -> str:

@@ -17,6 +17,8 @@ class Sample:
     place: str
     prompt: str
     truth: str
+    rejected: str | None
+    """The answer that people liked less, where the row is a pair that was given rewards."""
     base: str | None
     adapter: str | None
 
@@ -36,6 +38,7 @@ def sample(row: Mapping[str, Any]) -> Sample:
         place=clean(str(row.get("origin") or "")),
         prompt=clean(_text(prompt)),
         truth=clean(_text(row.get("truth"))),
+        rejected=_answer(row.get("rejected")),
         base=_answer(row.get("base")),
         adapter=_answer(row.get("adapter")),
     )

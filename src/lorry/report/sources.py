@@ -13,7 +13,7 @@ from lorry.track import events
 from lorry.track.folder import RunFolder
 from lorry.track.state import RunState, state
 
-_NATURAL_DIRECTIONS = {"loss": False, "perplexity": False, "preference_accuracy": True}
+_NATURAL_DIRECTIONS = {"loss": False, "perplexity": False, "preference_accuracy": True, "reward_accuracy": True}
 """Scores that are no metrics of the recipe: whether higher is better."""
 
 Json = dict[str, Any]

@@ -37,6 +37,7 @@ def command(options: Options) -> None:
     from lorry.evaluate.talk import HELP, Manner, Talk
 
     found = find(options.run, options.model or None)
+    found.must_answer()
     if found.is_raw_text:
         hint = f"continue a text instead: `lorry generate {options.run} --prompt TEXT`"
         raise InputError("this adapter was trained on raw text, not on conversations", hint=hint)

@@ -127,7 +127,8 @@ def _show(scores: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> No
 
 def _show_sample(row: Mapping[str, Any]) -> None:
     output.pieces([(f"{row['origin']}  ", "dim"), (str(row["prompt"]), "")])
-    for label, key in (("expected", "truth"), ("base model", "base"), ("adapter", "adapter")):
+    known = (("expected", "truth"), ("rejected", "rejected"), ("base model", "base"), ("adapter", "adapter"))
+    for label, key in (one for one in known if one[1] in row):
         output.pieces([(f"  {label:<11}", "dim"), (str(row[key]), "")])
 
 

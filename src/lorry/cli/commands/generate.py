@@ -45,6 +45,7 @@ def command(options: Options) -> None:
     from lorry.evaluate.talk import Manner, ask
 
     found = find(options.run, options.model or None)
+    found.must_answer()
     system = found.usual_system if options.system is None else options.system
     manner = Manner(system, options.raw or found.is_raw_text, options.max_new_tokens)
     sides: list[Side] = [side for side in SIDES if options.base == options.adapter or getattr(options, side)]
