@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lorry.plan.adapter_size import lora_parameters, modules, targeted
+from lorry.plan.adapter_size import adapter_parameters, lora_parameters, modules, targeted, with_score
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.sources.tensors import tensors
-from model_folders import save_model
+from model_folders import HIDDEN, save_model
 
 
 def qwen25_7b() -> dict[str, tuple[int, ...]]:
@@ -44,3 +44,17 @@ def test_modules_and_size_are_those_of_peft(targets: Any, dora: bool, tmp_path: 
     real = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config)
     assert set(targeted(lora, shapes)) == set(real.base_model.targeted_module_names)
     assert lora_parameters(lora, shapes) == real.get_nb_trainable_parameters()[0]
+
+
+def test_adapter_of_a_reward_model_has_its_head_too(tmp_path: Path):
+    from peft import get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    from lorry.trainer.model import lora_config
+
+    folder, lora = save_model(tmp_path / "tiny"), LoraSettings(rank=4, alpha=8)
+    real = get_peft_model(
+        AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1), lora_config(lora, "score")
+    )
+    counted = adapter_parameters(lora, with_score(tensors(folder) or {}, HIDDEN), "llama")
+    assert counted == real.get_nb_trainable_parameters()[0]

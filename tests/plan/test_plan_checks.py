@@ -19,7 +19,7 @@ from lorry.plan.findings import Finding
 from lorry.plan.hardware import Hardware
 from lorry.plan.subject import Subject
 from lorry.trainer.sources.tensors import Tensor
-from model_folders import TEMPLATE, save_model, save_tokenizer, write_json
+from model_folders import HIDDEN, TEMPLATE, save_model, save_tokenizer, write_json
 from subjects import ROWS, gpu, machine, recipe, row, subject
 
 
@@ -49,6 +49,7 @@ def grave(name: str, given: Subject) -> set[str]:
         ({"train": {"steps": 10, "warmup": 10}}, "recipe.warmup"),
         ({"train": {"early_stop": {"metric": "exact_match"}}}, "recipe.early-stop-metric"),
         ({"train": {"early_stop": {}}, "data": {"eval_split": 0}}, "recipe.early-stop-without-rows"),
+        ({"method": "reward", "evaluate": {"metrics": ["exact_match"]}}, "recipe.metrics-need-answers"),
         ({"method": "cpt", "data": {"chat_template": "chatml"}}, "recipe.unused-chat-template"),
         ({"method": "cpt", "data": {"template_args": {"a": 1}}}, "recipe.unused-template-args"),
     ],
@@ -89,6 +90,21 @@ def test_activation_checkpointing_alone_keeps_no_row_from_sharing(tmp_path: Path
 def test_model_is_named_with_its_size(tmp_path: Path):
     found = run("model", subject(tmp_path))["model.found"]
     assert found.message == "tiny: LlamaForCausalLM, 1 million parameters"
+
+
+@pytest.mark.parametrize(("kind", "codes"), [("llama", set()), ("granite", {"model.no-score"})])
+def test_reward_model_needs_an_architecture_with_such_a_head(kind: str, codes: set[str], tmp_path: Path):
+    save_model(tmp_path / "tiny", model_type=kind)
+    pairs = [{"prompt": f"Say {at}", "chosen": f"{at}", "rejected": f"not {at}"} for at in range(40)]
+    assert grave("model", subject(tmp_path, rows=pairs, method="reward")) == codes
+
+
+def test_plan_of_a_reward_model_makes_no_logits_and_no_answers(tmp_path: Path):
+    pairs = [{"prompt": f"Say {at}", "chosen": f"{at}", "rejected": f"not {at}"} for at in range(40)]
+    plans = {method: subject(tmp_path, rows=pairs, method=method).planner for method in ("simpo", "reward")}
+    rewarded, answered = (plans[method].on_this_computer()[0].memory.device for method in ("reward", "simpo"))
+    assert set(answered) - set(rewarded) == {"logits and loss"}
+    assert plans["reward"].estimate().trained == plans["simpo"].estimate().trained + HIDDEN
 
 
 def test_rows_longer_than_the_model_was_made_for_are_warned_of(tmp_path: Path):
@@ -132,6 +148,13 @@ def save_adapter(folder: Path, **changes: Any) -> None:
 def test_earlier_adapter_that_agrees_is_let_be(tmp_path: Path):
     save_adapter(tmp_path / "earlier")
     assert run("adapter", subject(tmp_path, model={"adapter": "earlier"})) == {}
+
+
+def test_adapter_of_a_reward_model_cannot_go_on_to_answer(tmp_path: Path):
+    save_adapter(tmp_path / "earlier", task_type="SEQ_CLS")
+    assert grave("adapter", subject(tmp_path, model={"adapter": "earlier"})) == {"adapter.disagrees"}
+    going_on = subject(tmp_path, model={"adapter": "earlier"}, method="reward")
+    assert run("adapter", going_on) == {}
 
 
 def test_missing_adapter_is_told(tmp_path: Path):

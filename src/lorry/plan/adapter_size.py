@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WEIGHT = re.compile(r"\.(weight|qweight)$")
 _NOT_LINEAR = re.compile(
-    r"(^|\.)(embed_(tokens|positions|in|out)|pos_embed|word_embeddings|wte|wpe|embeddings?|lm_head|output)(\.|$)"
+    r"(^|\.)(embed_(tokens|positions|in|out)|pos_embed|word_embeddings|wte|wpe|embeddings?|lm_head|output|score)(\.|$)"
     r"|\.(gate|router)$",
     re.IGNORECASE,
 )
@@ -35,6 +35,19 @@ _ON_EXPERTS = {
 
 In all others (Qwen2-MoE, Qwen3-VL-MoE, gpt-oss, Granite) it leaves the experts as they are.
 """
+
+
+SCORE = "score.weight"
+"""The scalar head of a reward model."""
+_OUTPUT = re.compile(r"(^|\.)lm_head\.")
+
+
+def with_score(tensors: Mapping[str, Tensor], hidden: int) -> dict[str, Tensor]:
+    """The tensors of a model with a scalar head, one number for `hidden`, in the place of its output layer."""
+    from lorry.trainer.sources.tensors import Tensor
+
+    kept = {name: tensor for name, tensor in tensors.items() if not _OUTPUT.search(name)}
+    return {**kept, SCORE: Tensor((1, hidden))}
 
 
 def modules(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -75,18 +88,25 @@ def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_
     """Parameters of the adapter that PEFT 0.21 makes, those on the experts of mixtures among them.
 
     `tensors` are named as Transformers names them: of a mixture take the blueprint, for its files may store each expert by
-    itself. Every expert gets matrices of its own; gate and up are one parameter, which gets twice the rank.
+    itself. Every expert gets matrices of its own; gate and up are one parameter, which gets twice the rank. A scalar head is
+    trained as a whole.
     """
     shapes = modules(tensors)
+    whole = math.prod(tensors[SCORE].shape) if SCORE in tensors else 0
     parts = expert_parts(lora, model_type)
     if not parts:
-        return lora_parameters(lora, shapes, model_type)
+        return whole + lora_parameters(lora, shapes, model_type)
     rest = [target for target in _targets(lora, linear(shapes)) if _leaf(target) not in _ON_EXPERTS[model_type]]
-    return lora_parameters(lora.model_copy(update={"target_modules": rest}), shapes) + sum(
-        lora.rank * parts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])
-        for part in set(parts)
-        for name, tensor in tensors.items()
-        if name.endswith(f".{part}")
+    dense = lora_parameters(lora.model_copy(update={"target_modules": rest}), shapes)
+    return (
+        whole
+        + dense
+        + sum(
+            lora.rank * parts.count(part) * math.prod(tensor.shape[:-2]) * sum(tensor.shape[-2:])
+            for part in set(parts)
+            for name, tensor in tensors.items()
+            if name.endswith(f".{part}")
+        )
     )
 
 

@@ -37,7 +37,7 @@ class Tokens:
     computed: float
     """The same, shared beginnings once."""
     trained: float
-    """Tokens that count in the loss."""
+    """Tokens whose logits are made: those that count in the loss, and none for a reward model."""
     context: float
     """Tokens that one token sees, on average."""
     eval_tokens: int
@@ -68,7 +68,7 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
         micro_batches=-(-order.total_units // order.micro_batch),
         rows=total,
         computed=total * computed / max(rows, 1),
-        trained=total * trained / max(rows, 1),
+        trained=total * trained / max(rows, 1) if method.head == "language" else 0.0,
         context=seen / max(computed, 1),
         eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
         taken=total,
@@ -107,12 +107,13 @@ def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) 
     longest = int(
         max(split.lengths.max() for split in (prepared.train, prepared.eval) if split is not None and len(split))
     )
-    asks = (bool(recipe.evaluate.rows) and prepared.eval is not None) or method.rolls_out
+    answers = method.head == "language"
+    asks = (bool(recipe.evaluate.rows) and prepared.eval is not None and answers) or method.rolls_out
     most = max(recipe.evaluate.max_new_tokens, method.max_new_tokens if isinstance(method, FromRollouts) else 0)
     return Load(
         tokens=forest.tokens,
         keys=sum(len(group) * _above_and_own(forest, group) for group in forest.groups),
-        trained=forest.trained_tokens,
+        trained=forest.trained_tokens if answers else 0,
         answers=recipe.evaluate.batch_size if asks else 0,
         answer_tokens=longest + most if asks else 0,
     )

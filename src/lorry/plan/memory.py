@@ -78,7 +78,7 @@ class Load:
     keys: int
     """Keys and values that are kept: shared beginnings once for each row that continues them."""
     trained: int
-    """Tokens whose logits are made."""
+    """Tokens whose logits are made; 0 where one number for each row is all that is made."""
     answers: int = 0
     """Answers that are generated at once."""
     answer_tokens: int = 0
@@ -255,6 +255,8 @@ def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:
     A frozen head has logits and what their softmax becomes, and the gradient of each trained token's hidden state. A trained
     one has logits' softmax and two gradients of it, and where it is the embedding as well, keeps its own gradient for the end.
     """
+    if not load.trained:
+        return 0
     is_trained = setup.lora is None or "lm_head" in setup.lora.target_modules
     is_made_twice = is_trained or setup.weights == "float16"
     step = tokens_at_once(shape.vocabulary, on_gpu=setup.on_gpu, is_made_twice=is_made_twice)

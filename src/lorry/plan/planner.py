@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from lorry.errors import ModelError
 from lorry.plan import batches, device, gpus, offers, speed, speeds
+from lorry.plan.adapter_size import with_score
 from lorry.plan.architecture.model_shape import ModelShape, model_shape
 from lorry.plan.batches import Tokens
 from lorry.plan.cost import Work
@@ -70,7 +71,8 @@ class Planner:
             hint = "`lorry run --smoke` measures it on this machine"
             raise ModelError(f"lorry knows no sizes of the architecture `{kind}`", place="model.id", hint=hint)
         self.shape = shape
-        self._tensors: dict[str, Tensor] = tensors
+        scores = subject.method.head == "score"
+        self._tensors: dict[str, Tensor] = with_score(tensors, shape.hidden) if scores else tensors
         self._loads: dict[int, Load] = {}
         self._fits: dict[str, Fit] = {}
         self._counted: dict[int, Tokens] = {}
@@ -262,7 +264,8 @@ class Planner:
         every = recipe.train.eval_every or max(1, -(-self.tokens.steps // 4))
         splits = [split for split in (prepared.eval, prepared.test) if split]
         rows, tokens = sum(map(len, splits)), sum(split.tokens for split in splits)
-        answers = sum(min(recipe.evaluate.rows, split.unit_count) for split in splits)
+        most = recipe.evaluate.rows if self._subject.method.head == "language" else 0
+        answers = sum(min(most, split.unit_count) for split in splits)
         return Scoring(
             evaluations=-(-self.tokens.steps // every) if prepared.eval else 0,
             loss_tokens=tokens,

@@ -95,14 +95,20 @@ class Subject:
 
     @property
     def adapter_parameters(self) -> int:
-        """Parameters of the recipe's adapter, as PEFT makes it; 0 without one, or where the model's tensors are not known."""
-        from lorry.plan.adapter_size import adapter_parameters
+        """Parameters of the recipe's adapter, as PEFT makes it, a scalar head among them.
+
+        0 without an adapter, or where the model's tensors are not known.
+        """
+        from lorry.plan.adapter_size import adapter_parameters, with_score
         from lorry.plan.architecture.blueprint import blueprint
         from lorry.trainer.sources.model_folder import read_config
 
         config = read_config(self.source.folder, self.source.id)
         # Files may store each expert of a mixture by itself, and Transformers holds them as one.
         tensors = blueprint(config) or self.tensors
+        if tensors and self.method.head == "score":
+            text = config.get("text_config") or config
+            tensors = with_score(tensors, int(text.get("hidden_size", 0)))
         lora = self.recipe.lora
         return adapter_parameters(lora, tensors, str(config.get("model_type", ""))) if lora and tensors else 0
 

@@ -54,6 +54,13 @@ class AdapterCheck(Check):
             )
             return
         yield from _agreement(recipe.lora, config)
+        if config.get("task_type") == "SEQ_CLS" and subject.method.head == "language":
+            yield error(
+                "adapter.disagrees",
+                "the adapter is that of a reward model, which cannot go on to answer",
+                remedy="name an adapter that was trained to answer, or set `method: reward`",
+                place=_PLACE,
+            )
         base = config.get("base_model_name_or_path")
         if base and base != recipe.model.id and Path(str(base)).name != Path(recipe.model.id).name:
             yield warning(

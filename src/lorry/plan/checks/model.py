@@ -60,6 +60,11 @@ class ModelCheck(Check):
             "Loaded for writing, it has parts that were never trained, and nothing good comes of it.",
             "Use a causal language model, such as an instruction-tuned one.",
         ),
+        "model.no-score": Explanation(
+            "The method trains a reward model, and Transformers has no head for that on this architecture.",
+            "The model could not be loaded.",
+            "Take a model of another family, such as Llama, Qwen, Mistral or Gemma.",
+        ),
         "model.weights": Explanation(
             "The weights are missing, cut short, incomplete or damaged.",
             "The model could not be loaded; on a rented machine that would show after the download.",
@@ -102,6 +107,8 @@ class ModelCheck(Check):
             yield note("model.source", said, place="model.id")
         config = read_config(source.folder, source.id)
         yield from _not_generative(config, source.id)
+        if subject.method.head == "score":
+            yield from _no_score(str(config["model_type"]))
         yield from _unpinned(subject)
         yield from _quantised_already(subject, config)
         yield from _weights(subject, config)
@@ -119,6 +126,20 @@ def _not_generative(config: dict[str, Any], name: str) -> Iterable[Finding]:
             "model.not-generative",
             f"{name} is a {architecture or config['model_type']}, which {task}; lorry trains models that go on writing a text",
             remedy="use a causal language model, such as an instruction-tuned one",
+            place="model.id",
+        )
+
+
+def _no_score(kind: str) -> Iterable[Finding]:
+    """Architectures that cannot give rewards."""
+    from lorry.trainer.sources.model_folder import known_model_types
+
+    known = known_model_types("SEQUENCE_CLASSIFICATION")
+    if known and kind not in known:
+        yield error(
+            "model.no-score",
+            f"Transformers has no `{kind}` model with a head for rewards",
+            remedy="take a model of another family, such as Llama, Qwen, Mistral or Gemma",
             place="model.id",
         )
 

@@ -50,6 +50,11 @@ class RecipeCheck(Check):
             "No metric would give a number.",
             "Set `data.eval_split: 0.1`, or name rows in `data.eval` or `data.test`.",
         ),
+        "recipe.metrics-need-answers": Explanation(
+            "Metrics are named, and the method trains a reward model.",
+            "Metrics score answers, and a reward model gives none: it is scored by `reward_accuracy`, unasked.",
+            "Leave out `evaluate.metrics`, and let early stopping watch the loss.",
+        ),
         "recipe.deliver-last": Explanation(
             "Without evaluation rows nobody knows which weights are best; the last are delivered.",
             "",
@@ -108,6 +113,8 @@ class RecipeCheck(Check):
         yield from _sharing(recipe)
         if subject.method.accepts == {"text"}:
             yield from _raw_text(recipe)
+        if subject.method.head == "score":
+            yield from _no_answers(recipe)
 
 
 def _weights(recipe: Recipe) -> Iterable[Finding]:
@@ -219,6 +226,18 @@ def _sharing(recipe: Recipe) -> Iterable[Finding]:
     if lets and recipe.lora is not None and recipe.lora.dropout > 0:
         message = "rows will not share the computation of their common beginnings, since lora.dropout is above 0"
         yield note("recipe.no-sharing", message, place="train.share_prefixes")
+
+
+def _no_answers(recipe: Recipe) -> Iterable[Finding]:
+    """Metrics of answers in a recipe of a model that makes none."""
+    if recipe.evaluate.metrics:
+        names = ", ".join(f"`{metric['name']}`" for metric in recipe.evaluate.metrics)
+        yield error(
+            "recipe.metrics-need-answers",
+            f"{names} would need answers, and a reward model gives none",
+            remedy="leave out evaluate.metrics: `reward_accuracy` is always scored",
+            place="evaluate.metrics",
+        )
 
 
 def _raw_text(recipe: Recipe) -> Iterable[Finding]:

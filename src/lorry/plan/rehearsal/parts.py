@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from lorry.data.prepare import Prepared
 from lorry.data.tokenizer import Tokenizer
@@ -29,6 +29,7 @@ from lorry.plan.rehearsal.task import Task
 from lorry.recipe.schema import Recipe
 from lorry.trainer import checkpoint
 from lorry.trainer.channel import FD
+from lorry.trainer.model import head_for
 from lorry.trainer.process import work
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def load_plainly(task: Task, teller: Teller) -> None:
     adapter, recipe = task.room.run / "adapter", _recipe_of(task)
     trusted = recipe.model.trust_remote_code is not None
     where = task.room.model if recipe.lora is not None else adapter
-    model: Any = AutoModelForCausalLM.from_pretrained(where, trust_remote_code=trusted)
+    model: Any = _plain(where, recipe, trusted=trusted)
     if recipe.lora is not None:
         model = PeftModel.from_pretrained(model, adapter)
         _must_hold(model, load_file(adapter / "adapter_model.safetensors"))
@@ -149,6 +150,12 @@ def load_plainly(task: Task, teller: Teller) -> None:
         raise RunFailedError("what was delivered answers with what is no number")
     kind = "the adapter" if recipe.lora is not None else "the model"
     teller.say(told=f"{kind} loads, every tensor in its place, and tokens are the same")
+
+
+def _plain(folder: Path, recipe: Recipe, *, trusted: bool) -> Any:
+    if head_for(recipe) == "score":
+        return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, trust_remote_code=trusted)
+    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trusted)
 
 
 def _must_hold(model: Any, stored: dict[str, torch.Tensor]) -> None:

@@ -91,8 +91,10 @@ def _check_code(config: dict[str, Any], settings: ModelSettings) -> list[str]:
 
 
 @cache
-def known_model_types() -> frozenset[str] | None:
+def known_model_types(task: str = "CAUSAL_LM") -> frozenset[str] | None:
     """The `model_type`s that the installed Transformers can generate text with; None where it is not installed.
+
+    `SEQUENCE_CLASSIFICATION` gives those that it can put a score on.
 
     Read from its source, since importing it takes seconds.
     """
@@ -101,7 +103,7 @@ def known_model_types() -> frozenset[str] | None:
         return None
     table = Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py"
     text = table.read_text(encoding="utf-8") if table.exists() else ""
-    block = re.search(r"^MODEL_FOR_CAUSAL_LM_MAPPING_NAMES\b.*?^\)", text, re.MULTILINE | re.DOTALL)
+    block = re.search(rf"^MODEL_FOR_{task}_MAPPING_NAMES\b.*?^\)", text, re.MULTILINE | re.DOTALL)
     return frozenset(re.findall(r'\(\s*"([^"]+)",', block[0])) if block else None
 
 
