@@ -1,4 +1,4 @@
-"""Any sequence-classification model as a reward: one number, or the logit of one of its labels."""
+"""Any sequence-classification model as a reward: its one number, or the log-odds of one of its labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ClassifierReward(Reward):
     model: str
     """A folder, relative to the recipe, or a Hub id."""
     output: str | None = None
-    """The label whose logit counts, where the model has more than two."""
+    """The label whose log-odds count, where the model has more than two; of two it is the second."""
     batch_size: int = Field(default=16, ge=1)
     """Answers scored at once."""
 
