@@ -269,6 +269,14 @@ def test_share_of_trained_tokens_is_told(tmp_path: Path):
     assert "% of the tokens of the train rows count" in found["masks.share"].message
 
 
+def test_blank_behind_the_end_token_that_is_learnt_as_well_is_no_fault(tmp_path: Path):
+    """Templates write a new line there."""
+    assert grave("masks", subject(tmp_path, method={"name": "sft", "train_on": "all"})) == set()
+    pairs = [{"prompt": f"Say {number}", "chosen": f"{number} it is", "rejected": "no"} for number in range(20)]
+    (tmp_path / "pairs").mkdir()
+    assert grave("masks", subject(tmp_path / "pairs", rows=pairs, method="orpo")) == set()
+
+
 def remade(folder: Path, change: Callable[[Example], Example]) -> Subject:
     """A subject whose first training rows were rendered otherwise."""
     given = subject(folder, data={"eval_split": 0})

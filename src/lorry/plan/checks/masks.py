@@ -15,6 +15,7 @@ from lorry.plan.rows import spread
 
 if TYPE_CHECKING:
     from lorry.data.examples import ExampleSet
+    from lorry.data.tokenizer import Tokenizer
     from lorry.plan.subject import Subject
 
 _MOST = 20_000
@@ -48,14 +49,15 @@ class MasksCheck(Check):
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks at the marks of the rendered rows."""
         prepared = subject.prepared
-        ends = np.asarray(sorted(subject.tokenizer.end_ids), dtype=np.int32)
+        tokenizer, most = subject.tokenizer, subject.recipe.data.max_length
         for name in ("train", "eval", "test"):
             examples: ExampleSet | None = getattr(prepared, name)
             if examples is not None and len(examples) and not (examples.kinds == Kind.PROMPT).all():
-                yield from _of(name, examples, ends, subject.recipe.data.max_length)
+                yield from _of(name, examples, tokenizer, most)
 
 
-def _of(name: str, examples: ExampleSet, ends: NDArray[np.int32], max_length: int) -> Iterable[Finding]:
+def _of(name: str, examples: ExampleSet, tokenizer: Tokenizer, max_length: int) -> Iterable[Finding]:
+    ends = np.asarray(sorted(tokenizer.end_ids), dtype=np.int32)
     trained = tokens = whole = stopping = 0
     empty: list[int] = []
     for index in spread(len(examples), _MOST):
@@ -66,7 +68,7 @@ def _of(name: str, examples: ExampleSet, ends: NDArray[np.int32], max_length: in
             empty.append(index)
         elif len(example.ids) < max_length:
             whole += 1
-            stopping += bool(np.isin(example.ids[example.trained][-1], ends))
+            stopping += _stops(example.ids[example.trained], ends, tokenizer)
     share = trained / max(tokens, 1)
     yield note("masks.share", f"{share:.0%} of the tokens of the {name} rows count in the loss")
     if empty:
@@ -79,6 +81,18 @@ def _of(name: str, examples: ExampleSet, ends: NDArray[np.int32], max_length: in
             place=f"data.{name}",
         )
     yield from _ends(name, whole, stopping)
+
+
+def _stops(ids: NDArray[np.int32], ends: NDArray[np.int32], tokenizer: Tokenizer) -> bool:
+    """Whether the tokens that are trained on end with an end token.
+
+    Where more than the answers is learnt, the blanks are too that a template writes behind it.
+    """
+    (found,) = np.nonzero(np.isin(ids, ends))
+    if not len(found):
+        return False
+    behind = ids[int(found[-1]) + 1 :].tolist()
+    return not behind or not tokenizer.decode(behind, skip_special_tokens=False).strip()
 
 
 def _ends(name: str, whole: int, stopping: int) -> Iterable[Finding]:
