@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InputError
-from lorry.recipe import init
+from lorry.recipe import init, template_files
 from lorry.recipe.init import Answers, compose, fit_memory, read_length, read_memory, read_task, write
 from lorry.recipe.load import load
 
@@ -21,8 +21,8 @@ def test_what_init_writes_loads_and_holds_the_answers(tmp_path: Path, task: str,
 
 
 def test_every_template_says_what_it_is_for():
-    assert set(init.templates()) == {"chat", "cli", "cpt"}
-    assert all(purpose for purpose in init.templates().values())
+    assert set(init.tasks()) == {"chat", "cli", "cpt"}
+    assert all(one.purpose for one in template_files.templates().values())
 
 
 @pytest.mark.parametrize(

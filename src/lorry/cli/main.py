@@ -21,6 +21,7 @@ from lorry.secrets import found as secrets
 COMMANDS: dict[str, dict[str, str]] = {
     "Start": {
         "init": "Write a recipe, by five questions or from a template",
+        "templates": "List the templates of recipes",
         "check": "Find everything wrong with a recipe before anything runs",
         "plan": "Say what a run will take: memory, time and cost, here and on rented GPUs",
         "rehearse": "Go through the whole run in a minute, on a small copy of the model",

@@ -1,4 +1,4 @@
-"""A first recipe from five answers, with `.env.example` beside it and a `.gitignore` that keeps secrets out."""
+"""A first recipe from five answers or a template, with `.env.example` beside it and a `.gitignore` that keeps secrets out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from string import Template
 
 from lorry.errors import InputError
+from lorry.recipe import template_files
 from lorry.recipe.load import from_dict
 from lorry.recipe.yaml_file import parse
 from lorry.track.folder import write_exact
 
 RECIPE_FILE = "recipe.yaml"
-_TEMPLATES = Path(__file__).parent / "templates"
 _ROWS_PER_STEP = 16
 _SECRETS = """\
 # Copy this file to `.env` and fill in what you need; `.env` is kept out of git.
@@ -54,10 +54,9 @@ class Fit:
     activation_checkpointing: bool
 
 
-def templates() -> dict[str, str]:
-    """Every template's name and what it is for, from its first line."""
-    files = sorted(_TEMPLATES.glob("*.yaml"))
-    return {file.stem: file.read_text("utf-8").split("\n", 1)[0].lstrip("# ").rstrip(".") for file in files}
+def tasks() -> dict[str, str]:
+    """The templates that the five questions fill in, and what each is for."""
+    return {one.name: one.purpose for one in template_files.templates().values() if one.is_asked_for}
 
 
 def read_memory(answer: str) -> float | None:
@@ -83,20 +82,37 @@ def read_length(answer: str) -> str:
 
 
 def read_task(answer: str) -> str:
-    """A template's name. Raises InputError for one that does not exist."""
+    """A task's name. Raises InputError for one that does not exist."""
     name = answer.strip().lower()
-    if name not in templates():
-        raise InputError(f"there is no template `{answer}`", hint=f"there are: {', '.join(templates())}")
+    if name not in tasks():
+        raise InputError(f"there is no task `{answer}`", hint=f"there are: {', '.join(tasks())}")
     return name
+
+
+def of_template(name: str, *, model: str = "", data: str = "") -> Answers:
+    """What a template takes where nothing is asked. Raises InputError for one that does not exist."""
+    chosen = template_files.find(name)
+    return Answers(model or chosen.model or Answers.model, data or Answers.data, chosen.name)
 
 
 def compose(answers: Answers, folder: Path) -> str:
     """The recipe's text, as it will stand in `folder`. Raises InputError where it would not load."""
+    template = template_files.find(answers.task)
+    model = _quoted(_seen_from(folder, answers.model, only_paths=True))
+    data = _quoted(_seen_from(folder, answers.data))
+    if template.is_asked_for:
+        text = _answered(template.text, answers, model=model, data=data)
+    else:
+        text = template.filled(model=model, data=data)
+    from_dict(parse(text, RECIPE_FILE).values, folder)
+    return text
+
+
+def _answered(text: str, answers: Answers, **quoted: str) -> str:
     fit = fit_memory(answers.model, answers.gpu_memory)
     memory = "this computer" if answers.gpu_memory is None else f"a GPU of {answers.gpu_memory:g} GB"
-    text = Template((_TEMPLATES / f"{read_task(answers.task)}.yaml").read_text("utf-8")).substitute(
-        model=_quoted(_seen_from(folder, answers.model, only_paths=True)),
-        data=_quoted(_seen_from(folder, answers.data)),
+    return Template(text).substitute(
+        quoted,
         length=answers.length,
         memory=memory,
         quantization=fit.quantization,
@@ -104,8 +120,6 @@ def compose(answers: Answers, folder: Path) -> str:
         accumulation=_ROWS_PER_STEP // fit.micro_batch,
         activation_checkpointing=str(fit.activation_checkpointing).lower(),
     )
-    from_dict(parse(text, RECIPE_FILE).values, folder)
-    return text
 
 
 def fit_memory(model: str, gpu_memory: float | None) -> Fit:
