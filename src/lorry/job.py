@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +34,7 @@ from lorry.plan.plan import Plan, make_plan
 from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
 from lorry.recipe import load as recipes
+from lorry.recipe.earlier import Earlier
 from lorry.recipe.load import Loaded
 from lorry.recipe.name import experiment_name, run_id
 from lorry.recipe.schema import Recipe
@@ -198,7 +199,7 @@ def _model(wish: Wish) -> Source:
 
 def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
     """Opens a run: its folder, with everything that the training process reads."""
-    recipe = wish.recipe
+    recipe, earlier = _continuing(wish.recipe, subject)
     name = experiment_name(recipe)
     asked = None if recipe.compute.is_here else needs.needs_of(subject)
     folder = _new_folder(name)
@@ -218,9 +219,21 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "agreed_usd": wish.agreed_usd,
         "watcher": [os.getpid(), started(os.getpid())],
         "promised": asdict(_promised(subject)),
+        "continues": earlier.as_json() if earlier else None,
     }
     write_json(folder.resolved, facts)
     return Run(folder)
+
+
+def _continuing(recipe: Recipe, subject: Subject) -> tuple[Recipe, Earlier | None]:
+    """The recipe with the folder of the adapter that it continues, which is there by now; and what that is."""
+    earlier = subject.earlier
+    if earlier is None:
+        return recipe, None
+    if earlier.folder is None:
+        raise AssertionError(f"the adapter `{earlier.named}` has not been made yet")
+    model = recipe.model.model_copy(update={"adapter": str(earlier.folder)})
+    return recipe.model_copy(update={"model": model}), earlier
 
 
 def _enter(run: Run, recipe: Recipe) -> None:
@@ -267,7 +280,7 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
     log.append("checked", findings=found)
     for message in plan.warnings:
         log.append("warning", message=message)
-    for message in facts.notes:
+    for message in (*facts.notes, *_said_of_earlier(plan.subject)):
         log.append("note", message=message)
     log.append(
         "data",
@@ -276,6 +289,21 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
         test_rows=facts.test.rows if facts.test else 0,
         train_tokens=facts.train.tokens,
     )
+
+
+def _said_of_earlier(subject: Subject) -> list[str]:
+    """Which run's adapter goes on, for a name such as `last` does not tell."""
+    earlier = subject.earlier
+    return [f"continues the adapter of `{earlier.run}`"] if earlier and earlier.run else []
+
+
+def after(plan: Plan, made: Run) -> Plan:
+    """The plan of a recipe that continues what a run has just delivered. Raises RefusedError where that is no adapter."""
+    earlier = plan.subject.earlier
+    if earlier is None or not made.adapter.is_dir():
+        raise RefusedError(f"`{made.id}` has delivered no adapter", place="model.adapter")
+    there = Earlier(earlier.named, made.adapter, made.id)
+    return replace(plan, subject=plan.subject.continuing(there))
 
 
 def _train(run: Run, watch: Watcher, after: int, then: Sequence[Run]) -> Event:

@@ -24,6 +24,7 @@ from lorry.plan.expected import of_run
 from lorry.plan.subject import Subject, UnavailableError
 from lorry.recipe import load as recipes
 from lorry.recipe.changes import deciding, differences
+from lorry.recipe.earlier import as_continued
 from lorry.recipe.name import experiment_name
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
@@ -106,7 +107,7 @@ def intended(wish: Continuation) -> Intended:
     _must_be_at_rest(row)
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
-    recipe, changes = _changed(before, wish, folder, smoke=bool(facts.get("smoke")))
+    recipe, changes = _changed(before, wish, folder, facts)
     _must_have_more_to_do(row, before, recipe, wish)
     asked = None
     if folder.is_rented:
@@ -137,7 +138,7 @@ def _alone(folder: RunFolder) -> Generator[None]:
 def _made_ready(wish: Continuation, row: RunRow, folder: RunFolder) -> Run:
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
-    recipe, changes = _changed(before, wish, folder, smoke=bool(facts.get("smoke")))
+    recipe, changes = _changed(before, wish, folder, facts)
     _must_have_more_to_do(row, before, recipe, wish)
     _must_be_at_hand(facts, recipe, folder)
     lines = [f"continued with {change}" for change in changes] + _said_of_rows(facts, recipe, folder)
@@ -168,7 +169,7 @@ def price_per_hour(wish: Continuation) -> float:
     folder = RunFolder(Store.open().find(wish.run).folder)
     facts = _facts(folder)
     before = _recipe_of(folder, facts)
-    return _changed(before, wish, folder, smoke=bool(facts.get("smoke")))[0].budget.price_per_hour
+    return _changed(before, wish, folder, facts)[0].budget.price_per_hour
 
 
 def seconds_left(row: RunRow) -> float | None:
@@ -195,7 +196,8 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
     folder = RunFolder(row.folder)
     try:
         facts = _facts(folder)
-        differs = differences(_recipe_of(folder, facts), loaded.recipe)[0]
+        before = _recipe_of(folder, facts)
+        differs = differences(before, as_continued(loaded.recipe, before, facts.get("continues")))[0]
         if differs or folder.is_rented == loaded.recipe.compute.is_here:
             return False
         if row.status != "detached" and not any(folder.checkpoints.glob("step-*/manifest.json")):
@@ -243,10 +245,10 @@ def _unknowable(folder: RunFolder, why: str) -> InputError:
     return InputError(f"`{folder.id}` cannot be continued: {why}", place=str(folder.resolved), hint=hint)
 
 
-def _changed(before: Recipe, wish: Continuation, folder: RunFolder, *, smoke: bool) -> tuple[Recipe, list[str]]:
+def _changed(before: Recipe, wish: Continuation, folder: RunFolder, facts: dict[str, Any]) -> tuple[Recipe, list[str]]:
     """The recipe to go on with, and what differs. Raises RefusedError with the differences that would make it another run."""
-    after = before if wish.recipe is None else as_smoke(wish.recipe) if smoke else wish.recipe
-    after = recipes.with_flags(after, wish.overrides)
+    after = before if wish.recipe is None else as_smoke(wish.recipe) if facts.get("smoke") else wish.recipe
+    after = as_continued(recipes.with_flags(after, wish.overrides), before, facts.get("continues"))
     if folder.is_rented:
         after = with_kept_names(after, before)
     if after.compute.is_here == folder.is_rented:

@@ -43,8 +43,10 @@ def runs() -> dict[str, str]:
     return {row.id: row.status for row in sorted(Store.open().list(), key=lambda row: row.created_at)}
 
 
-def test_several_recipes_here_are_refused_with_the_remedy(tmp_path: Path, capsys: Capture):
-    assert run(["run", *recipes(tmp_path), "--yes"]) == 2
+def test_recipes_for_here_and_for_elsewhere_are_refused_with_the_remedy(tmp_path: Path, capsys: Capture):
+    first, second = recipes(tmp_path)
+    Path(second).write_text(f"{Path(second).read_text()}\ncompute: {{on: runpod}}\n")
+    assert run(["run", first, second, "--yes"]) == 2
     assert "`--on runpod`" in capsys.readouterr().err
     assert runs() == {}
 

@@ -21,7 +21,7 @@ def with_model(folder: Path, identity: str) -> str:
 
 def test_data_starts_from_the_recipe_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir("/")
-    text = "model: {id: a/b, adapter: old}\ndata: {train: [x.jsonl, ../y], eval: e, test: t, chat_template: c.jinja}"
+    text = "model: {id: a/b, adapter: ./old}\ndata: {train: [x.jsonl, ../y], eval: e, test: t, chat_template: c.jinja}"
     recipe = recipe_with(tmp_path, text)
     assert recipe.data.train == [str(tmp_path / "x.jsonl"), str(tmp_path.parent / "y")]
     assert (recipe.data.eval, recipe.data.test) == (str(tmp_path / "e"), str(tmp_path / "t"))

@@ -31,8 +31,11 @@ class View:
     """What a person's no to going on past the budget does, asked while the run is followed; None stops it as Ctrl-C does."""
 
 
-def follow(act: Callable[[Watcher], Run], view: View) -> None:
-    """Carries out a run under the eyes of the person and tells its outcome. A smoke run that fails its checks exits with 1."""
+def follow(act: Callable[[Watcher], Run], view: View) -> Run:
+    """Carries out a run under the eyes of the person, tells its outcome and returns it.
+
+    A smoke run that fails its checks exits with 1.
+    """
     progress = Progress(price_per_hour=view.price_per_hour, told=view.told)
 
     def watch(event: Event) -> None:
@@ -51,6 +54,7 @@ def follow(act: Callable[[Watcher], Run], view: View) -> None:
     verdict = run.summary["verdict"]
     if verdict and not verdict["passed"]:
         raise typer.Exit(1)
+    return run
 
 
 def _ask_whether_to_go_on(says_no: Callable[[], None] | None) -> None:

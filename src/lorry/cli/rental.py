@@ -12,6 +12,7 @@ from itertools import chain
 from lorry import job, plugins, resuming, units
 from lorry.cli import output, planned
 from lorry.cli.outcome import View, says_yes
+from lorry.cli.terms import Terms
 from lorry.cli.watching import attach, follow_rented
 from lorry.compute import hosts, market, needs
 from lorry.compute.allowance import Allowance, allowance, refuse_too_little
@@ -33,18 +34,6 @@ from lorry.track.folder import RunFolder, home
 from lorry.track.leases import Leases
 from lorry.track.room import Asking, room
 from lorry.track.store import RunRow
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How a rental is asked for."""
-
-    yes: bool = False
-    """Whether the person has said yes to what it costs before."""
-    dry_run: bool = False
-    as_json: bool = False
-    new: bool = False
-    """Whether an earlier run of the same recipe is left alone."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lorry.data.tokenizer import Tokenizer
     from lorry.plan.fingerprints import Fingerprints
     from lorry.plan.planner import Planner
+    from lorry.recipe.earlier import Earlier
     from lorry.recipe.load import Loaded
     from lorry.trainer.methods._base import Method
     from lorry.trainer.sources.locate import Source
@@ -26,6 +27,7 @@ _NAMES = {
     "prepared": "the data",
     "tensors": "the model's tensors",
     "planner": "an estimate",
+    "earlier": "the earlier adapter",
 }
 
 
@@ -60,8 +62,15 @@ class Subject:
     @classmethod
     def of(cls, loaded: Loaded, recipe: Recipe | None = None) -> Subject:
         """A recipe that was read from a file; `recipe` is the form of it that runs, where that is another."""
-        made = cls(recipe or loaded.recipe, loaded.base)
+        parts = {} if loaded.earlier is None else {"earlier": loaded.earlier}
+        made = cls(recipe or loaded.recipe, loaded.base, **parts)
         made.said = tuple(loaded.warnings)
+        return made
+
+    def continuing(self, earlier: Earlier) -> Subject:
+        """The same, with all that was worked out, now that the adapter which it continues is there."""
+        made = Subject(self.recipe, self.base, **{**self._parts, "earlier": earlier})
+        made.said, made.about = self.said, self.about
         return made
 
     @property
@@ -86,6 +95,11 @@ class Subject:
         None where they cannot be known before the weights are here. Those of a configuration have no dtype and no bytes.
         """
         return cast("dict[str, Tensor] | None", self._part("tensors", self._read_tensors))
+
+    @property
+    def earlier(self) -> Earlier | None:
+        """The adapter that the run continues, which may be yet to come; None where it begins with a fresh one."""
+        return cast("Earlier | None", self._part("earlier", self._find_earlier))
 
     def fingerprints(self, split: str) -> Fingerprints:
         """What the rows of `train`, `eval` or `test` say, as numbers that are equal where texts are."""
@@ -150,6 +164,12 @@ class Subject:
         from lorry.trainer.sources.locate import locate
 
         return locate(self.recipe.model, self.base, weights=False)
+
+    def _find_earlier(self) -> Earlier | None:
+        from lorry.recipe.earlier import find
+
+        named = self.recipe.model.adapter
+        return None if named is None else find(named, self.base)
 
     def _open_tokenizer(self) -> Tokenizer:
         from lorry.data.tokenizer import Tokenizer

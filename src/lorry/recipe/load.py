@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import ValidationError
 
@@ -21,6 +21,9 @@ from lorry.recipe.paths import exists, make_absolute
 from lorry.recipe.problems import Problem, explain, refuse, where
 from lorry.recipe.schema import Recipe, as_providers
 from lorry.recipe.yaml_file import parse, read_text
+
+if TYPE_CHECKING:
+    from lorry.recipe.earlier import Earlier
 
 _RIVALS: dict[Keys, Keys] = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Settings of which a recipe has one: giving one drops the other that a lower layer gave."""
@@ -37,6 +40,8 @@ class Loaded:
     """The file as given; empty for a recipe that came as a dictionary."""
     warnings: list[str]
     """One for each value that replaced another, naming both, and for each setting that has no effect."""
+    earlier: Earlier | None = None
+    """The adapter to continue, where another recipe of the same command makes it; else `model.adapter` alone tells."""
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lorry.recipe.layer import Keys, get, put
 
-_PATHS: tuple[Keys, ...] = (("data", "train"), ("data", "eval"), ("data", "test"), ("model", "adapter"))
+_PATHS: tuple[Keys, ...] = (("data", "train"), ("data", "eval"), ("data", "test"))
 _MODELS: tuple[Keys, ...] = (("model", "id"), ("model", "trust_remote_code"))
 _ELSEWHERE = re.compile(r"hub:|[a-z][a-z0-9+.-]+://")
 
@@ -27,8 +27,15 @@ def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
     for keys in _PATHS:
         _change(values, keys, whole)
     _change(values, ("data", "chat_template"), lambda value: value if value == "chatml" else whole(value))
+    _change(values, ("model", "adapter"), lambda value: value if is_run_name(value, bases) else whole(value))
     for keys in _MODELS:
         _change(values, keys, lambda value: whole(value) if _is_local(value, bases) else value)
+
+
+def is_run_name(value: Any, bases: Sequence[Path]) -> bool:
+    """Whether `model.adapter` names a run: one word, and no folder in any of `bases` has that name."""
+    is_word = isinstance(value, str) and value[:1] not in ("", ".", "~") and not {"/", "\\"} & set(value)
+    return is_word and not Path(value).is_absolute() and not any(_is_folder(base / value) for base in bases)
 
 
 def exists(path: Path) -> bool:

@@ -98,7 +98,8 @@ class ModelSettings(Section):
     attention: Literal["auto", "sdpa", "flash"] = "auto"
     """`auto` shares rows' beginnings where that is proven to be the same; `sdpa` and `flash` compute each row whole."""
     adapter: FileName | None = None
-    """An earlier adapter's folder to continue from; `lora` must agree with it."""
+    """What to continue from: an adapter's folder, a run (its id, a beginning of it, or `last`), or an experiment's name for its
+    newest run that has delivered; `lora` must agree with it."""
 
     @model_validator(mode="after")
     def _remote_code_is_named(self) -> ModelSettings:

@@ -15,17 +15,16 @@ from lorry.cli.options import takes
 from lorry.recipe import compute_on
 
 if TYPE_CHECKING:
+    from lorry.cli.chain import Chain
+    from lorry.cli.terms import Terms
     from lorry.job import Wish
-    from lorry.plan.plan import Plan
 
 
 @dataclass(frozen=True)
 class Options:
     """What `lorry run` takes."""
 
-    recipe: Annotated[
-        list[Path], typer.Argument(help="A YAML or Python recipe; with `--on`, several that take turns on one machine.")
-    ]
+    recipe: Annotated[list[Path], typer.Argument(help="A YAML or Python recipe, or several that take turns.")]
     on: Annotated[
         list[str] | None, typer.Option("--on", help="Where: `local`, `runpod`, `vast`, `lambda`, `ssh:user@host`.")
     ] = None
@@ -42,83 +41,64 @@ def command(options: Options) -> int:
     """Train what a recipe describes, evaluate it against the base model, and write the report.
 
     What it will take is said first; where it costs money, a person at a terminal is asked whether to go on. Where a run of the
-    same recipe was interrupted, that person is asked whether to go on with that one.
+    same recipe was interrupted, that person is asked whether to go on with that one. Of several recipes each may continue the
+    adapter of one before it: `model.adapter: last`, or that one's name.
     """
     from lorry import job, resuming
+    from lorry.cli import here
+    from lorry.cli.chain import Chain
     from lorry.cli.outcome import View, follow
+    from lorry.cli.terms import Terms
+    from lorry.recipe.earlier import linked
     from lorry.recipe.load import load
+
+    terms = Terms(options.yes, options.dry_run, options.json, options.new)
 
     every = [load(one, [*(options.override or []), *compute_on.override(options.on or [])]) for one in options.recipe]
     asks = output.can_ask() and not options.yes
     answers = "ask" if asks else "yes" if options.yes else "none"
-    wishes = [job.Wish(loaded, options.smoke, tuple(sys.argv), answers) for loaded in every]
+    links = linked(every)
+    wishes = [job.Wish(link.loaded, options.smoke, tuple(sys.argv), answers) for link in links]
     if len(wishes) > 1:
-        return _in_turn(wishes, options)
+        return _in_turn(Chain(wishes, [link.maker for link in links]), terms)
     (wish,), (loaded,) = wishes, every
     if not options.dry_run:
         job.require_training_packages(wish.recipe)
     if not wish.recipe.compute.is_here:
         from lorry.cli import rental
 
-        return rental.run(wish, rental.Terms(options.yes, options.dry_run, options.json, options.new))
+        return rental.run(wish, terms)
     price = wish.recipe.budget.price_per_hour
     earlier = None if options.new or options.smoke or options.dry_run else _to_go_on_with(wish, asks=asks)
     if earlier:
         more = resuming.Continuation(earlier, recipe=loaded.recipe, answers=answers)
         follow(lambda watch: resuming.go_on(more, watch), View(price, as_json=options.json))
         return 0
-    plan = _planned(wish, options)
+    plan = here.plan(wish, terms)
     if options.dry_run:
         return plan.exit_code
-    if price and asks and not _agrees(plan):
+    if price and asks and not here.agrees(plan):
         output.note("nothing was started")
         return 0
     follow(lambda watch: job.train_as_planned(wish, plan, watch), View(price, plan.warnings, as_json=options.json))
     return 0
 
 
-def _in_turn(wishes: list[Wish], options: Options) -> int:
-    """Several recipes, which have to be for rented machines."""
-    from lorry.cli import in_turn, rental
+def _in_turn(chain: Chain, terms: Terms) -> int:
+    """Several recipes, which are all for this machine, or all for rented ones."""
+    from lorry import job
+    from lorry.cli import here, in_turn
     from lorry.errors import InputError
 
-    if any(wish.recipe.compute.is_here for wish in wishes):
-        hint = "start them one by one, or name who rents: `--on runpod`"
-        raise InputError("several recipes take turns on a rented machine, not on this one", hint=hint)
-    return in_turn.run(wishes, rental.Terms(options.yes, options.dry_run, options.json))
-
-
-def _planned(wish: Wish, options: Options) -> Plan:
-    """The plan, shown; with `--json` only where it is all that is asked for. Raises what forbids to start, unless it is."""
-    from lorry import job
-    from lorry.cli import planned
-    from lorry.plan.plan_json import plan_json
-
-    if output.stderr_is_live():
-        output.live("checking the recipe, its model and its rows ...")
-    plan = job.plan(wish)
-    output.live("")
-    if not options.dry_run:
-        job.refuse_errors(plan)
-    if not options.json:
-        planned.show(plan)
-    elif options.dry_run:
-        output.emit_json(plan_json(plan))
-    return plan
-
-
-def _agrees(plan: Plan) -> bool:
-    """Whether the person wants what it costs."""
-    from lorry.cli.outcome import says_yes
-
-    cost = plan.estimate.here.cost if plan.estimate else None
-    told = "its cost is not known"
-    if cost:
-        span = f"{units.money(cost.total.low)} to {units.money(cost.total.high)}"
-        told = f"about {units.money(cost.total.likely)} ({span}) in {units.duration(cost.elapsed.likely)}"
-    cap = plan.subject.recipe.budget.usd
-    limit = "" if cap is None else f"; training ends in time for {units.money(cap)}"
-    return says_yes(output.ask(f"{told}{limit}; start it?", default="yes"))
+    are_here = {wish.recipe.compute.is_here for wish in chain.wishes}
+    if len(are_here) > 1:
+        hint = "start them one by one, or say for all of them where: `--on local`, `--on runpod`"
+        raise InputError("some of these recipes are for this machine, and some for a rented one", hint=hint)
+    if are_here == {False}:
+        return in_turn.run(chain, terms)
+    if not terms.dry_run:
+        job.require_training_packages()
+    return here.in_turn(chain, terms)
 
 
 def _to_go_on_with(wish: Wish, *, asks: bool) -> str | None:

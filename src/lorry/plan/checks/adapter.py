@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from lorry.errors import LorryError
 from lorry.plan.checks._base import Check
-from lorry.plan.findings import Explanation, Finding, error, warning
+from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
+from lorry.plan.subject import UnavailableError
+from lorry.plugins import make
+from lorry.recipe.name import experiment_name
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
-    from lorry.recipe.schema import LoraSettings
+    from lorry.recipe.schema import LoraSettings, Recipe
+    from lorry.trainer.methods._base import Method
 
 _PLACE = "model.adapter"
 
@@ -22,9 +27,13 @@ class AdapterCheck(Check):
 
     explains: ClassVar[Mapping[str, Explanation]] = {
         "adapter.missing": Explanation(
-            "`model.adapter` names a folder without an adapter's configuration and weights.",
+            "`model.adapter` names no run that has delivered an adapter, or a folder without its configuration and weights.",
             "The run would fail when it loads the model.",
-            "Name the `adapter` folder of a run, with adapter_config.json and adapter_model.safetensors.",
+            "Name a run as `lorry ps` lists it, `last`, or a folder with adapter_config.json and adapter_model.safetensors.",
+        ),
+        "adapter.to-come": Explanation(
+            "The recipe continues what another recipe of the same command has yet to make.",
+            "Memory, time and cost are those of a fresh adapter of the same rank.",
         ),
         "adapter.disagrees": Explanation(
             "The earlier adapter has another rank, alpha, kind or other target modules than `lora` asks for.",
@@ -39,36 +48,80 @@ class AdapterCheck(Check):
     }
 
     def run(self, subject: Subject) -> Iterable[Finding]:
-        """Reads the adapter's configuration."""
+        """Reads the adapter's configuration, or the recipe that will make it."""
         recipe = subject.recipe
-        if recipe.model.adapter is None or recipe.lora is None:
+        if recipe.lora is None:
             return
-        folder = Path(subject.base, Path(recipe.model.adapter).expanduser())
-        config = _config(folder)
-        if config is None:
-            yield error(
-                "adapter.missing",
-                f"{folder} is no adapter: it needs adapter_config.json and adapter_model.safetensors",
-                remedy="name the `adapter` folder of a run",
-                place=_PLACE,
-            )
+        try:
+            earlier = subject.earlier
+        except UnavailableError as unavailable:
+            if unavailable.part != "earlier" or not isinstance(unavailable.cause, LorryError):
+                raise
+            yield from_error("adapter.missing", unavailable.cause)
             return
-        yield from _agreement(recipe.lora, config)
-        if config.get("task_type") == "SEQ_CLS" and subject.method.head == "language":
-            yield error(
-                "adapter.disagrees",
-                "the adapter is that of a reward model, which cannot go on to answer",
-                remedy="name an adapter that was trained to answer, or set `method: reward`",
-                place=_PLACE,
-            )
-        base = config.get("base_model_name_or_path")
-        if base and base != recipe.model.id and Path(str(base)).name != Path(recipe.model.id).name:
-            yield warning(
-                "adapter.other-base",
-                f"the adapter was trained on {base}, and model.id is {recipe.model.id}",
-                remedy="train it on with the model that it was made for",
-                place=_PLACE,
-            )
+        if earlier is not None and earlier.folder is not None:
+            yield from _in(earlier.folder, subject)
+        elif earlier is not None and earlier.maker is not None:
+            yield from _to_come(earlier.maker, subject)
+
+
+def _in(folder: Path, subject: Subject) -> Iterable[Finding]:
+    """Of an adapter that is there."""
+    config, recipe = _config(folder), subject.recipe
+    if config is None:
+        yield error(
+            "adapter.missing",
+            f"{folder} is no adapter: it needs adapter_config.json and adapter_model.safetensors",
+            remedy="name a run, or the `adapter` folder of one",
+            place=_PLACE,
+        )
+        return
+    yield from _agreement(recipe.lora, config)
+    if config.get("task_type") == "SEQ_CLS" and subject.method.head == "language":
+        yield _that_of_a_reward_model()
+    yield from _same_base(str(config.get("base_model_name_or_path") or ""), recipe)
+
+
+def _to_come(maker: Recipe, subject: Subject) -> Iterable[Finding]:
+    """Of one that another recipe will make, as that recipe describes it."""
+    recipe = subject.recipe
+    if maker.lora is None:
+        yield error(
+            "adapter.missing",
+            f"`{experiment_name(maker)}` trains all weights, and makes no adapter to continue",
+            remedy="train an adapter there (`lora: {}`), or leave out model.adapter",
+            place=_PLACE,
+        )
+        return
+    lora = maker.lora
+    promised = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
+    yield from _agreement(recipe.lora, {**promised, "target_modules": lora.target_modules})
+    if cast("Method", make("methods", maker.method)).head != "language" and subject.method.head == "language":
+        yield _that_of_a_reward_model()
+    yield from _same_base(maker.model.id, recipe)
+    told = (
+        f"continues the adapter that `{experiment_name(maker)}` will make: planned as a fresh one of rank {lora.rank}"
+    )
+    yield note("adapter.to-come", told, place=_PLACE)
+
+
+def _that_of_a_reward_model() -> Finding:
+    return error(
+        "adapter.disagrees",
+        "the adapter is that of a reward model, which cannot go on to answer",
+        remedy="name an adapter that was trained to answer, or set `method: reward`",
+        place=_PLACE,
+    )
+
+
+def _same_base(base: str, recipe: Recipe) -> Iterable[Finding]:
+    if base and base != recipe.model.id and Path(base).name != Path(recipe.model.id).name:
+        yield warning(
+            "adapter.other-base",
+            f"the adapter was trained on {base}, and model.id is {recipe.model.id}",
+            remedy="train it on with the model that it was made for",
+            place=_PLACE,
+        )
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
@@ -81,7 +134,9 @@ def _config(folder: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def _agreement(lora: LoraSettings, config: dict[str, Any]) -> Iterable[Finding]:
+def _agreement(lora: LoraSettings | None, config: dict[str, Any]) -> Iterable[Finding]:
+    if lora is None:
+        return
     wanted = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
     names = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "use_dora": "dora"}
     targets = config.get("target_modules")
