@@ -13,6 +13,7 @@ from lorry.data.prepare import Prepared, renderer_for, templated
 from lorry.data.render import Renderer
 from lorry.data.tokenizer import Tokenizer
 from lorry.recipe.here import recipe_here
+from lorry.recipe.paths import from_home
 from lorry.recipe.schema import Recipe
 from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
@@ -66,6 +67,15 @@ class Assignment:
     def seconds_so_far(self) -> float:
         """Seconds that the run has taken: earlier attempts, and what this one has done up to now."""
         return time.monotonic() - self.began
+
+    @property
+    def recipe_to_load(self) -> Recipe:
+        """The recipe with the whole path of the adapter that it continues: a run elsewhere names that below `base`."""
+        model = self.recipe.model
+        if model.adapter is None:
+            return self.recipe
+        whole = model.model_copy(update={"adapter": str(self.base / from_home(model.adapter))})
+        return self.recipe.model_copy(update={"model": whole})
 
     def renderer(self) -> Renderer:
         """Renders prompts as rows were rendered."""

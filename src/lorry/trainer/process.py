@@ -80,7 +80,7 @@ def _train_and_score(assignment: Assignment, signals: Watch) -> None:
     _must_be_fit(assignment)
     heap.keep_freed_memory()
     assignment.events.beat("loading", 0)
-    loaded = load(assignment.recipe, assignment.model_folder)
+    loaded = load(assignment.recipe_to_load, assignment.model_folder)
     frozen = loaded.frozen_sha256()
     _say_loaded(loaded, frozen, assignment.events)
     with closing(prepare(assignment, loaded, frozen)) as training:
