@@ -43,6 +43,7 @@ PAIRS = [
     }
     for at, (word, other) in enumerate(zip(tiny_runs.WORDS * 5, tiny_runs.WORDS[1:] * 6, strict=False))
 ]
+PROMPTS = [{"prompt": f"{word} {at}", "answer": word} for at, word in enumerate(tiny_runs.WORDS * 5)]
 TEXTS = [{"text": f"{word} {at} comes after {word} {at - 1}. " * 4} for at, word in enumerate(tiny_runs.WORDS * 5)]
 
 
@@ -57,12 +58,22 @@ class Promise:
     max_length: int
     rows: list[dict[str, Any]] = field(repr=False)
     packing: bool = False
+    flags: tuple[str, ...] = ()
+    """What a run of a tiny model takes besides."""
 
 
 PROMISES = {
     "sft_standard": Promise(f"{LLAMA_1B}-Instruct", {"name": "sft"}, (4, 8), 2048, CHATS),
     "dpo_standard": Promise(LLAMA_7B, {"name": "dpo", "beta": 0.1}, (2, 16), 512, PAIRS),
     "orpo_standard": Promise(LLAMA_7B, {"name": "orpo", "beta": 0.1}, (4, 4), 1024, PAIRS),
+    "rlhf_standard": Promise(
+        LLAMA_7B,
+        {"name": "ppo", "epochs": 4, "clip_range": 0.2},
+        (4, 4),
+        512,
+        PROMPTS,
+        flags=("method.max_new_tokens=8",),
+    ),
     "cpt_standard": Promise(LLAMA_1B, {"name": "cpt"}, (4, 8), 4096, TEXTS, packing=True),
 }
 SHIPPED = sorted(name for name, one in templates().items() if not one.is_asked_for)
@@ -104,7 +115,7 @@ def test_template_says_what_it_promises_and_no_more_than_a_recipe_can(name: str,
     assert (recipe.train.micro_batch, recipe.train.accumulation) == promised.batch
     assert (recipe.data.max_length, recipe.data.packing) == (promised.max_length, promised.packing)
     assert recipe.data.train == str(tmp_path / "rows.jsonl")
-    assert recipe.train.early_stop is not None
+    assert recipe.train.early_stop is not None or recipe.train.deliver == "last"
     assert Recipe.model_validate(recipe.model_dump()) == recipe
 
 
@@ -150,6 +161,7 @@ def test_template_trains_three_steps_on_a_tiny_model_in_4_bits(name: str, tmp_pa
     model = tiny_llama(tmp_path / "model", template="sft" in name)
     short = {"steps": 3, "epochs": None, "eval_every": 1}
     flags = [f"model.id={model}", "data.max_length=256", "evaluate.rows=2", "evaluate.max_new_tokens=4"]
+    flags += PROMISES[name].flags
     recipe = load(path, flags).recipe
     values = {**recipe.model_dump(mode="json"), "train": {**recipe.train.model_dump(mode="json"), **short}}
     made = tiny_runs.train_here(values)
