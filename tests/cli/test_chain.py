@@ -15,8 +15,10 @@ import sshd
 import tiny_runs
 from lorry import resuming
 from lorry.cli.main import run
+from lorry.compute.control.at_home import ask
+from lorry.errors import StoppedError
 from lorry.recipe.load import load
-from lorry.track.events import read
+from lorry.track.events import Event, read
 from lorry.track.folder import RunFolder
 from lorry.track.leases import Leases
 from lorry.track.run import Run
@@ -91,12 +93,15 @@ def test_each_goes_on_from_the_weights_of_the_one_before(tmp_path: Path, capsys:
     assert moved(sft, dpo) < 1e-6
     assert facts(sft)["continues"] == {"named": "last", "run": cpt.id, "adapter": str(cpt.adapter)}
     assert facts(sft)["recipe"]["model"]["adapter"] == str(cpt.adapter)
+    assert json.loads(sft.folder.provenance.read_text())["continues"] == facts(sft)["continues"]
+    assert json.loads(cpt.folder.provenance.read_text())["continues"] is None
     assert f"continues the adapter of `{sft.id}`" in notes(dpo)
     assert "`dpo` continues the adapter that `sft` will make: planned as with a fresh one of rank 4" in (
         capsys.readouterr().err
     )
 
 
+@pytest.mark.slow
 def test_name_of_an_earlier_one_skips_what_lies_between(tmp_path: Path):
     paths = chain(tmp_path, "cpt", "sft", "dpo", adapter="cpt")
     assert run(["run", *paths]) == 0
@@ -104,6 +109,7 @@ def test_name_of_an_earlier_one_skips_what_lies_between(tmp_path: Path):
     assert facts(made["dpo"])["continues"]["run"] == made["cpt"].id
 
 
+@pytest.mark.slow
 def test_smoke_runs_continue_each_other(tmp_path: Path):
     assert run(["run", *chain(tmp_path, "cpt", "sft"), "--smoke"]) == 0
     made = runs()
@@ -156,6 +162,7 @@ def test_last_without_any_run_is_told_with_its_place(tmp_path: Path, capsys: Cap
     assert runs() == {}
 
 
+@pytest.mark.slow
 def test_run_by_name_is_continued_and_written_down_once(tmp_path: Path):
     paths = chain(tmp_path, "cpt", "sft", adapter="cpt")
     assert run(["run", paths[0]]) == 0
@@ -168,6 +175,7 @@ def test_run_by_name_is_continued_and_written_down_once(tmp_path: Path):
     }
 
 
+@pytest.mark.slow
 def test_interrupted_run_of_a_recipe_that_says_last_is_still_that_recipes(tmp_path: Path):
     paths = chain(tmp_path, "cpt", "sft")
     assert run(["run", *paths]) == 0
@@ -197,7 +205,38 @@ def test_rented_runs_continue_what_has_come_home(tmp_path: Path):
     assert moved(cpt, sft) < 1e-6
     assert facts(dpo)["continues"]["run"] == sft.id
     assert facts(dpo)["recipe"]["model"]["adapter"] == "adapter"
+    assert json.loads(dpo.folder.provenance.read_text())["continues"]["run"] == sft.id
     assert not Leases.open().opened()
+
+
+def test_chain_that_is_stopped_says_what_was_not_started(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    def stops(_wish: object, _plan: object, _watch: object) -> Run:
+        raise StoppedError("stopped by a person")
+
+    monkeypatch.setattr("lorry.job.train_as_planned", stops)
+    assert run(["run", *chain(tmp_path, "cpt", "sft", "dpo")]) == 130
+    assert "not started: `sft` and `dpo`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@sshd.needed()
+def test_rented_run_that_is_let_go_leaves_those_for_later_that_continue_it(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lorry.compute.control.controller.go_on_alone", lambda _folder: 1)
+
+    def detaches(_self: object, event: Event) -> None:
+        if event.kind == "step":
+            ask(RunFolder(Store.open().list()[-1].folder), "detach")
+
+    monkeypatch.setattr("lorry.cli.progress.Progress.show", detaches)
+    paths = chain(tmp_path, "cpt", "sft", train={"steps": 5000})
+    with borrowed.host(tmp_path) as machine:
+        assert run(["run", *paths, "--on", f"ssh:{machine.name}", "-o", "compute.gpu=[cpu]", "--yes"]) == 0
+    assert list(runs()) == ["cpt"]
+    assert "not started, for the adapter to continue is not here: `sft`" in capsys.readouterr().err
 
 
 @pytest.mark.slow

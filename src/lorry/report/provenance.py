@@ -39,6 +39,8 @@ class Origins:
     """What only the training process sees, such as the GPU's name."""
     command: Sequence[str]
     """The command line; secrets in it are masked."""
+    continues: Mapping[str, Any] | None = None
+    """The adapter that it went on from: how the recipe names it, the run that made it, its folder; None for a fresh one."""
 
 
 def collect(origins: Origins) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def collect(origins: Origins) -> dict[str, Any]:
         "seed": origins.recipe.train.seed,
         "split_seed": origins.recipe.data.split_seed,
         "model": dict(origins.model),
+        "continues": None if origins.continues is None else dict(origins.continues),
         "data": dict(origins.data),
         "versions": versions(),
         "hardware": {**machine(), **origins.hardware},

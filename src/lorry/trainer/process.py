@@ -241,5 +241,6 @@ def _provenance(assignment: Assignment, loaded: LoadedModel, frozen: str) -> dic
             data=assignment.prepared.facts.as_json(),
             hardware=hardware.describe(loaded.device),
             command=assignment.facts["command"],
+            continues=assignment.facts.get("continues"),
         )
     )

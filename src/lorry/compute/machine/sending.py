@@ -80,7 +80,7 @@ def write_request(
     model = facts["recipe"]["model"]
     revision = model.get("revision") or facts["source"].get("revision")
     promised = Promised(0 if offer.gpu is None else offer.gpus, offer.memory if offer.gpu else 0, needs.disk_bytes)
-    kept = ("recipe", "source", "command", "smoke", "answers")
+    kept = ("recipe", "source", "command", "smoke", "answers", "continues")
     known = needs.on.get(CPU if offer.gpu is None else offer.gpu.name)
     sent_along = sent_model(facts)
     request = {
