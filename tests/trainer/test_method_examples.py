@@ -15,6 +15,8 @@ from lorry.plugins import make, names
 from lorry.trainer.methods._base import Method
 
 HERE = Origin("rows.jsonl", 1)
+ROLLING_OUT = ("grpo", "ppo", "rlhf")
+"""Methods that have to be told what answers are judged by."""
 
 
 @pytest.fixture
@@ -39,7 +41,8 @@ def rows_for(chosen: Method) -> list[Row]:
 
 
 def method(spec: object) -> Method:
-    return make("methods", spec)  # type: ignore[arg-type,return-value]
+    own = {"rewards": ["exact_match"], "max_new_tokens": 8} if spec in ROLLING_OUT else {}
+    return make("methods", {"name": spec, **own} if own else spec)  # type: ignore[arg-type,return-value]
 
 
 def test_sft_trains_answers_or_everything(renderer: Renderer):
@@ -83,7 +86,7 @@ def test_unknown_setting_of_a_method_is_refused():
         method({"name": "sft", "train_on": "nothing"})
 
 
-def test_methods_are_known_without_torch():
-    made = "from lorry.plugins import make, names; [make('methods', name) for name in names('methods')]"
-    code = f"import sys; {made}; sys.exit('torch' in sys.modules)"
+def test_methods_and_rewards_are_known_without_torch():
+    found = "[find(kind, name) for kind in ('methods', 'rewards') for name in names(kind)]"
+    code = f"import sys; from lorry.plugins import find, names; {found}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
