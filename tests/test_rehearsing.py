@@ -95,6 +95,14 @@ def test_full_training_packing_and_no_evaluation_pass(tmp_path: Path):
     assert [stage.name for stage in result.stages if stage.ending == "left out"] == ["evaluation"]
 
 
+def test_metrics_that_are_watched_are_scored_in_the_rehearsed_evaluation(tmp_path: Path):
+    train = {"best_by": "exact_match", "early_stop": {}, "learning_rate": 2e-4}
+    result = rehearsed(tmp_path, train=train, evaluate={"metrics": ["exact_match"], "rows_in_training": 50})
+    assert result.passed
+    assert "exact_match" in {stage.name: stage.told for stage in result.stages}["evaluation"]
+    assert "evaluate.rows_in_training: 50 -> 4" in result.changes
+
+
 def test_quantised_weights_are_rehearsed_where_they_work(tmp_path: Path):
     result = rehearsed(tmp_path, model={"quantization": "nf4"})
     assert result.passed

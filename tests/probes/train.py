@@ -151,6 +151,8 @@ EVALUATED = {"train.steps": 4, "train.eval_every": 1}
 NEVER_BETTER = {"train.early_stop.min_delta": 100}
 IMPATIENT = {"train.early_stop.patience": 1}
 WATCHED = {**SCORED, "evaluate.metrics": ["exact_match"]}
+WATCHED_TWICE = {"train.steps": 2, "train.eval_every": 1, "evaluate.metrics": ["exact_match"]}
+"""Two steps make the loss lower, and match nothing yet."""
 DIVERGING = {"train.steps": 2, "train.learning_rate": 1.0, "lora.alpha": 64, "train.warmup": 0, "train.eval_every": 1}
 
 PROBES = [
@@ -176,6 +178,7 @@ PROBES = [
     Probe("train.keep", (1, 2), checkpoints, ([3], [2, 3]), {**SAVED_OFTEN, "train.keep_best": 0}),
     Probe("train.keep_best", (0, 1), checkpoints, ([3], [1, 3]), {**SAVED_OFTEN, "train.keep": 1}),
     Probe("train.early_stop.metric", ("loss", "exact_match"), watched, (["loss"], ["exact_match", "loss"]), WATCHED),
+    Probe("train.best_by", ("loss", "exact_match"), at("delivered"), ([2], [1]), WATCHED_TWICE),
     Probe("train.early_stop.patience", (1, 2), at("early_stop"), ([2], [3]), {**EVALUATED, **NEVER_BETTER}),
     Probe("train.early_stop.min_delta", (0, 100), at("early_stop"), ([], [2]), {**EVALUATED, **IMPATIENT}),
     Probe("train.diverge_at", (0, 2), divergences, ([], [11]), {"train.steps": 11, "train.save_every": 10}),
@@ -183,6 +186,7 @@ PROBES = [
     Probe("train.deliver", ("best", "last"), at("delivered"), ([1], [2]), DIVERGING),
     Probe("evaluate.metrics", ([], ["exact_match"]), named_scores, ([], ["exact_match"]), SCORED),
     Probe("evaluate.rows", (0, 3), generated, (0, 3), SCORED),
+    Probe("evaluate.rows_in_training", (0, 2), watched, (["loss"], ["exact_match", "loss"]), WATCHED),
     Probe("evaluate.max_new_tokens", (1, 3), answers, given=SCORED),
     Probe("evaluate.batch_size", (4, 1), generations, (1, 4), {**SCORED, "evaluate.rows": 4}),
     Probe("evaluate.samples", (0, 2), samples, (0, 2), SCORED),

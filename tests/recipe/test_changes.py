@@ -12,7 +12,7 @@ FIXED = {"model", "data", "method", "lora"}
 FREE = {"name", "evaluate", "compute", "budget", "track"}
 FREE_IN_TRAIN = {
     *("steps", "epochs", "log_every", "eval_every", "save_every", "save_minutes"),
-    *("keep", "keep_best", "deliver", "early_stop", "diverge_at", "stall_minutes"),
+    *("keep", "keep_best", "best_by", "deliver", "early_stop", "diverge_at", "stall_minutes"),
 }
 FIXED_IN_TRAIN = {
     *("micro_batch", "accumulation", "learning_rate", "schedule", "warmup", "optimizer", "weight_decay"),
@@ -27,6 +27,7 @@ OTHER_VALUES: dict[str, Any] = {
     "save_minutes": 0.5,
     "keep": 9,
     "keep_best": 0,
+    "best_by": "exact_match",
     "deliver": "last",
     "early_stop": {},
     "diverge_at": 3,

@@ -36,6 +36,8 @@ def test_warmup_fits_ten_steps(given: float, expected: float):
 def test_generation_is_at_most_five_rows_and_may_be_none():
     assert small(evaluate={"rows": 200}).evaluate.rows == 5
     assert small(evaluate={"rows": 0}).evaluate.rows == 0
+    found = [small(evaluate={"rows_in_training": rows}).evaluate.rows_in_training for rows in (None, 0, 3, 50)]
+    assert found == [None, 0, 3, 5]
 
 
 def test_smaller_subset_and_own_evaluation_rows_are_kept():

@@ -113,7 +113,7 @@ class Script:
 
     def save(self, root: Path, step: int) -> None:
         from lorry.trainer import checkpoint
-        from lorry.trainer.saving.retention import kept
+        from lorry.trainer.saving.retention import best_first, kept
 
         final = checkpoint.path_of(root, step)
         if final.exists():
@@ -127,7 +127,7 @@ class Script:
         (aside / checkpoint.STATE).write_text(json.dumps(state_of(step, self.losses)) + "\n")
         checkpoint.write_manifest(aside)
         aside.rename(final)
-        checkpoint.prune(root, kept(checkpoint.steps(root), self.losses, last=3, best=0))
+        checkpoint.prune(root, kept(checkpoint.steps(root), best_first(self.losses), last=3, best=0))
         self.pipe.append("saved", step=step, path=str(final), seconds=0.0, pause=0.0)
 
     def leave(self, root: Path, step: int) -> int:

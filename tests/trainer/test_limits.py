@@ -8,6 +8,7 @@ from lorry.recipe.schema import Recipe
 from lorry.track.events import Event
 from lorry.trainer.limits import Limits, was_warned
 from lorry.trainer.saving.state import State
+from lorry.trainer.watched import Watched
 
 
 class Told:
@@ -24,10 +25,10 @@ class Told:
     def end(self, kind: str, **data: Any) -> None: ...
 
 
-def limits(seconds: float = 0.0, *, higher_is_better: bool = False, was_told: bool = False, **sections: Any):
+def limits(seconds: float = 0.0, *, stops_by: Watched | None = None, was_told: bool = False, **sections: Any):
     recipe = Recipe.model_validate({"model": {"id": "org/tiny"}, "data": {"train": "rows.jsonl"}, **sections})
     told = Told()
-    return Limits(recipe, told, higher_is_better, lambda: seconds, was_told), told.events
+    return Limits(recipe, told, stops_by, lambda: seconds, was_told), told.events
 
 
 def test_budget_is_told_once_before_it_is_used_up():
@@ -60,14 +61,14 @@ def test_an_attempt_does_not_repeat_the_warning_of_the_one_before_unless_the_bud
 
 @pytest.mark.parametrize(("higher", "ended"), [(False, True), (True, False)])
 def test_patience_knows_which_way_is_better(higher, ended):
-    found, told = limits(higher_is_better=higher, train={"early_stop": {"patience": 2}})
+    found, told = limits(stops_by=Watched("loss", higher), train={"early_stop": {"patience": 2}})
     state = State(step=3, scores={step: {"loss": float(step)} for step in (1, 2, 3)})
     assert found.patience_is_out(state, 9) is ended
     assert [event.kind for event in told] == ["early_stop"] * ended
 
 
 def test_patience_ends_nothing_after_the_last_step():
-    found, told = limits(train={"early_stop": {"patience": 1}})
+    found, told = limits(stops_by=Watched(), train={"early_stop": {"patience": 1}})
     state = State(step=3, scores={step: {"loss": float(step)} for step in (1, 2, 3)})
     assert not found.patience_is_out(state, 3)
     assert told == []

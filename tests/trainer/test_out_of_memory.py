@@ -138,6 +138,22 @@ def test_evaluation_that_runs_out_of_memory_goes_on_in_smaller_batches(tmp_path,
     assert events_of(run, "finished")
 
 
+def test_answers_at_an_evaluation_that_run_out_of_memory_are_made_in_smaller_batches(tmp_path, monkeypatch):
+    plain = held_back.generate
+
+    def scarce(loaded: Any, tokenizer: Any, prompts: Any, limits: Any, *rest: Any) -> Any:
+        if limits.batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(loaded, tokenizer, prompts, limits, *rest)
+
+    monkeypatch.setattr(held_back, "generate", scarce)
+    answered = {"metrics": ["exact_match"], "rows_in_training": 4, "batch_size": 8, "max_new_tokens": 2}
+    run = train_here(recipe(tmp_path, evaluate=answered))
+    assert [event.data["where"] for event in events_of(run, "oom")] == ["generating"] * 2
+    assert events_of(run, "rung")[-1].data["generation_batch"] == 2
+    assert all("exact_match" in event.data for event in events_of(run, "evaluated"))
+
+
 CGROUP = Path("/sys/fs/cgroup/memory")
 
 

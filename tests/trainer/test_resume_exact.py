@@ -22,6 +22,7 @@ from lorry.trainer.process import work
 from tiny_runs import chat_rows, cut_back, events_of, recipe, train_here, weights, write_rows
 
 SCHEDULE = {"steps": 9, "save_every": 2, "eval_every": 4, "keep": 50, "learning_rate": 0.02}
+ANSWERED = {"metrics": ["exact_match"], "rows_in_training": 3, "max_new_tokens": 4}
 
 
 def must_continue_exactly(values: dict[str, Any], at: tuple[int, ...] = (2, 4, 8)) -> None:
@@ -53,8 +54,20 @@ def losses_of(run: Run) -> dict[int, float]:
         {"train": {**SCHEDULE, "micro_batch": 2}, "data": {"packing": True}},
         {"train": {**SCHEDULE, "steps": None, "epochs": 2.7, "micro_batch": 8}},
         {"train": {**SCHEDULE, "early_stop": {"patience": 3}, "eval_every": 2}},
+        {"train": {**SCHEDULE, "best_by": "exact_match"}, "evaluate": ANSWERED},
     ],
-    ids=["accumulation", "dropout", "dora", "full", "decay", "recomputed", "packed", "mid-epoch", "early-stop"],
+    ids=[
+        "accumulation",
+        "dropout",
+        "dora",
+        "full",
+        "decay",
+        "recomputed",
+        "packed",
+        "mid-epoch",
+        "early-stop",
+        "answered",
+    ],
 )
 def test_continued_run_gives_the_same_bits(tmp_path, sections):
     must_continue_exactly(recipe(tmp_path, **sections), (2, 4) if "epochs" in sections["train"] else (2, 4, 8))

@@ -6,6 +6,7 @@ import pytest
 
 from lorry.recipe.schema import BudgetSettings, EarlyStopSettings
 from lorry.trainer.stopping import WINDOW, cost_of_the_rest, divergence, limit_reached, out_of_patience, share_used
+from lorry.trainer.watched import Watched
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ def test_limit_is_reached_at_its_value(budget, seconds, said):
     assert (said in found) if said else found is None
 
 
-def out(scores: dict[int, float], *, higher: bool = False, **settings) -> str | None:
-    return out_of_patience(scores, EarlyStopSettings(**settings), higher_is_better=higher)
+def out(scores: dict[int, float], *, higher: bool = False, metric: str = "loss", **settings) -> str | None:
+    return out_of_patience(scores, EarlyStopSettings(**settings), Watched(metric, higher))
 
 
 def every_step(*scores: float) -> dict[int, float]:
@@ -85,6 +86,7 @@ def test_scores_none_of_which_is_a_number_end_training_and_say_so():
         "loss has not improved for 3 evaluations (none was a number)"
     )
     assert out(every_step(math.inf, math.inf), patience=2)
+    assert out(every_step(math.inf, 1.0, 0.5), patience=1, higher=True)
 
 
 def test_scores_are_taken_by_step_whatever_their_order():

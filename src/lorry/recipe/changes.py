@@ -14,7 +14,8 @@ _FREE = frozenset(
     {
         *("name", "evaluate", "compute", "budget", "track"),
         *(f"train.{name}" for name in ("steps", "epochs", "log_every", "eval_every", "save_every", "save_minutes")),
-        *(f"train.{name}" for name in ("keep", "keep_best", "deliver", "early_stop", "diverge_at", "stall_minutes")),
+        *(f"train.{name}" for name in ("keep", "keep_best", "best_by", "deliver", "early_stop")),
+        *("train.diverge_at", "train.stall_minutes"),
     }
 )
 """Settings that decide how long, how it is watched and what is kept, but not what a step does."""

@@ -42,8 +42,10 @@ def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehears
         "accumulation": accumulation,
         "warmup": recipe.train.warmup if recipe.train.warmup < 1 else 1.0,
     }
+    in_training = recipe.evaluate.rows_in_training
     evaluate = {
         "rows": min(recipe.evaluate.rows, _MOST_ANSWERS),
+        "rows_in_training": in_training and min(in_training, _MOST_ANSWERS),
         "max_new_tokens": min(recipe.evaluate.max_new_tokens, _MOST_TOKENS),
     }
     method, why_method = _method(recipe)

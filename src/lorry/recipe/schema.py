@@ -167,8 +167,8 @@ class DataSettings(Section):
 class EarlyStopSettings(Section):
     """When training ends because it gains nothing any more."""
 
-    metric: Name = "loss"
-    """`loss` of the evaluation rows, or a metric that `evaluate.metrics` names: its answers are then made each time."""
+    metric: Name | None = None
+    """What is watched, named as in `train.best_by`; null for the same as there."""
     patience: int = Field(default=5, ge=1)
     """Evaluations without improvement."""
     min_delta: float = Field(default=0.0, ge=0)
@@ -217,9 +217,12 @@ class TrainSettings(Section):
     keep: int = Field(default=5, ge=1)
     """The last so many checkpoints are kept."""
     keep_best: int = Field(default=5, ge=0)
-    """Kept too: the first, and so many of the best by evaluation loss; 0 for the last ones and the very best only."""
+    """Kept too: the first, and so many of the best; 0 for the last ones and the very best only."""
+    best_by: Name | None = None
+    """What of an evaluation says which step is the best: `loss`, what the method tells (`reward_accuracy`), or one of
+    `evaluate.metrics`, for which answers are then made each time; null for the method's own: `loss`, or `reward`."""
     deliver: Literal["best", "last"] = "best"
-    """Which weights become `adapter/`: the best by evaluation loss (if there were evaluations), or the last."""
+    """Which weights become `adapter/`: those of the best step (if there were evaluations), or the last."""
 
     early_stop: EarlyStopSettings | None = None
     """Ends training when the evaluations get no better; null never does, `{}` takes the defaults."""
@@ -242,6 +245,10 @@ class EvaluateSettings(Section):
     """Names from `lorry metrics`, each with its own settings if need be."""
     rows: int = Field(default=100, ge=0)
     """Rows for which answers are generated and scored by the metrics; 0 for none."""
+    rows_in_training: int | None = Field(default=None, ge=0)
+    """Evaluation rows, always the same, that are answered and scored by all metrics at each evaluation during training; 0
+    for none. Null for none too, unless a metric is watched (`train.best_by`, `early_stop`), or the method learns from the
+    model's own answers: then as many as `rows`."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Longest answer, in tokens."""
     batch_size: int = Field(default=16, ge=1)

@@ -55,8 +55,13 @@ def _train(train: TrainSettings) -> TrainSettings:
 
 
 def _evaluate(evaluate: EvaluateSettings) -> EvaluateSettings:
+    in_training = evaluate.rows_in_training
     return evaluate.model_copy(
-        update={"rows": min(evaluate.rows, EVAL_ROWS), "samples": min(evaluate.samples, EVAL_ROWS)}
+        update={
+            "rows": min(evaluate.rows, EVAL_ROWS),
+            "rows_in_training": in_training and min(in_training, EVAL_ROWS),
+            "samples": min(evaluate.samples, EVAL_ROWS),
+        }
     )
 
 

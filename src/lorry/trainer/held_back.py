@@ -1,4 +1,4 @@
-"""Evaluation rows during training: their loss, and the one metric that early stopping watches."""
+"""Evaluation rows during training: their loss, and metrics of answers to some of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lorry.evaluate import scoring
 from lorry.evaluate.generation import Limits, generate
 from lorry.evaluate.metrics._base import Answer, Metric
 from lorry.evaluate.score import drawn
+from lorry.trainer import watched
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
 from lorry.trainer.methods._base import Method, Sums
@@ -47,15 +48,15 @@ class HeldBack:
     """Called before each batch."""
 
     def __post_init__(self) -> None:
-        """Finds the metric that is watched."""
+        """Finds the metrics that score answers. Raises RecipeError for one that is watched and cannot work here."""
         self.loaded = self.policy.loaded
-        self.metric = watched_metric(self.recipe)
+        self.metrics = answered_metrics(self.recipe)
         self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to score."""
-        return not self.prepared.eval or (self.asker is not None and not self.recipe.evaluate.rows)
+        return not self.prepared.eval or (self.asker is not None and not watched.rows_answered(self.recipe))
 
     def scores(self, rung: Rung) -> dict[str, float]:
         """The method's own `loss` over all evaluation rows as if they were one step, and what else it tells of them."""
@@ -71,13 +72,15 @@ class HeldBack:
 
     def _judged(self, asker: Asker, rows: ExampleSet, size: int) -> dict[str, float]:
         """Means of the rewards of greedy answers to the evaluation's prompts, and how the answers are."""
-        tasks = drawn(self.prepared.tasks("eval"), self.recipe.evaluate.rows)
+        tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
         prompts = [rows[task.index].ids.tolist() for task in tasks]
         answers = asker.answers(prompts, size, self.beat)
-        judged = asker.jury.judge(asker.completions(tasks, prompts, answers))
+        completions = asker.completions(tasks, prompts, answers)
+        judged = asker.jury.judge(completions)
         ended = [asker.has_ended(answer) for answer in answers]
         lengths = [len(answer) for answer in answers]
         return {
+            **self._scored(tasks, [one.text for one in completions]),
             **judged.means(),
             "answer_tokens": sum(lengths) / max(len(lengths), 1),
             "ended": sum(ended) / max(len(ended), 1),
@@ -106,33 +109,44 @@ class HeldBack:
     def _planted(self, rows: ExampleSet, chosen: Sequence[int]) -> Forest:
         return plant([rows[row] for row in chosen], share=self.loaded.forward.shares, members=chosen)
 
-    def watched(self, rung: Rung) -> float | None:
-        """The mean of the watched metric over freshly made answers; None where the loss is watched."""
-        if self.metric is None:
-            return None
+    def answered(self, rung: Rung) -> dict[str, float]:
+        """The mean of each metric over freshly made answers to always the same rows.
+
+        Nothing where none are asked for, and where the answers that are judged are scored as well.
+        """
+        if not self.metrics or self.asker is not None:
+            return {}
         tokenizer, tasks, prompts = self._asked = self._asked or self._questions()
         limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch)
         with self.loaded.answering():
             texts = generate(self.loaded, tokenizer, prompts, limits, lambda _done, _total: self.beat()).texts
+        return self._scored(tasks, texts)
+
+    def _scored(self, tasks: Sequence[Task], texts: Sequence[str]) -> dict[str, float]:
         pairs = zip(tasks, texts, strict=True)
         answers = [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
-        scores = [score for score in self.metric.score_all(answers) if score is not None]
-        return sum(scores) / len(scores) if scores else math.nan
+        return {name: _mean(metric.score_all(answers)) for name, metric in self.metrics.items()}
 
     def _questions(self) -> tuple[Tokenizer, Sequence[Task], list[list[int]]]:
         renderer = renderer_for(self.recipe, self.base, Tokenizer.open(self.model_folder))
-        tasks = drawn(self.prepared.tasks("eval"), self.recipe.evaluate.rows)
+        tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
         return renderer.tokenizer, tasks, [renderer.prompt(task.messages, task.tools) for task in tasks]
 
 
-def watched_metric(recipe: Recipe) -> Metric | None:
-    """The metric that early stopping watches; None for the loss, or without early stopping. Raises RecipeError."""
-    settings = recipe.train.early_stop
-    if settings is None or settings.metric == "loss":
-        return None
+def answered_metrics(recipe: Recipe) -> dict[str, Metric]:
+    """The metrics that score answers during training. Raises RecipeError for one that is watched and cannot work here."""
+    if not watched.rows_answered(recipe):
+        return {}
     metrics = scoring.metrics_of(recipe.evaluate.metrics)
-    if settings.metric not in metrics:
-        known = ", ".join(["loss", *metrics])
-        hint = f"name one of {known}, or add it to evaluate.metrics"
-        raise RecipeError(f"`{settings.metric}` is not scored", place="train.early_stop.metric", hint=hint)
-    return metrics[settings.metric]
+    missing = {name: why for name, metric in metrics.items() if (why := metric.unavailable())}
+    for place, name in watched.named(recipe).items():
+        if name in missing:
+            why, _, hint = missing[name].partition(": ")
+            raise RecipeError(f"`{name}` cannot be scored here: {why}", place=place, hint=hint)
+    return {name: metric for name, metric in metrics.items() if name not in missing}
+
+
+def _mean(scores: Sequence[float | None]) -> float:
+    """Over the answers that a metric applies to; NaN where it applies to none."""
+    applying = [score for score in scores if score is not None]
+    return sum(applying) / len(applying) if applying else math.nan

@@ -11,6 +11,7 @@ from lorry.track.events import Event
 from lorry.trainer import stopping
 from lorry.trainer.channel import Reporter
 from lorry.trainer.saving.state import State
+from lorry.trainer.watched import Watched
 
 
 @dataclass
@@ -19,8 +20,8 @@ class Limits:
 
     recipe: Recipe
     events: Reporter
-    higher_is_better: bool
-    """Of the metric that early stopping watches."""
+    stops_by: Watched | None
+    """What early stopping watches; None without it."""
     seconds: Callable[[], float]
     """What the run has taken so far, earlier attempts and loading with it."""
     was_told: bool = False
@@ -44,10 +45,9 @@ class Limits:
     def patience_is_out(self, state: State, steps: int) -> bool:
         """Whether the evaluations end it now."""
         settings = self.recipe.train.early_stop
-        if settings is None or state.step >= steps:
+        if settings is None or self.stops_by is None or state.step >= steps:
             return False
-        scores = state.series(settings.metric)
-        told = stopping.out_of_patience(scores, settings, higher_is_better=self.higher_is_better)
+        told = stopping.out_of_patience(state.series(self.stops_by.name), settings, self.stops_by)
         if told:
             self.events.append("early_stop", step=state.step, message=told)
         return told is not None

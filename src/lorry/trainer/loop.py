@@ -23,7 +23,7 @@ from typing import Any
 
 from lorry.errors import RunFailedError
 from lorry.recipe.schema import Recipe
-from lorry.trainer import checkpoint, hardware, memory, stopping
+from lorry.trainer import checkpoint, hardware, memory, stopping, watched
 from lorry.trainer.channel import Reporter
 from lorry.trainer.forecast import Forecast, OverrunError
 from lorry.trainer.held_back import HeldBack
@@ -80,19 +80,18 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the last step, and how good each evaluated step was."""
+    """How a training ended: the last step, and which of the evaluated ones were good."""
 
     last: int
-    losses: dict[int, float]
-    """Evaluation loss by step."""
+    ranked: list[int]
+    """Evaluated steps, the best first."""
     rung: Rung
     peaks: list[int]
     """Most memory in use up to each recorded step, in bytes."""
 
     def candidates(self, *, best: bool) -> list[int]:
         """Steps whose weights may be delivered, the first choice first: the best evaluated ones and the last, or the last."""
-        ranked = sorted((loss, step) for step, loss in self.losses.items() if math.isfinite(loss)) if best else []
-        return list(dict.fromkeys([*(step for _, step in ranked), self.last]))
+        return list(dict.fromkeys([*self.ranked, self.last])) if best else [self.last]
 
 
 class _DivergedError(Exception):
@@ -120,15 +119,15 @@ class Loop:
         self.peaks: list[int] = []
         self.began = training.clock()
         self.copies = Copies(training.live, training.checkpoints)
-        place = Place(training.checkpoints, settings, training.events, training.clock)
+        self.best_by = watched.best_by(training.recipe)
+        place = Place(training.checkpoints, settings, self.best_by, training.events, training.clock)
         self.generators = rng.capture()
         self.saver = Saver(place, self.copies, self._standing)
         training.stepper.policy.changing = self.saver.changing
-        watched = training.held_back.metric
         self.limits = Limits(
             recipe=training.recipe,
             events=training.events,
-            higher_is_better=watched is not None and watched.higher_is_better,
+            stops_by=watched.stops_by(training.recipe),
             seconds=lambda: training.seconds_before + training.clock() - self.began,
             scoring=training.forecast.scoring,
             was_told=training.was_warned,
@@ -158,7 +157,7 @@ class Loop:
         self.training.events.append(
             "trained", step=state.step, steps=state.step, seconds=state.seconds, tokens=state.tokens
         )
-        return Outcome(state.step, state.losses, self.rung, self.peaks)
+        return Outcome(state.step, self.best_by.best_first(state.scores), self.rung, self.peaks)
 
     def _begin(self) -> bool:
         """Puts a checkpoint back or tries the longest batch; says whether training has ended already."""
@@ -265,7 +264,8 @@ class Loop:
         ):
             self._evaluate()
         ended = self.limits.patience_is_out(self.state, self.steps) or ended
-        if ended or step % self.save_every == 0 or self.state.best == step or self.saver.is_due:
+        is_best = self.best_by.is_best(step, self.state.scores)
+        if ended or step % self.save_every == 0 or is_best or self.saver.is_due:
             self._must_be_numbers()
             self.saver.save()
         if not ended:
@@ -285,13 +285,12 @@ class Loop:
         raise OverrunError(f"stopped after step {state.step}: {told}")
 
     def _evaluate(self) -> None:
-        """Scores the evaluation rows; the lowest loss so far marks the best step."""
+        """Scores the evaluation rows, and answers to some of them where the recipe asks for that."""
         training, began, step = self.training, self.training.clock(), self.state.step
         training.events.beat("evaluating", step)
         scores = dict(self._surviving_oom("evaluating", lambda: training.held_back.scores(self.rung)))
-        watched = self._surviving_oom("generating", lambda: training.held_back.watched(self.rung))
-        if training.held_back.metric is not None and watched is not None:
-            scores[training.held_back.metric.name] = watched
+        answered = self._surviving_oom("generating", lambda: training.held_back.answered(self.rung))
+        scores = {**answered, **scores}
         with self.saver.changing:
             seconds = training.clock() - began
             self.state = self.state.evaluated(scores, seconds)

@@ -8,6 +8,7 @@ from statistics import median
 
 from lorry import units
 from lorry.recipe.schema import BudgetSettings, EarlyStopSettings
+from lorry.trainer.watched import Watched
 
 WINDOW = 50
 """Steps of which the running median is taken."""
@@ -19,22 +20,22 @@ WARN_AT = 0.8
 """Share of a limit at which it is announced."""
 
 
-def out_of_patience(scores: Mapping[int, float], settings: EarlyStopSettings, *, higher_is_better: bool) -> str | None:
-    """Why the evaluations so far (score by step) end the training, in words; None while they do not.
+def out_of_patience(scores: Mapping[int, float], settings: EarlyStopSettings, watched: Watched) -> str | None:
+    """Why the evaluations so far (what is watched, by step) end the training, in words; None while they do not.
 
-    The score must improve on the best one by more than `min_delta`; NaN never does.
+    The score must improve on the best one by more than `min_delta`; what is no number, or infinite, never does.
     """
-    sign = 1.0 if higher_is_better else -1.0
+    sign = 1.0 if watched.higher_is_better else -1.0
     best, best_step, waited = -math.inf, 0, 0
     for step in sorted(scores):
         value = sign * scores[step]
-        if value > best + settings.min_delta or (best == -math.inf and math.isfinite(value)):
+        if math.isfinite(value) and value > best + settings.min_delta:
             best, best_step, waited = value, step, 0
         else:
             waited += 1
         if waited >= settings.patience:
             best_one = f"best at step {best_step}" if best_step else "none was a number"
-            return f"{settings.metric} has not improved for {waited} evaluations ({best_one})"
+            return f"{watched.name} has not improved for {waited} evaluations ({best_one})"
     return None
 
 

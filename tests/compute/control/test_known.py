@@ -47,6 +47,11 @@ def test_last_event_says_whether_it_has_ended():
     assert not Known.of(events(("failed", {}), ("rented", {"lease": "b"}))).has_ended
 
 
+def test_what_evaluations_gave_is_known_of_the_last_attempt_that_came_by():
+    evaluations = [("evaluated", {"step": 5, "loss": loss, "kl": 0.5, "seconds": 1.0}) for loss in (2.0, 1.0)]
+    assert Known.of(events(*evaluations)).scores == {5: {"loss": 1.0, "kl": 0.5, "seconds": 1.0}}
+
+
 def test_delivered_step_is_known_however_it_is_written():
     assert Known.of(events(("delivered", {"step": 5, "path": "adapter"}))).delivered == 5
 

@@ -175,8 +175,7 @@ def test_what_a_machine_brought_and_deleted_is_forgotten_once_the_rest_is_home(f
 def test_in_the_end_what_all_machines_brought_is_kept_by_the_recipes_rule(folder):
     for step in (5, 10, 15, 20, 25):
         saved(folder.checkpoints, step)
-    losses, train = {10: 0.5, 15: 0.6, 20: 0.7}, TrainSettings(keep=1, keep_best=1)
-    fetching.retain(folder, losses, train, {5, 10, 15, 25})
+    fetching.retain(folder, [10, 15, 20], TrainSettings(keep=1, keep_best=1), {5, 10, 15, 25})
     assert checkpoint.steps(folder.checkpoints) == [5, 10, 20, 25], (
         "the first, the best, the last, and what a person fetched"
     )

@@ -9,6 +9,7 @@ import pytest
 from lorry.compute.machine.sending import _useful
 from lorry.track.folder import RunFolder
 from lorry.trainer import checkpoint
+from lorry.trainer.watched import Watched
 from small_checkpoints import saved
 
 
@@ -28,13 +29,13 @@ def damage(folder: RunFolder, step: int) -> None:
 
 
 def test_newest_and_best_are_sent(folder):
-    assert _useful(folder) == [25, 10]
+    assert _useful(folder, Watched()) == [25, 10]
 
 
 def test_damaged_ones_are_put_aside_for_those_before(folder):
     damage(folder, 25)
     damage(folder, 10)
-    assert _useful(folder) == [20, 15]
+    assert _useful(folder, Watched()) == [20, 15]
     assert {path.name for path in folder.checkpoints.glob("damaged-*")} == {
         "damaged-step-000025",
         "damaged-step-000010",
@@ -43,12 +44,21 @@ def test_damaged_ones_are_put_aside_for_those_before(folder):
 
 def test_one_that_is_not_trusted_is_not_sent(folder):
     checkpoint.put_aside(checkpoint.path_of(folder.checkpoints, 25), "untrusted")
-    assert _useful(folder) == [20, 10]
+    assert _useful(folder, Watched()) == [20, 10]
 
 
 def test_newest_whose_best_did_not_come_home_is_passed_over(folder):
     scores = {"10": {"loss": 1.0}, "28": {"loss": 0.01}, "30": {"loss": 5.0}}
     saved(folder.checkpoints, 30, {"scores": scores})
     saved(folder.checkpoints, 27, {"scores": {"10": {"loss": 1.0}}})
-    assert _useful(folder) == [27, 10], "from 30 on, the run would end with another adapter than that of step 28"
-    assert _useful(folder, delivers_best=False) == [30]
+    assert _useful(folder, Watched()) == [27, 10], (
+        "from 30 on, the run would end with another adapter than that of step 28"
+    )
+    assert _useful(folder, None) == [30]
+
+
+def test_best_goes_by_what_the_recipe_watches(folder):
+    scores = {str(step): {"loss": 1.0, "exact_match": match} for step, match in ((5, 0.2), (15, 0.9), (20, 0.4))}
+    saved(folder.checkpoints, 30, {"scores": scores})
+    assert _useful(folder, Watched("exact_match", higher_is_better=True)) == [30, 15]
+    assert _useful(folder, Watched()) == [30, 5]

@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from lorry.trainer.saving.retention import best_step, kept
+from lorry.trainer.saving.retention import best_first, kept
 
 STEPS = [10, 20, 30, 40, 50, 60]
 LOSSES = {10: 3.0, 20: 1.0, 30: 2.0, 40: 1.5, 50: 4.0, 60: 5.0}
 
 
 def staying(saved=STEPS, losses=LOSSES, *, last: int = 1, best: int = 0) -> list[int]:
-    return sorted(kept(saved, losses, last=last, best=best))
+    return sorted(kept(saved, best_first(losses), last=last, best=best))
+
+
+def best_step(losses) -> int | None:
+    return next(iter(best_first(losses)), None)
 
 
 def test_last_ones_the_first_and_the_best_ones_stay():
@@ -51,14 +55,22 @@ def test_loss_that_is_no_number_is_never_among_the_best():
     assert best_step(dict.fromkeys(STEPS, math.nan)) is None
 
 
-def test_infinite_loss_is_worse_than_every_number():
+def test_infinite_score_is_never_among_the_best_whichever_way_is_better():
     assert best_step({10: math.inf, 20: 1e30}) == 20
+    assert best_first({10: math.inf, 20: 1.0, 30: -math.inf}, higher_is_better=True) == [20]
     assert staying(losses={10: 1.0, 20: math.inf, 30: 2.0}, last=1, best=2) == [10, 30, 60]
 
 
 def test_earliest_of_equally_good_ones_is_the_best():
     assert best_step({30: 1.0, 20: 1.0, 40: 1.0}) == 20
     assert staying(losses={30: 1.0, 20: 1.0, 40: 1.0}, last=1) == [20, 60]
+
+
+def test_where_higher_is_better_the_highest_stay():
+    assert best_first(LOSSES, higher_is_better=True) == [60, 50, 10, 30, 40, 20]
+    assert best_first({30: 1.0, 20: 1.0, 40: math.nan}, higher_is_better=True) == [20, 30]
+    ranked = best_first({10: 0.1, 20: 0.9, 30: 0.5, 40: math.nan, 50: 0.2}, higher_is_better=True)
+    assert kept(STEPS, ranked, last=1, best=2) == {10, 20, 30, 60}
 
 
 def test_steps_that_were_scored_but_not_saved_take_no_place():
@@ -87,6 +99,6 @@ def test_as_a_run_goes_on_the_first_the_best_and_the_last_are_never_lost():
         saved: set[int] = set()
         for step in range(1, 61):
             known = {at: loss for at, loss in losses.items() if at <= step}
-            saved = kept([*saved, step], known, last=last, best=best)
+            saved = kept([*saved, step], best_first(known), last=last, best=best)
             assert {1, step, best_step(known) or step} <= saved
             assert len(saved) <= last + best + 1

@@ -41,7 +41,7 @@ def test_numbers_come_back_to_the_bit():
 
 
 def test_scores_that_are_no_numbers_come_back():
-    scores = through_json(State(scores={1: {"loss": math.nan}, 2: {"loss": math.inf}})).losses
+    scores = through_json(State(scores={1: {"loss": math.nan}, 2: {"loss": math.inf}})).series("loss")
     assert math.isnan(scores[1])
     assert scores[2] == math.inf
 
@@ -64,17 +64,10 @@ def test_state_before_is_left_as_it_was():
     assert before == trained(2)
 
 
-def test_best_step_is_that_of_the_lowest_loss():
-    state = State()
-    for loss in (2.0, math.nan, 1.0, 1.0, 3.0):
-        state = state.after_step(loss, 1, 1).evaluated({"loss": loss}, 1)
-    assert (state.best, State().best) == (3, None)
-
-
 def test_series_tells_one_score_where_it_was_made():
     state = State(scores={5: {"loss": 1.0}, 10: {"loss": 0.5, "exact_match": 0.75}})
     assert state.series("exact_match") == {10: 0.75}
-    assert state.series("loss") == state.losses == {5: 1.0, 10: 0.5}
+    assert state.series("loss") == {5: 1.0, 10: 0.5}
     assert state.series("unknown") == {}
 
 

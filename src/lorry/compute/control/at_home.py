@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from lorry.compute import needs
@@ -21,6 +22,7 @@ from lorry.track.events import ENDINGS, Event, EventLog, read
 from lorry.track.folder import RunFolder, write_json
 from lorry.track.store import Changes, Store
 from lorry.trainer.supervise.relayed import Relayed
+from lorry.trainer.watched import Watched, best_as_known
 
 Request = Literal["", "stop", "now", "detach"]
 """What a person asked of a run from outside: to stop after a checkpoint, or at once; or that its controller let it go."""
@@ -94,6 +96,15 @@ class RunAtHome:
     def step(self) -> int:
         """The last step that is known here."""
         return self.known.step
+
+    @property
+    def ranked(self) -> list[int]:
+        """The steps whose evaluations are known, the best first."""
+        return self._best_by.best_first(self.known.scores)
+
+    @cached_property
+    def _best_by(self) -> Watched:
+        return best_as_known(self.facts["recipe"])
 
     def tell(self, kind: str, *, step: int | None = None, **data: Any) -> Event:
         """Writes an event of the controller's own."""

@@ -106,8 +106,7 @@ class Attempt:
         # Copied on when the machine is given back: until then each second costs.
         await self._bringing.at_the_end(at, only_newest=self._kept_there)
         total = await fetching.fetch_result(at, self.home.folder, lambda _: None)
-        known = self.home.known
-        fetching.retain(self.home.folder, known.losses_by_step, self.home.recipe.train, known.copied)
+        fetching.retain(self.home.folder, self.home.ranked, self.home.recipe.train, self.home.known.copied)
         fetching.mark(self.home.folder, self.home.known.delivered)
         await self.home.keep_beat(now=True)
         self.home.tell("fetched", bytes=total)

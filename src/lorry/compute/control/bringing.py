@@ -13,7 +13,6 @@ from lorry.compute.machine.fetching import Source
 from lorry.compute.outcomes import Outcome, OutcomeError
 from lorry.errors import LorryError
 from lorry.trainer.checkpoint import steps
-from lorry.trainer.saving.retention import best_step
 
 
 class Bringing:
@@ -85,8 +84,7 @@ class Bringing:
         """
         here = set(steps(self._home.folder.checkpoints))
         wanted = self._there - missed - here
-        losses = self._home.known.losses_by_step
-        best = best_step({step: losses[step] for step in self._there & losses.keys()})
+        best = next((step for step in self._home.ranked if step in self._there), None)
         if best in wanted and best < max(here, default=0):
             return best
         return max(wanted, default=None)

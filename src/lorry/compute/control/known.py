@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from lorry.compute.outcomes import Outcome
 from lorry.track.events import ENDINGS, Event
@@ -23,8 +24,8 @@ class Known:
     has_ended: bool = False
     delivered: int | None = None
     """The step whose adapter was delivered last."""
-    losses_by_step: dict[int, float] = field(default_factory=dict[int, float])
-    """Evaluation losses, of the last attempt that came by a step."""
+    scores: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    """What evaluations gave, by step, of the last attempt that came by it."""
     preempted: int = 0
     """How often a machine was taken back."""
     fruitless: int = 0
@@ -75,8 +76,8 @@ class Known:
             self.rented.add(event.data["lease"])
         elif event.kind in ("sent", "machine", "started", "copied"):
             self._take_machine(event)
-        elif event.kind == "evaluated" and event.step is not None and "loss" in event.data:
-            self.losses_by_step[event.step] = event.data["loss"]
+        elif event.kind == "evaluated" and event.step is not None:
+            self.scores[event.step] = event.data
         elif event.kind == "delivered":
             self.delivered = event.step if event.step is not None else event.data.get("step")
 

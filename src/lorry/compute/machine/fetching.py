@@ -6,7 +6,7 @@ import asyncio
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -225,14 +225,14 @@ def forget(folder: RunFolder, there: set[int], brought: set[int]) -> None:
         checkpoint.prune(folder.checkpoints, here - gone)
 
 
-def retain(folder: RunFolder, losses: Mapping[int, float], train: TrainSettings, copied: set[int]) -> None:
+def retain(folder: RunFolder, ranked: Sequence[int], train: TrainSettings, copied: set[int]) -> None:
     """Deletes checkpoints by the recipe's own rule: no machine alone had all that several have brought.
 
-    `losses` are the evaluation losses by step. What a person fetched, and is not among what was `copied`, stays.
+    `ranked` are the evaluated steps, the best first. What a person fetched, and is not among what was `copied`, stays.
     """
     saved = set(checkpoint.steps(folder.checkpoints))
     if saved & copied:
-        staying = kept(sorted(saved & copied), losses, last=train.keep, best=train.keep_best)
+        staying = kept(sorted(saved & copied), ranked, last=train.keep, best=train.keep_best)
         checkpoint.prune(folder.checkpoints, staying | (saved - copied))
 
 

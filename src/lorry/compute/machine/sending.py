@@ -17,7 +17,7 @@ from lorry.plan.offers import Offer
 from lorry.recipe.schema import BudgetSettings, Recipe
 from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint
-from lorry.trainer.saving.retention import best_step
+from lorry.trainer.watched import Watched, best_as_known
 
 PUBLISHED = frozenset({"hub", "pypi"})
 """Kinds of models that a machine fetches faster by itself than from here."""
@@ -62,7 +62,8 @@ def load_of(folder: RunFolder, facts: Mapping[str, Any]) -> Load:
     model = sent_model(facts)
     if model is not None:
         files |= {f"models/{model.name}/{name}": path for name, path in _below(model)}
-    for step in _useful(folder, delivers_best=facts["recipe"]["train"]["deliver"] == "best"):
+    best_by = best_as_known(facts["recipe"]) if facts["recipe"]["train"]["deliver"] == "best" else None
+    for step in _useful(folder, best_by):
         place = checkpoint.path_of(folder.checkpoints, step)
         files |= {f"{run}/checkpoints/{place.name}/{name}": path for name, path in _below(place)}
     return Load(files, run)
@@ -160,32 +161,32 @@ def _name_for(name: str, otherwise: str) -> str:
     return str(relative) if is_below else otherwise
 
 
-def _useful(folder: RunFolder, *, delivers_best: bool = True) -> list[int]:
+def _useful(folder: RunFolder, best_by: Watched | None) -> list[int]:
     """The newest checkpoint that training can go on from as if nothing had happened, and the best one that it tells of.
 
     The best one may be delivered in the end. A newer checkpoint whose best one did not come home is of no use: the run would
     end with another adapter. Only where there is none that has its best are the newest and the best of what is left taken.
-    The others are not needed there. Damaged ones are put aside.
+    The others are not needed there. Damaged ones are put aside. `best_by` is None where the last one is delivered.
     """
     whole = [step for step in reversed(checkpoint.steps(folder.checkpoints)) if _is_whole(folder, step)]
-    if not whole or not delivers_best:
+    if not whole or best_by is None:
         return whole[:1]
     for step in whole:
-        best = best_step(_losses(folder, step))
-        if best is None or best in whole:
-            return [step] if best in (None, step) else [step, best]
-    best = best_step({step: loss for step, loss in _losses(folder, whole[0]).items() if step in whole})
-    return whole[:1] if best in (None, whole[0]) else [whole[0], best]
+        best = next(iter(_ranked(folder, step, best_by)), step)
+        if best in whole:
+            return list(dict.fromkeys([step, best]))
+    left = (step for step in _ranked(folder, whole[0], best_by) if step in whole)
+    return list(dict.fromkeys([whole[0], next(left, whole[0])]))
 
 
-def _losses(folder: RunFolder, step: int) -> dict[int, float]:
-    """The evaluation losses that a checkpoint tells of, by step."""
+def _ranked(folder: RunFolder, step: int, best_by: Watched) -> list[int]:
+    """The evaluated steps that a checkpoint tells of, the best first."""
     try:
         place = checkpoint.path_of(folder.checkpoints, step) / checkpoint.STATE
         scores = json.loads(place.read_text(encoding="utf-8"))["scores"]
-        return {int(step): float(found["loss"]) for step, found in scores.items() if "loss" in found}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return best_by.best_first({int(step): found for step, found in scores.items()})
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _is_whole(folder: RunFolder, step: int) -> bool:

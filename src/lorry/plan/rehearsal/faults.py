@@ -29,7 +29,7 @@ _REMEDIES: Mapping[str, str] = {
     "metrics": "correct the metric",
     "model": "`lorry check RECIPE` tells what the model lacks",
     "training": "the traceback tells where; `lorry run RECIPE --smoke` does the same on the true model",
-    "evaluation": "the traceback tells where; a metric that `train.early_stop` watches is computed here, too",
+    "evaluation": "the traceback tells where; metrics that are scored during training are computed here, too",
     "generation": "the traceback tells where; a metric must score any text that a model may write",
     "checkpoint": "this is a fault of lorry's, or of the disk: please report it",
     "resume": "this is a fault of lorry's, or of the model's code: please report it",

@@ -120,8 +120,8 @@ def resume(task: Task, teller: Teller) -> None:
     shutil.copytree(
         checkpoint.path_of(task.room.run / "checkpoints", first), checkpoint.path_of(begun / "checkpoints", first)
     )
-    quiet = recipe.evaluate.model_copy(update={"rows": 0, "metrics": []})
-    no_stop = recipe.train.model_copy(update={"early_stop": None})
+    quiet = recipe.evaluate.model_copy(update={"rows": 0, "rows_in_training": None, "metrics": []})
+    no_stop = recipe.train.model_copy(update={"early_stop": None, "best_by": None})
     task.write_run(begun, recipe.model_copy(update={"evaluate": quiet, "train": no_stop}))
     _work(begun, teller)
     one, other = _weights(task.room.run / "adapter"), _weights(begun / "adapter")

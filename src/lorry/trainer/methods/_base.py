@@ -58,8 +58,17 @@ class Method(Plugin):
     """Whether the model answers its rows by itself while it trains, and learns from that."""
     has_value_head: ClassVar[bool] = False
     """Whether a head beside the model learns what reward can be expected."""
+    tells: ClassVar[Mapping[str, bool]] = {}
+    """What its evaluations tell beside the loss, with any settings, by name: whether higher is better."""
+    watches: ClassVar[str] = "loss"
+    """What makes a step the best where the recipe does not say; one of what it `gives`."""
     looks_at: ClassVar[frozenset[Kind]] = frozenset()
     """Examples that are no part of the loss: `look` measures on them, over the whole step, before gradients are computed."""
+
+    @property
+    def gives(self) -> Mapping[str, bool]:
+        """All that its evaluations give with these settings, by name: whether higher is better. Each may be watched."""
+        return {"loss": False, **self.tells}
 
     @property
     def group(self) -> int:

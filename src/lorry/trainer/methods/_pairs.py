@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,6 +25,12 @@ class FromPairs(Method):
     """A method that learns from preference pairs."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"preference"})
+    tells: ClassVar[Mapping[str, bool]] = {
+        "reward_chosen": True,
+        "reward_rejected": False,
+        "reward_margin": True,
+        "reward_accuracy": True,
+    }
 
     @property
     def learns_prompts(self) -> bool:

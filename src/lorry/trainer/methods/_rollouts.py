@@ -74,6 +74,8 @@ class FromRollouts(Method):
     accepts: ClassVar[frozenset[str]] = frozenset({"prompt", "messages"})
     can_vanish: ClassVar[bool] = True
     rolls_out: ClassVar[bool] = True
+    tells: ClassVar[Mapping[str, bool]] = {"reward": True, "answer_tokens": False, "ended": True}
+    watches: ClassVar[str] = "reward"
     rewards: list[RewardSpec] = Field(min_length=1)
     """What answers are judged by: a metric (`bash_valid`), a function (`rewards.py:brevity`), or any of `lorry rewards` with
     its settings, each with a `weight`."""
@@ -85,6 +87,15 @@ class FromRollouts(Method):
     """Tokens are drawn from the likeliest that have this probability together."""
     top_k: int = Field(default=0, ge=0)
     """Tokens are drawn from so many of the likeliest; 0 for all."""
+
+    @property
+    def gives(self) -> Mapping[str, bool]:
+        """The reward and how answers are, and each reward where there are several. Raises InputError for a wrong one."""
+        from lorry.trainer.rollouts.jury import rewards_of
+
+        each = rewards_of(self.rewards)
+        parts = {f"reward_{name}": reward.weight >= 0 for name, reward in each.items()} if len(each) > 1 else {}
+        return {**self.tells, **parts}
 
     @property
     def keeps_before(self) -> bool:

@@ -6,7 +6,7 @@ prompts with other rows' answers, over the whole optimizer step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,6 +28,7 @@ class KahnemanTverskyOptimisation(Method):
 
     accepts: ClassVar[frozenset[str]] = frozenset({"labelled"})
     can_vanish: ClassVar[bool] = True
+    tells: ClassVar[Mapping[str, bool]] = {"reward_good": True, "reward_bad": False, "kl": False}
     looks_at: ClassVar[frozenset[Kind]] = frozenset({Kind.STRANGE})
     beta: float = Field(default=0.1, gt=0)
     """How dear it is to move away from the reference."""

@@ -5,7 +5,8 @@ Hong, Lee and Thorne 2024 (arXiv:2403.07691), eq. 6 and 7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class OddsRatioPreferenceOptimisation(FromPairs):
     """Learns from preference pairs without a reference: the chosen answer's likelihood, and its odds against the other."""
 
+    tells: ClassVar[Mapping[str, bool]] = {**FromPairs.tells, "nll": False}
     beta: float = Field(default=0.1, ge=0)
     """Weight of the odds ratio beside the likelihood; the paper's lambda."""
     learn: Literal["all", "answer"] = "all"

@@ -24,14 +24,16 @@ from lorry.trainer.checkpoint import Contents
 from lorry.trainer.saving import retention
 from lorry.trainer.saving.snapshot import Copies, Standing
 from lorry.trainer.saving.state import State
+from lorry.trainer.watched import Watched
 
 
 @dataclass
 class Place:
-    """Where checkpoints go, how many stay, and who is told."""
+    """Where checkpoints go, which of them stay, and who is told."""
 
     root: Path
     train: TrainSettings
+    best_by: Watched
     events: Reporter
     clock: Callable[[], float] = field(default=time.monotonic)
 
@@ -147,9 +149,8 @@ class Saver:
         """Marks the best checkpoint and deletes those that are not kept."""
         place = self._place
         saved = checkpoint.steps(place.root)
-        best = retention.best_step({step: loss for step, loss in state.losses.items() if step in saved})
+        ranked = place.best_by.best_first(state.scores)
+        best = next((step for step in ranked if step in saved), None)
         if best is not None:
             checkpoint.mark(place.root, "best", best)
-        checkpoint.prune(
-            place.root, retention.kept(saved, state.losses, last=place.train.keep, best=place.train.keep_best)
-        )
+        checkpoint.prune(place.root, retention.kept(saved, ranked, last=place.train.keep, best=place.train.keep_best))

@@ -8,7 +8,6 @@ from typing import Any
 
 from lorry.recipe.changes import decided_otherwise
 from lorry.trainer.ladder import Rung
-from lorry.trainer.saving.retention import best_step
 from lorry.trainer.stopping import WINDOW
 
 
@@ -30,26 +29,16 @@ class State:
     seconds: float = 0.0
     """Spent in steps, evaluations and saving so far, over all attempts."""
     scores: dict[int, dict[str, float]] = field(default_factory=dict[int, dict[str, float]])
-    """What the evaluations gave, by step: `loss`, and the metric that early stopping watches."""
+    """What the evaluations gave, by step: `loss`, what the method tells, and metrics of answers."""
     recent: tuple[float, ...] = ()
     """Losses of the last steps, of which the running median is taken."""
     skipped: tuple[Skip, ...] = ()
     short: int = 0
     """Units by which the steps so far fell short of full ones: the last step of an epoch, of a run made longer since."""
 
-    @property
-    def losses(self) -> dict[int, float]:
-        """Evaluation loss by step."""
-        return self.series("loss")
-
-    @property
-    def best(self) -> int | None:
-        """The step with the lowest evaluation loss."""
-        return best_step(self.losses)
-
-    def series(self, metric: str) -> dict[int, float]:
+    def series(self, name: str) -> dict[int, float]:
         """One score by step, where it was made."""
-        return {step: scores[metric] for step, scores in self.scores.items() if metric in scores}
+        return {step: scores[name] for step, scores in self.scores.items() if name in scores}
 
     def after_step(self, loss: float | None, tokens: int, seconds: float, short: int = 0) -> State:
         """The state after one more optimizer step; None for the loss of one without rows."""
