@@ -634,9 +634,15 @@ TRAINING = [
     ),
     Fault(
         "early stop on a metric that is not scored",
-        "recipe.early-stop-metric",
+        "recipe.not-evaluated",
         "train.early_stop.metric",
         sections(train={"early_stop": {"metric": "bleu"}}),
+    ),
+    Fault(
+        "best by what the method does not tell",
+        "recipe.not-evaluated",
+        "train.best_by",
+        sections(train={"best_by": "reward_accuracy"}),
     ),
     Fault(
         "early stop without rows",

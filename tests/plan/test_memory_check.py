@@ -19,6 +19,16 @@ def peak(folder, **train) -> int:
     return Planner(subject(folder, train=train, hardware=machine(gpu()))).on_this_computer()[0].memory.peak
 
 
+def test_answers_of_evaluations_during_training_are_counted(tmp_path):
+    def seconds(**evaluate) -> float:
+        asked = subject(tmp_path, train={"steps": 8}, evaluate={"metrics": ["exact_match"], "rows": 0, **evaluate})
+        expected = Planner(asked).estimate().expected
+        return expected.duration.evaluation.likely
+
+    assert seconds() == seconds(rows_in_training=0)
+    assert seconds() < seconds(rows_in_training=2) < seconds(rows_in_training=4) == seconds(rows_in_training=99)
+
+
 def test_run_that_fits_is_told_with_its_parts(tmp_path):
     (one,) = found(MemoryCheck(), tmp_path, 40 * 10**9)
     assert (one.code, one.severity) == ("memory.fits", "note")

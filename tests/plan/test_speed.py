@@ -54,6 +54,15 @@ def test_quantised_weights_cost_time():
     assert slow.likely > 1.3 * training_seconds(work(LORA, TOKENS), A100).likely
 
 
+def test_answers_at_evaluations_take_time_at_each_of_them():
+    silent = replace(SCORING, loss_tokens=0)
+    asked = replace(silent, answers_each=silent.answers, prompt_tokens_each=silent.prompt_tokens)
+    without, found = (duration(replace(work(), scoring=one), A100, at_hand=True) for one in (silent, asked))
+    assert found.scoring == without.scoring
+    more = found.evaluation.likely - without.evaluation.likely
+    assert more == pytest.approx(4 * without.scoring.likely / 2), "that of one side, four times"
+
+
 def test_model_at_hand_is_not_fetched_and_a_machine_at_hand_not_booted():
     here = duration(work(), A100, at_hand=True)
     there = duration(work(), replace(A100, is_rented=True), at_hand=False)

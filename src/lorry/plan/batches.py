@@ -15,6 +15,7 @@ from lorry.plugins import make
 from lorry.trainer.forest import Forest, lineage, plant
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.order import Order, order_of
+from lorry.trainer.watched import rows_answered
 
 if TYPE_CHECKING:
     from lorry.data.examples import Example
@@ -108,7 +109,8 @@ def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) 
         max(split.lengths.max() for split in (prepared.train, prepared.eval) if split is not None and len(split))
     )
     answers = method.head == "language"
-    asks = (bool(recipe.evaluate.rows) and prepared.eval is not None and answers) or method.rolls_out
+    most_asked = max(recipe.evaluate.rows if answers else 0, rows_answered(recipe))
+    asks = (bool(most_asked) and prepared.eval is not None) or method.rolls_out
     most = max(recipe.evaluate.max_new_tokens, method.max_new_tokens if isinstance(method, FromRollouts) else 0)
     return Load(
         tokens=forest.tokens,

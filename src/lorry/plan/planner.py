@@ -24,6 +24,7 @@ from lorry.plan.speed import Device, Scoring, Workload
 from lorry.plan.speeds import Kind, Pace
 from lorry.trainer.ladder import Rung
 from lorry.trainer.proven import PROVEN
+from lorry.trainer.watched import rows_answered
 
 if TYPE_CHECKING:
     from lorry.data.examples import ExampleSet
@@ -266,6 +267,7 @@ class Planner:
         rows, tokens = sum(map(len, splits)), sum(split.tokens for split in splits)
         most = recipe.evaluate.rows if self._subject.method.head == "language" else 0
         answers = sum(min(most, split.unit_count) for split in splits)
+        each = min(rows_answered(recipe), prepared.eval.unit_count) if prepared.eval else 0
         return Scoring(
             evaluations=-(-self.tokens.steps // every) if prepared.eval else 0,
             loss_tokens=tokens,
@@ -274,6 +276,8 @@ class Planner:
             answer_tokens=_longest_answer(splits, recipe.evaluate.max_new_tokens),
             prompt_tokens=round(tokens * answers / rows) if rows else 0,
             saves=-(-self.tokens.steps // (recipe.train.save_every or every)),
+            answers_each=each,
+            prompt_tokens_each=round(tokens * each / rows) if rows else 0,
         )
 
 

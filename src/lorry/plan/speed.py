@@ -67,8 +67,12 @@ class Scoring:
     answer_tokens: Range
     """Of the longest answer of a batch, at which the batch ends."""
     prompt_tokens: int
-    """Of all prompts that are answered."""
+    """Of all prompts that are answered at the end."""
     saves: int
+    answers_each: int = 0
+    """Made at each evaluation during training."""
+    prompt_tokens_each: int = 0
+    """Of the prompts that are answered there."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,25 @@ def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
     """Every phase of a run; `at_hand` says that the model is on the machine already."""
     size = work.shape.parameters * BYTES[work.setup.weights]
     forward, reached = 2.0 * work.shape.active_parameters, device.efficiency * device.rate
+    scoring = work.scoring
     return Duration(
         setup=_BOOT if device.is_rented else Range(5.0, 10.0, 25.0),
         download=ZERO if at_hand else _per(size, _NETWORK),
         loading=_per(size, _READING),
         training=training_seconds(work, device) + _rolling_out(work, device),
-        evaluation=_per(forward * work.scoring.evaluations * work.tokens.eval_tokens, reached),
-        scoring=device.scoring
+        evaluation=scoring.evaluations
         * (
-            _per(2 * forward * (work.scoring.loss_tokens + work.scoring.prompt_tokens), reached)
-            + _answering(work, device)
+            _per(forward * work.tokens.eval_tokens, reached)
+            + device.scoring
+            * (_per(forward * scoring.prompt_tokens_each, reached) + _answering(work, device, scoring.answers_each))
         ),
-        saving=Range(0.05, 0.3, 2.0) * work.scoring.saves,
+        scoring=device.scoring
+        * 2
+        * (
+            _per(forward * (scoring.loss_tokens + scoring.prompt_tokens), reached)
+            + _answering(work, device, scoring.answers)
+        ),
+        saving=Range(0.05, 0.3, 2.0) * scoring.saves,
     )
 
 
@@ -148,13 +159,10 @@ def _rolling_out(work: Workload, device: Device) -> Range:
     return _per(forward * answers.prompt_tokens, reached) + answers.tokens * batches * one
 
 
-def _answering(work: Workload, device: Device) -> Range:
-    """Seconds of all answers of the evaluation, by both sides."""
-    scoring = work.scoring
-    batches = -(-scoring.answers // max(scoring.answers_at_once, 1))
-    return (
-        scoring.answer_tokens * (2 * batches) * _of_a_token(work, device, min(scoring.answers, scoring.answers_at_once))
-    )
+def _answering(work: Workload, device: Device, answers: int) -> Range:
+    """Seconds of so many answers of an evaluation."""
+    batches = -(-answers // max(work.scoring.answers_at_once, 1))
+    return work.scoring.answer_tokens * batches * _of_a_token(work, device, min(answers, work.scoring.answers_at_once))
 
 
 def _of_a_token(work: Workload, device: Device, at_once: int) -> Range:

@@ -10,6 +10,7 @@ from lorry import plugins
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, warning
 from lorry.plan.subject import UnavailableError
+from lorry.trainer import watched
 
 if TYPE_CHECKING:
     from lorry.evaluate.metrics._base import Metric
@@ -117,4 +118,5 @@ def _metrics(recipe: Recipe) -> Iterable[Finding]:
         if why:
             message, _, remedy = why.partition(": ")
             message = f"the metric `{spec['name']}` gives no scores: {message}"
-            yield warning("extras.metric", message, remedy=remedy, place="evaluate.metrics")
+            found = error if spec["name"] in watched.named(recipe).values() else warning
+            yield found("extras.metric", message, remedy=remedy, place="evaluate.metrics")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
+from lorry.trainer import watched
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -70,10 +71,10 @@ class RecipeCheck(Check):
             "A crash would lose more than it needs to.",
             "Set `train.save_every` to a quarter of the steps.",
         ),
-        "recipe.early-stop-metric": Explanation(
-            "Early stopping watches a metric that is not scored.",
-            "It would never stop.",
-            "Add the metric to `evaluate.metrics`, or watch the loss.",
+        "recipe.not-evaluated": Explanation(
+            "What is to decide which step is best, or when to stop early, is nothing that evaluations during training give.",
+            "No step would ever be the best, and training would never stop.",
+            "Name `loss`, what the method tells, or a metric of `evaluate.metrics`.",
         ),
         "recipe.early-stop-without-rows": Explanation(
             "Early stopping has no evaluation rows to watch.",
@@ -108,7 +109,7 @@ class RecipeCheck(Check):
         yield from _weights(recipe)
         yield from _budget(recipe)
         yield from _evaluation(recipe)
-        yield from _early_stop(recipe)
+        yield from _watched(recipe)
         yield from _lengths(recipe)
         yield from _sharing(recipe)
         if subject.method.accepts == {"text"}:
@@ -187,20 +188,14 @@ def _evaluation(recipe: Recipe) -> Iterable[Finding]:
             )
 
 
-def _early_stop(recipe: Recipe) -> Iterable[Finding]:
-    settings, data = recipe.train.early_stop, recipe.data
-    if settings is None:
-        return
-    scored = ["loss", *(str(metric["name"]) for metric in recipe.evaluate.metrics)]
-    if settings.metric not in scored:
-        yield error(
-            "recipe.early-stop-metric",
-            f"early stopping watches `{settings.metric}`, which is not scored",
-            evidence=f"scored: {', '.join(scored)}",
-            remedy="add it to evaluate.metrics, or watch the loss",
-            place="train.early_stop.metric",
-        )
-    if data.eval is None and (not data.eval_split or data.eval_subset == 0):
+def _watched(recipe: Recipe) -> Iterable[Finding]:
+    data = recipe.data
+    given = watched.given(recipe)
+    for place, name in watched.named(recipe).items():
+        if name not in given:
+            message, remedy = watched.not_given(recipe, name)
+            yield error("recipe.not-evaluated", message, remedy=remedy, place=place)
+    if recipe.train.early_stop and data.eval is None and (not data.eval_split or data.eval_subset == 0):
         yield warning(
             "recipe.early-stop-without-rows",
             "early stopping has no evaluation rows to watch, so it never stops",
