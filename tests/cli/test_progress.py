@@ -74,13 +74,13 @@ def test_without_a_terminal_lines_come_now_and_then_and_at_the_end(capsys: pytes
 def test_each_change_of_state_is_one_line(capsys: pytest.CaptureFixture[str]):
     progress = begun()
     progress.show(event("warning", 1.0, message="2 rows were\x1b[2J cut"))
-    progress.show(event("evaluated", 2.0, 10, loss=1.25))
+    progress.show(event("evaluated", 2.0, 10, loss=1.25, exact_match=0.5, seconds=3.0))
     progress.show(event("failed", 3.0, error="e", hint="h", exit_code=1))
     assert capsys.readouterr().err.splitlines() == [
         "run x",
         "training for 100 steps",
         "warning: 2 rows were\\x1b[2J cut",
-        "step 10: evaluation loss 1.2500",
+        "step 10: evaluation loss 1.2500, exact_match 0.5000",
     ]
 
 

@@ -80,6 +80,7 @@ HOSTILE = [
     event("step", 7),
     event("step", 8, loss=[1.0], learning_rate={"a": 1}),
     event("evaluated", 8, loss=math.nan),
+    event("evaluated", 9, loss=1.0, **{"\0\ud800 \x1b[2J": 0.5, "a/b c": 0.5, "": 0.5, "flag": True, "large": 10**400}),
     event("eclipse", 9, sun="gone"),
     event("note", message="x" * 1_000_000),
     event("note", message="\0\ud800\x1b[2J"),
@@ -153,10 +154,13 @@ def board() -> Sink:
 
 
 def test_tensorboard_draws_training_evaluation_and_scores(board: Sink, tmp_path: Path):
-    tell(board, tmp_path, [step(1, 2.0), event("evaluated", 1, loss=1.5), step(2, 1.0), event("scored", scores=SCORES)])
+    evaluated = event("evaluated", 1, loss=1.5, exact_match=0.25, seconds=2.0)
+    tell(board, tmp_path, [step(1, 2.0), evaluated, step(2, 1.0), event("scored", scores=SCORES)])
     drawn = scalars(tmp_path)
     assert drawn["train/loss"] == [(1, 2.0), (2, 1.0)]
     assert drawn["eval/loss"] == [(1, 1.5)]
+    assert drawn["eval/exact_match"] == [(1, 0.25)]
+    assert "eval/seconds" not in drawn
     assert drawn["score/eval/loss/adapter"] == [(2, pytest.approx(0.4))]
     assert {"train/learning_rate", "train/grad_norm", "speed/tokens_per_second", "machine/memory_bytes"} <= set(drawn)
     assert "org/tiny-1b" in texts(tmp_path)["recipe"]

@@ -101,9 +101,11 @@ def _smoke(data: Data) -> str:
 
 
 def _evaluated(data: Data) -> str:
-    if "loss" in data:
-        return f"evaluation loss {units.value(data['loss'])}"
-    return f"evaluation reward {units.value(data['reward'])}" if "reward" in data else "evaluated"
+    """Its loss, or its reward, comes first."""
+    told = {name: value for name, value in data.items() if isinstance(value, (int, float)) and name != "seconds"}
+    first = next((name for name in ("loss", "reward") if name in told), None)
+    lead = [f"evaluation {first} {units.value(told.pop(first))}"] if first else []
+    return ", ".join([*lead, *(f"{name} {units.value(value)}" for name, value in told.items())]) or "evaluated"
 
 
 def _rollout(data: Data) -> str:

@@ -42,7 +42,9 @@ def _described(plugin: type[plugins.Plugin], name: str) -> dict[str, Any]:
     about = inspect.getdoc(plugin) or ""
     better: bool | None = getattr(plugin, "higher_is_better", None)
     direction = {} if better is None else {"higher_is_better": better}
-    return {"name": name, "summary": plugin.summary(), "about": about, **direction, "settings": settings}
+    tells: dict[str, bool] | None = getattr(plugin, "tells", None)
+    told = {} if tells is None else {"tells": dict(tells)}
+    return {"name": name, "summary": plugin.summary(), "about": about, **direction, **told, "settings": settings}
 
 
 def _default(info: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lorry import units
 from lorry.report.sources import mapping
+from lorry.trainer.watched import LOSS
 
 Summary = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Steps", _steps(summary)),
         ("Training loss", _course(summary["loss"])),
         ("Evaluation loss", _course(summary["eval_loss"])),
+        ("Best step", _best(mapping(summary.get("best")))),
         ("Data", _data(mapping(summary["data"]))),
         ("Time", _time(mapping(summary["seconds"]))),
         ("Planned", _planned(mapping(summary.get("planned")))),
@@ -105,6 +107,11 @@ def _course(course: Mapping[str, Any] | None) -> str:
     if best["step"] not in (first["step"], final["step"]):
         text += f", lowest {units.value(best['loss'])} at step {best['step']}"
     return text
+
+
+def _best(best: Mapping[str, Any]) -> str:
+    """Nothing where it is that of the lowest loss, which is told already."""
+    return f"{best['step']}, with {best['by']} {units.value(best['value'])}" if best and best["by"] != LOSS else ""
 
 
 def _data(data: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from lorry.report.sources import Sources, mapping
 from lorry.report.summary import split_comparisons
 from lorry.report.template import render
 from lorry.track.events import Event
+from lorry.trainer.watched import LOSS
 
 _TOLD = {
     "reward_accuracy": "Share of pairs with the higher reward for the chosen answer",
@@ -29,7 +30,11 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
         headline=headline(summary),
         summary=summary,
         facts=facts(summary),
-        charts=[chart for chart in (_loss(sources), *_told(sources), _learning_rate(sources)) if chart[1]],
+        charts=[
+            chart
+            for chart in (_loss(sources), *_told(sources), *_answered(sources), _learning_rate(sources))
+            if chart[1]
+        ],
         splits=_splits(sources),
         incidents=summary["incidents"],
         notes=summary["notes"],
@@ -59,6 +64,19 @@ def _told(sources: Sources) -> Iterator[tuple[str, str]]:
                 Series("evaluation", _points(evaluations, name), dots=True),
             ]
             yield title, line_chart(series, title=f"{title} by step", x_label="step", y_label=title.lower())
+
+
+def _answered(sources: Sources) -> Iterator[tuple[str, str]]:
+    """Curves of the metrics that evaluations during training gave, and of what made a step the best."""
+    evaluations = sources.now.evaluations
+    metrics: Any = mapping(sources.recipe.get("evaluate")).get("metrics")
+    listed: list[Any] = metrics if isinstance(metrics, list) else []
+    names = dict.fromkeys([sources.best_by.name, *(str(mapping(one).get("name")) for one in listed)])
+    for name in (name for name in names if name != LOSS and name not in _TOLD):
+        if any(name in event.data for event in evaluations.values()):
+            series = [Series("evaluation", _points(evaluations, name), dots=True)]
+            title = name.replace("_", " ").capitalize()
+            yield title, line_chart(series, title=f"{title} by step", x_label="step", y_label=name)
 
 
 def _learning_rate(sources: Sources) -> tuple[str, str]:

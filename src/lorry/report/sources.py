@@ -12,6 +12,7 @@ from lorry.errors import LorryError
 from lorry.track import events
 from lorry.track.folder import RunFolder
 from lorry.track.state import RunState, state
+from lorry.trainer.watched import Watched, best_as_known
 
 _NATURAL_DIRECTIONS = {"loss": False, "perplexity": False, "preference_accuracy": True, "reward_accuracy": True}
 """Scores that are no metrics of the recipe: whether higher is better."""
@@ -33,6 +34,8 @@ class Sources:
     high_loss: list[Json] = field(default_factory=list[Json])
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """For each score whether higher is better; one that is unknown here is missing."""
+    best_by: Watched = field(default_factory=Watched)
+    """What made a step the best."""
     adapter_bytes: int | None = None
     damage: list[str] = field(default_factory=list[str])
     """Files that could not be read, and why."""
@@ -57,17 +60,19 @@ def read(folder: RunFolder) -> Sources:
         damage.append(str(error))
         now = state(_before_damage(folder.events))
     scores = mapping(_json(folder.evaluation / "scores.json", damage))
+    resolved = mapping(_json(folder.resolved, damage))
     plan = mapping(_json(folder.plan, damage)) | mapping(_json(folder.sent_plan, damage))
     return Sources(
         run=folder.id,
         now=now,
-        resolved=mapping(_json(folder.resolved, damage)),
+        resolved=resolved,
         plan=plan,
         provenance=mapping(_json(folder.provenance, damage)),
         scores=scores,
         samples=_rows(folder.evaluation / "samples.jsonl", damage),
         high_loss=_rows(folder.evaluation / "high_loss.jsonl", damage),
         directions=_directions(scores),
+        best_by=best_as_known(mapping(resolved.get("recipe"))),
         adapter_bytes=_weights_size(folder.adapter),
         damage=damage,
     )

@@ -38,6 +38,7 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "planned": _planned(sources),
         "loss": _course(now.records),
         "eval_loss": _course(now.evaluations),
+        "best": _best(sources),
         "tokens": _tokens(now),
         "peak_memory_bytes": _peak_memory(now),
         "saves": {"count": len(now.pauses), "pause_seconds": median(now.pauses) if now.pauses else None},
@@ -108,6 +109,13 @@ def _course(records: dict[int, Event]) -> dict[str, Any] | None:
         name: {"step": step, "loss": loss}
         for name, (step, loss) in {"first": finite[0], "final": points[-1], "best": best}.items()
     }
+
+
+def _best(sources: Sources) -> dict[str, Any] | None:
+    """The best evaluated step, with the score that makes it so; None where nothing was evaluated."""
+    scores, by = {step: event.data for step, event in sources.now.evaluations.items()}, sources.best_by
+    ranked = by.best_first(scores)
+    return {"step": ranked[0], "by": by.name, "value": float(scores[ranked[0]][by.name])} if ranked else None
 
 
 def _tokens(now: RunState) -> dict[str, Any]:

@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard, cast
 
 from lorry.track.events import Event
+from lorry.visible import clean
 
-_NAMES: dict[str, dict[str, str]] = {
-    "step": {
-        "loss": "train/loss",
-        "learning_rate": "train/learning_rate",
-        "grad_norm": "train/grad_norm",
-        "tokens_per_second": "speed/tokens_per_second",
-        "trained_tokens": "speed/trained_tokens",
-        "memory_bytes": "machine/memory_bytes",
-        "utilisation": "machine/gpu_utilisation_percent",
-    },
-    "evaluated": {"loss": "eval/loss"},
+_OF_A_STEP = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "grad_norm": "train/grad_norm",
+    "tokens_per_second": "speed/tokens_per_second",
+    "trained_tokens": "speed/trained_tokens",
+    "memory_bytes": "machine/memory_bytes",
+    "utilisation": "machine/gpu_utilisation_percent",
 }
 
 
@@ -25,7 +23,11 @@ def numbers(event: Event) -> dict[str, float]:
     """What of a `step` or an `evaluated` can be drawn over steps; empty for other kinds. NaN and infinity are numbers."""
     if event.step is None:
         return {}
-    named = {name: event.data.get(key) for key, name in _NAMES.get(event.kind, {}).items()}
+    named: dict[str, object] = {}
+    if event.kind == "step":
+        named = {name: event.data.get(key) for key, name in _OF_A_STEP.items()}
+    elif event.kind == "evaluated":
+        named = {f"eval/{clean(key)}": value for key, value in event.data.items() if key != "seconds"}
     return {name: float(value) for name, value in named.items() if _is_number(value)}
 
 
