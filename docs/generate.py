@@ -179,10 +179,13 @@ def _plugin(kind: str, name: str, plugin: type[plugins.Plugin]) -> Iterator[str]
 
 
 def _about(kind: str, plugin: type[plugins.Plugin]) -> str:
-    """What a plugin's docstring says; a format's file explains it with an example."""
+    """What a plugin's docstring says; a format's file explains it with an example, a method also says what it tells."""
     if kind == "formats":
         return (sys.modules[plugin.__module__].__doc__ or "").strip()
-    return inspect.getdoc(plugin) or ""
+    tells: dict[str, bool] = getattr(plugin, "tells", {})
+    told = [f"`{name}` ({'higher' if is_higher else 'lower'} is better)" for name, is_higher in tells.items()]
+    more = f"\n\nEvaluations tell {', '.join(told)}." if told else ""
+    return (inspect.getdoc(plugin) or "") + more
 
 
 def _commands() -> Iterator[str]:
