@@ -11,6 +11,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -95,6 +96,13 @@ class ExampleSet:
         self._trained: NDArray[np.uint8] = _mapped(folder / "trained.bin", np.uint8)
         self.kinds: NDArray[np.int8] = np.load(folder / "kinds.npy")
         """Of each example, `(n,)`."""
+        self._known: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+
+    def knowing(self, name: str, values: NDArray[np.float32], bounds: NDArray[np.int64]) -> ExampleSet:
+        """The same examples, of which something more is known: `values[bounds[i]:bounds[i + 1]]` of the tokens of the i-th."""
+        more = copy(self)
+        more._known = {**self._known, name: (values, bounds)}
+        return more
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -103,7 +111,10 @@ class ExampleSet:
         span = slice(int(self._starts[index]), int(self._starts[index + 1]))
         marks, kind = self._trained[span], Kind(int(self.kinds[index]))
         context = marks == CONTEXT
-        return Example(self._ids[span], marks > 0, kind=kind, context=context if context.any() else None)
+        known = {name: values[bounds[index] : bounds[index + 1]] for name, (values, bounds) in self._known.items()}
+        return Example(
+            self._ids[span], marks > 0, kind=kind, context=context if context.any() else None, known=known or None
+        )
 
     @property
     def lengths(self) -> NDArray[np.int64]:

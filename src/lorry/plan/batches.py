@@ -47,6 +47,8 @@ class Tokens:
     """Tokens of the rows as they are before the model answers them, over all passes: by these a run's pace is told."""
     answers: Answers | None = None
     """Those of the model's own, where it learns from them."""
+    asked: float = 0.0
+    """Forward passes over each computed token beside those of training: what a reference says, and what was said before."""
 
     @property
     def at_once(self) -> float:
@@ -73,7 +75,14 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
         context=seen / max(computed, 1),
         eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
         taken=total,
+        asked=_asked(method, order),
     )
+
+
+def _asked(method: Method, order: Order) -> float:
+    if not method.needs_reference:
+        return 0.0
+    return len(order.units) / max(order.total_units, 1) if method.asks_once else 1.0
 
 
 def _of_rollouts(prepared: Prepared, recipe: Recipe, method: FromRollouts, micro_batch: int, *, shares: bool) -> Tokens:
@@ -98,6 +107,7 @@ def _of_rollouts(prepared: Prepared, recipe: Recipe, method: FromRollouts, micro
         eval_tokens=0,
         taken=total,
         answers=answers,
+        asked=answers.measured / answers.passes,
     )
 
 

@@ -90,20 +90,12 @@ class Workload:
         shape, tokens = self.shape, self.tokens
         passes = 6 if self.setup.lora is None else 4
         passes += 2 if self.setup.checkpointing else 0
-        passes += self._beside
+        passes += 2 * tokens.asked
         seen = 12 * shape.layers * shape.heads * shape.head_dim * tokens.context
         head = shape.vocabulary * shape.hidden
         # The output layer computes trained tokens alone.
         body = (shape.active_parameters - head) * tokens.computed
         return passes * (body + head * tokens.trained) + seen * tokens.computed
-
-    @property
-    def _beside(self) -> float:
-        """Operations for each token and parameter beside those of training: what a reference says, and what was said before."""
-        answers = self.tokens.answers
-        if answers is not None:
-            return 2 * answers.measured / answers.passes
-        return 2 if self.setup.has_reference else 0
 
     @property
     def weights(self) -> float:

@@ -44,6 +44,8 @@ class HeldBack:
     model_folder: Path
     asker: Asker | None = None
     """Where the method learns from the model's own answers: who has it answer and judges that."""
+    kept: ExampleSet | None = None
+    """The evaluation rows with what the reference says of them, where that was asked beforehand."""
     beat: Callable[[], None] = field(default=lambda: None)
     """Called before each batch."""
 
@@ -60,7 +62,7 @@ class HeldBack:
 
     def scores(self, rung: Rung) -> dict[str, float]:
         """The method's own `loss` over all evaluation rows as if they were one step, and what else it tells of them."""
-        rows = self.prepared.eval
+        rows = self.kept or self.prepared.eval
         if not rows:
             return {"loss": math.nan}
         if self.asker is not None:

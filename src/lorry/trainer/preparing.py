@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import torch
 
+from lorry.data.examples import ExampleSet
 from lorry.errors import RunFailedError
 from lorry.plan.expected import of_run
 from lorry.plugins import make
@@ -22,19 +24,20 @@ from lorry.trainer.forecast import Forecast
 from lorry.trainer.held_back import HeldBack
 from lorry.trainer.ladder import Rung
 from lorry.trainer.limits import was_warned
-from lorry.trainer.loop import Training
 from lorry.trainer.methods._base import Method
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.model import LoadedModel
 from lorry.trainer.optimizer import make_optimizer
 from lorry.trainer.order import order_of
 from lorry.trainer.policy import Policy, policy_of
+from lorry.trainer.reference import keep_reference
 from lorry.trainer.rewards._base import Place
 from lorry.trainer.rollouts.collect import Asker, Rollouts
 from lorry.trainer.rollouts.jury import Jury
 from lorry.trainer.saving.snapshot import Live
 from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
+from lorry.trainer.training import Training
 
 _DECIDING = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "lorry")
 """Packages whose version can change the last bits of a result."""
@@ -55,32 +58,28 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
     scaler = torch.GradScaler(loaded.device.type, enabled=loaded.precision.scaled)
     begin_from = _newest(assignment)
     made_with = {**_made_with(loaded), "frozen_sha256": frozen}
-    rung = Rung.top(assignment.recipe)
-    if begin_from is not None:
-        before, more = _continued(assignment, begin_from, made_with)
-        rung = _as_before(before, rung, assignment.history)
-        notes += more
-    for note in notes:
+    rung, more = _rung(assignment, begin_from, made_with)
+    for note in [*notes, *more]:
         assignment.events.append("note", message=note)
     is_continued = assignment.recipe.model.adapter is not None
     policy = policy_of(loaded, has_reference=method.needs_reference, is_continued=is_continued)
-    stepper = Stepper(
-        policy=policy,
-        method=method,
-        order=order_of(assignment.prepared.train, assignment.recipe),
-        examples=assignment.prepared.train,
-        optimizer=optimizer,
-        scaler=scaler,
-        train=settings,
-    )
     asker = _asker(assignment, method, policy)
+    stepper = _stepper(assignment, policy, method, optimizer, scaler)
     stepper.rollouts = _rollouts(assignment, asker)
+    held = _kept(assignment, method, policy, "eval")
     return Training(
         recipe=assignment.recipe,
         live=Live(loaded, optimizer, scaler, assignment.tokenizer_files()),
         stepper=stepper,
         held_back=HeldBack(
-            policy, method, assignment.prepared, assignment.recipe, assignment.base, assignment.model_folder, asker
+            policy,
+            method,
+            assignment.prepared,
+            assignment.recipe,
+            assignment.base,
+            assignment.model_folder,
+            asker,
+            held,
         ),
         forecast=_forecast(assignment),
         checkpoints=assignment.folder.checkpoints,
@@ -91,6 +90,45 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         seconds_before=assignment.seconds_so_far,
         was_warned=was_warned(assignment.history, assignment.recipe.budget),
     )
+
+
+def _stepper(
+    assignment: Assignment, policy: Policy, method: Method, optimizer: torch.optim.Optimizer, scaler: torch.GradScaler
+) -> Stepper:
+    return Stepper(
+        policy=policy,
+        method=method,
+        order=order_of(assignment.prepared.train, assignment.recipe),
+        examples=_kept(assignment, method, policy, "train") or assignment.prepared.train,
+        optimizer=optimizer,
+        scaler=scaler,
+        train=assignment.recipe.train,
+    )
+
+
+def _rung(assignment: Assignment, begin_from: Path | None, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
+    """Where on the memory ladder to begin, and notes on what a checkpoint was made with that is otherwise now."""
+    top = Rung.top(assignment.recipe)
+    if begin_from is None:
+        return top, []
+    before, notes = _continued(assignment, begin_from, made_with)
+    return _as_before(before, top, assignment.history), notes
+
+
+def _kept(assignment: Assignment, method: Method, policy: Policy, split: str) -> ExampleSet | None:
+    """Rows with what the reference says of them, where the recipe asks it once; before anything is put back."""
+    rows: ExampleSet | None = getattr(assignment.prepared, split)
+    if rows is None or not method.asks_once:
+        return None
+
+    def beat() -> None:
+        assignment.events.beat("loading", 0)
+
+    began, batch = time.monotonic(), Rung.top(assignment.recipe).eval_batch
+    kept = keep_reference(policy, rows, assignment.folder.path / "reference" / f"{split}.f32", batch, beat)
+    told = f"the reference was asked once about {len(rows):,} {split} examples, in {time.monotonic() - began:.0f} s"
+    assignment.events.append("note", message=told)
+    return kept
 
 
 def _asker(assignment: Assignment, method: Method, policy: Policy) -> Asker | None:

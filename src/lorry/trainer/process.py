@@ -27,12 +27,13 @@ from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import AGENT, Reporter, connect
 from lorry.trainer.forecast import OverrunError
 from lorry.trainer.ladder import Rung
-from lorry.trainer.loop import Loop, Outcome, Training
+from lorry.trainer.loop import Loop
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.preparing import prepare
 from lorry.trainer.rollouts.collect import Asker
 from lorry.trainer.signals import Leave, Watch
 from lorry.trainer.supervise.restart import OUT_OF_MEMORY
+from lorry.trainer.training import Outcome, Training
 
 
 def work(path: Path) -> int:

@@ -85,6 +85,11 @@ class Method(Plugin):
         """Whether its loss asks what the model said before training."""
         return False
 
+    @property
+    def asks_once(self) -> bool:
+        """Whether the reference is asked about all rows before training, and not in every step."""
+        return False
+
     @abstractmethod
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The examples of each row, in order: one, several (a long document, a pair), or none.

@@ -33,6 +33,14 @@ class DirectPreferenceOptimisation(FromPairs):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs that is taken to be labelled the wrong way round; with `sigmoid` only."""
 
+    cache_reference: bool = False
+    """Asks the reference once about all rows, before training: faster where they are passed over more than once."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Where the recipe says so."""
+        return self.cache_reference
+
     @property
     def needs_reference(self) -> bool:
         """Always: it is held to it."""

@@ -37,6 +37,14 @@ class KahnemanTverskyOptimisation(Method):
     bad_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
 
+    cache_reference: bool = False
+    """Asks the reference once about all rows, before training: faster where they are passed over more than once."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Where the recipe says so."""
+        return self.cache_reference
+
     @property
     def needs_reference(self) -> bool:
         """Always: it is held to it."""
