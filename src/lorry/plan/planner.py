@@ -267,13 +267,14 @@ class Planner:
         rows, tokens = sum(map(len, splits)), sum(split.tokens for split in splits)
         most = recipe.evaluate.rows if self._subject.method.head == "language" else 0
         answers = sum(min(most, split.unit_count) for split in splits)
+        rolled = self.tokens.answers
         each = min(rows_answered(recipe), prepared.eval.unit_count) if prepared.eval else 0
         return Scoring(
             evaluations=-(-self.tokens.steps // every) if prepared.eval else 0,
             loss_tokens=tokens,
             answers=answers,
             answers_at_once=recipe.evaluate.batch_size,
-            answer_tokens=_longest_answer(splits, recipe.evaluate.max_new_tokens),
+            answer_tokens=rolled.tokens if rolled else _longest_answer(splits, recipe.evaluate.max_new_tokens),
             prompt_tokens=round(tokens * answers / rows) if rows else 0,
             saves=-(-self.tokens.steps // (recipe.train.save_every or every)),
             answers_each=each,

@@ -83,14 +83,17 @@ def _method(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
     settings: dict[str, Any] = method.model_dump()
     if not method.rolls_out:
         return {}, {}
-    changes: dict[str, Any] = {"max_new_tokens": min(settings["max_new_tokens"], _MOST_TOKENS)}
+    changes: dict[str, Any] = {
+        "max_new_tokens": min(settings["max_new_tokens"], _MOST_TOKENS),
+        "engine": "transformers",
+    }
     if "group_size" in settings:
         changes["group_size"] = 2
     kept = [reward for reward in settings["rewards"] if reward["name"] not in _WITH_MODELS]
     if len(kept) < len(settings["rewards"]):
         changes["rewards"] = kept or [{"name": "metric", "metric": "exact_match"}]
     changes = {name: value for name, value in changes.items() if settings[name] != value}
-    return changes, {"rewards": " (other models are not loaded)"}
+    return changes, {"rewards": " (other models are not loaded)", "engine": " (vLLM needs a GPU)"}
 
 
 def _model(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:

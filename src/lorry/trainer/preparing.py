@@ -34,6 +34,7 @@ from lorry.trainer.reference import keep_reference
 from lorry.trainer.rewards._base import Place
 from lorry.trainer.rollouts.collect import Asker, Rollouts
 from lorry.trainer.rollouts.jury import Jury
+from lorry.trainer.rollouts.vllm_engine import VllmEngine
 from lorry.trainer.saving.snapshot import Live
 from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
@@ -137,7 +138,9 @@ def _asker(assignment: Assignment, method: Method, policy: Policy) -> Asker | No
         return None
     policy.temperature = method.temperature
     place = Place(assignment.recipe, assignment.base, assignment.model_folder)
-    return Asker(policy, assignment.renderer().tokenizer, Jury.open(method.rewards, place), method)
+    tokenizer = assignment.renderer().tokenizer
+    engine = VllmEngine(assignment.recipe, assignment.model_folder, tokenizer) if method.engine == "vllm" else None
+    return Asker(policy, tokenizer, Jury.open(method.rewards, place), method, engine)
 
 
 def _rollouts(assignment: Assignment, asker: Asker | None) -> Rollouts | None:

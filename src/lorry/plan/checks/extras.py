@@ -57,6 +57,11 @@ class ExtrasCheck(Check):
             "The model could not be loaded.",
             "`pip install flash-attn --no-build-isolation`, or set `model.attention: auto`.",
         ),
+        "extras.vllm": Explanation(
+            "The method's answers are to be made by vLLM, which is not installed.",
+            "The run would end before its first step.",
+            "`pip install vllm` on a machine with a CUDA GPU, or leave `method.engine` out.",
+        ),
         "extras.metric": Explanation(
             "A metric needs a program or a package that is not here.",
             "It would give no scores.",
@@ -84,6 +89,9 @@ class ExtrasCheck(Check):
                 remedy="pip install flash-attn --no-build-isolation, or set model.attention to auto",
                 place="model.attention",
             )
+        if recipe.method.get("engine") == "vllm" and find_spec("vllm") is None:
+            remedy = "pip install vllm, or leave method.engine out"
+            yield error("extras.vllm", "method.engine: vllm needs vLLM", remedy=remedy, place="method.engine")
         yield from _metrics(recipe)
 
 

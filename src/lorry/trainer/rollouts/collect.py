@@ -28,6 +28,7 @@ from lorry.trainer.policy import Policy
 from lorry.trainer.rewards._base import Completion
 from lorry.trainer.rollouts.jury import Jury
 from lorry.trainer.rollouts.rollout import Rollout
+from lorry.trainer.rollouts.vllm_engine import VllmEngine
 
 _SHOWN, _CHARACTERS = 2, 400
 """Answers of each rollout that are told, and characters of each."""
@@ -43,11 +44,16 @@ class Asker:
     tokenizer: Tokenizer
     jury: Jury
     method: FromRollouts
+    engine: VllmEngine | None = None
+    """What makes the answers in place of Transformers."""
 
     def answers(
         self, prompts: Sequence[Sequence[int]], at_once: int, beat: Callable[[], None], draws: Draws | None = None
     ) -> list[list[int]]:
         """Tokens of each answer; greedy without `draws`."""
+        if self.engine is not None:
+            beat()
+            return self.engine.answers(self.policy, prompts, self.method.max_new_tokens, draws)
         limits = Limits(self.method.max_new_tokens, at_once, draws)
         made, _ = answer_tokens(self.policy.loaded, self.tokenizer, prompts, limits, lambda _done, _all: beat())
         return made
