@@ -111,7 +111,7 @@ _FULL = {
     "scores": {},
     "learning_rate": 1e-4,
     **dict.fromkeys(("steps", "seconds", "tokens", "done", "total", "parameters", "trainable", "loss", "grad_norm"), 3),
-    **dict.fromkeys(("usd", "usd_per_hour", "bytes", "after"), 3),
+    **dict.fromkeys(("usd", "usd_per_hour", "bytes", "after", "answers", "reward"), 3),
     **dict.fromkeys(("train_rows", "eval_rows", "test_rows", "train_tokens", "tokens_per_second", "memory_bytes"), 3),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -62,8 +61,8 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
     if isinstance(method, FromRollouts):
         return _of_rollouts(prepared, recipe, method, micro_batch, shares=shares)
     order = replace(order_of(prepared.train, recipe), micro_batch=micro_batch)
-    forests = list(_sample(prepared, order, shares=shares))
-    rows, computed = sum(one.row_tokens for one in forests), sum(one.tokens for one in forests)
+    forests, looked_at = _sample(prepared, order, method, shares=shares)
+    rows, computed = sum(one.row_tokens for one in [*forests, *looked_at]), sum(one.tokens for one in forests)
     trained, seen = sum(one.trained_tokens for one in forests), sum(_seen(one) for one in forests)
     total = float(order.tokens_after(0))
     return Tokens(
@@ -75,14 +74,16 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
         context=seen / max(computed, 1),
         eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
         taken=total,
-        asked=_asked(method, order),
+        asked=_asked(method, order, sum(one.tokens for one in looked_at) / max(computed, 1)),
     )
 
 
-def _asked(method: Method, order: Order) -> float:
+def _asked(method: Method, order: Order, looked_at: float) -> float:
+    """Forward passes over each token that is trained on; `looked_at` are, for each of them, those that are not trained on."""
     if not method.needs_reference:
-        return 0.0
-    return len(order.units) / max(order.total_units, 1) if method.asks_once else 1.0
+        return looked_at
+    once = len(order.units) / max(order.total_units, 1) if method.asks_once else 1.0
+    return once + looked_at * (1 + once)
 
 
 def _of_rollouts(prepared: Prepared, recipe: Recipe, method: FromRollouts, micro_batch: int, *, shares: bool) -> Tokens:
@@ -144,12 +145,17 @@ def _heaviest(prepared: Prepared, recipe: Recipe, method: Method, micro_batch: i
     return [prepared.train[row] for row in trained]
 
 
-def _sample(prepared: Prepared, order: Order, *, shares: bool) -> Iterable[Forest]:
+def _sample(prepared: Prepared, order: Order, method: Method, *, shares: bool) -> tuple[list[Forest], list[Forest]]:
+    """Some micro-batches of the run: what is trained on, and what is only looked at."""
+    forests, looked_at = list[Forest](), list[Forest]()
     for step in spread(order.steps, _SAMPLED):
         parts = order.micro_batches(step + 1)
         # Within a step micro-batches are sorted by length: taking the middle one alone would flatter neither end.
         for part in parts if len(parts) <= 2 else (parts[0], parts[len(parts) // 2], parts[-1]):
-            yield plant([prepared.train[row] for row in part], share=shares)
+            for rows, into in zip(method.divided(prepared.train, part), (forests, looked_at), strict=True):
+                if rows:
+                    into.append(plant([prepared.train[row] for row in rows], share=shares))
+    return forests, looked_at
 
 
 def _above_and_own(forest: Forest, group: range) -> int:
