@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import tiny_runs
-from lorry.compute.machine.sending import at_home, with_kept_names
+from lorry.compute.machine.sending import at_home, keep_own_files, with_kept_names
+from lorry.errors import InputError
 from lorry.recipe.load import from_dict
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
@@ -50,3 +51,51 @@ def test_recipe_without_files_of_ones_own_stays_as_it_is(tmp_path: Path):
     plain = from_dict(tiny_runs.recipe(tmp_path), tmp_path).recipe
     assert at_home(plain, RunFolder(tmp_path)) == plain
     assert with_kept_names(plain, plain) == plain
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> tuple[RunFolder, Recipe]:
+    """A rented run judged by a function that imports its neighbour, by a folder and by a model of the Hub's."""
+    judges = tmp_path / "judges"
+    for name, text in {"mine.py": "import words\n\n\ndef f(completion): ...\n", "words.py": "", "other.py": ""}.items():
+        judges.mkdir(exist_ok=True)
+        (judges / name).write_text(text)
+    (judges / "model").mkdir()
+    (judges / "model" / "config.json").write_text("{}")
+    rewards = ["judges/mine.py:f", "exact_match", {"name": "classifier", "model": "judges/model"}]
+    rewards += [{"name": "classifier", "model": "owner/judge"}]
+    method = {"name": "grpo", "rewards": rewards}
+    recipe = from_dict({"model": {"id": "a/b"}, "data": {"train": "rows.jsonl"}, "method": method}, tmp_path).recipe
+    folder = RunFolder(tmp_path / "run")
+    return folder, keep_own_files(recipe, tmp_path, folder)
+
+
+def test_files_of_rewards_travel_with_the_neighbours_that_they_import(judged: tuple[RunFolder, Recipe]):
+    folder, kept = judged
+    assert kept.method["rewards"] == [
+        "rewards/0/mine.py:f",
+        "exact_match",
+        {"name": "classifier", "model": "rewards/2/model"},
+        {"name": "classifier", "model": "owner/judge"},
+    ]
+    files = folder.path / "files"
+    sent = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
+    assert sent == {"rewards/0/mine.py", "rewards/0/words.py", "rewards/2/model/config.json"}
+
+
+def test_files_of_rewards_are_found_again_at_home(judged: tuple[RunFolder, Recipe], tmp_path: Path):
+    folder, kept = judged
+    short, metric, classifier, of_the_hub = at_home(kept, folder).method["rewards"]
+    assert short == f"{folder.path}/files/rewards/0/mine.py:f"
+    assert (metric, of_the_hub["model"]) == ("exact_match", "owner/judge")
+    assert classifier["model"] == f"{folder.path}/files/rewards/2/model"
+    anew = from_dict({**kept.model_dump(), "method": {**kept.method, "rewards": ["judges/mine.py:f"]}}, tmp_path).recipe
+    assert with_kept_names(anew, kept).method["rewards"] == ["rewards/0/mine.py:f"]
+
+
+def test_file_of_a_reward_that_is_not_there_is_told(tmp_path: Path):
+    recipe = Recipe.model_validate(
+        {"model": {"id": "a/b"}, "data": {"train": "x"}, "method": {"name": "grpo", "rewards": ["none.py:f"]}}
+    )
+    with pytest.raises(InputError, match=r"there is no `none.py`"):
+        keep_own_files(recipe, tmp_path, RunFolder(tmp_path / "run"))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+
+import pytest
 
 from lorry import plugins
 from lorry.recipe.json_schema import recipe_schema
@@ -33,6 +36,19 @@ def test_plugins_are_offered_by_name_and_with_their_settings():
 def test_formats_offer_auto_and_metrics_are_a_list():
     assert "auto" in part("DataSettings")["format"]["anyOf"][0]["enum"]
     assert "exact_match" in part("EvaluateSettings")["metrics"]["items"]["anyOf"][0]["enum"]
+
+
+@pytest.mark.parametrize("method", ["grpo", "ppo", "rlhf"])
+def test_rewards_are_offered_as_metrics_functions_and_with_their_settings(method: str):
+    offered = recipe_schema()["properties"]["method"]["anyOf"][1:]
+    settings = next(one for one in offered if one["properties"]["name"] == {"const": method})["properties"]
+    metrics, function, *rewards = settings["rewards"]["items"]["anyOf"]
+    assert metrics["enum"] == list(plugins.names("metrics"))
+    assert re.search(function["pattern"], "judges/rewards.py:brevity")
+    named = {one["properties"]["name"]["const"]: one["properties"] for one in rewards}
+    assert set(named) == set(plugins.names("rewards"))
+    assert "timeout" in named["python"]
+    assert "exact_match" in named["metric"]["metric"]["anyOf"][0]["enum"]
 
 
 def test_what_another_recipe_gives_need_not_be_given_again():

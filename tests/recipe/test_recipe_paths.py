@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,45 @@ def test_model_with_the_name_of_a_folder_beside_the_recipe_is_that_folder(tmp_pa
 def test_remote_code_of_a_local_model_is_named_as_the_recipe_names_it(tmp_path: Path):
     recipe = recipe_with(tmp_path, "model: {id: ./m, trust_remote_code: ./m}\ndata: {train: x}")
     assert recipe.model.trust_remote_code == recipe.model.id == str(tmp_path / "m")
+
+
+def rewards_of(folder: Path, rewards: str) -> list[Any]:
+    return recipe_with(
+        folder, f"model: {{id: a/b}}\ndata: {{train: x}}\nmethod: {{name: grpo, rewards: {rewards}}}"
+    ).method["rewards"]
+
+
+def test_files_of_rewards_start_from_the_recipe_also_in_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir("/")
+    given = (
+        "['judge.py:brevity', exact_match, {name: python, file: ../a.py, function: f}, {name: adapter, adapter: ~/old}]"
+    )
+    short, metric, python, adapter = rewards_of(tmp_path, given)
+    assert (short, metric) == (f"{tmp_path}/judge.py:brevity", "exact_match")
+    assert (python["file"], adapter["adapter"]) == (str(tmp_path.parent / "a.py"), str(Path.home() / "old"))
+
+
+def test_model_of_a_reward_is_a_path_only_where_it_looks_like_one_or_lies_there(tmp_path: Path):
+    (tmp_path / "models" / "judge").mkdir(parents=True)
+    given = ("./judge", "models/judge", "owner/judge")
+    found = rewards_of(tmp_path, str([{"name": "classifier", "model": model} for model in given]))
+    assert [one["model"] for one in found] == [f"{tmp_path}/judge", f"{tmp_path}/models/judge", "owner/judge"]
+
+
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        ("bash_vald", "no metric is called `bash_vald`"),
+        ("{name: pyton}", "no reward is called `pyton`"),
+        ("{name: python, file: a.py, function: f, timout: 3}", "unknown key"),
+        ("{name: metric, metric: {name: exact_match, strp: true}}", "unknown key"),
+        ("{name: metric}", "is missing"),
+    ],
+)
+def test_reward_that_there_is_not_is_refused_where_it_stands(tmp_path: Path, reward: str, told: str):
+    with pytest.raises(RecipeError, match=told) as caught:
+        rewards_of(tmp_path, f"[{reward}]")
+    assert caught.value.place.startswith(f"{tmp_path / 'recipe.yaml'}:3: method.rewards[0]")
 
 
 def test_path_of_a_parent_starts_from_the_parent(tmp_path: Path):

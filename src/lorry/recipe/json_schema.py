@@ -39,10 +39,23 @@ def _choose(place: dict[str, Any], kind: str, parts: dict[str, Any], further: tu
     place["anyOf"] = [{"enum": [*further, *names]}, *with_settings]
 
 
+def _choose_rewards(place: dict[str, Any], parts: dict[str, Any]) -> None:
+    """The same for rewards, which may be a metric's name, or a function in a Python file, besides."""
+    _choose(place, "rewards", parts, plugins.names("metrics"))
+    chosen, *with_settings = place["anyOf"]
+    names = [name for name in chosen["enum"] if name not in plugins.names("rewards")]
+    function = {"type": "string", "pattern": r"\.py:[^:]+$", "description": "A function: `FILE.py:FUNCTION`."}
+    metric = next(one for one in with_settings if one["properties"]["name"]["const"] == "metric")
+    _choose(metric["properties"]["metric"], "metrics", parts, ())
+    place["anyOf"] = [{"enum": names}, function, *with_settings]
+
+
 def _settings(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
     plugin = plugins.find(kind, name)
     schema = plugin.model_json_schema()
     parts |= schema.pop("$defs", {})
+    if kind == "methods" and "rewards" in schema["properties"]:
+        _choose_rewards(schema["properties"]["rewards"]["items"], parts)
     schema["properties"] = {"name": {"const": name}, **schema.get("properties", {})}
     schema["required"] = ["name", *schema.get("required", [])]
     schema["description"] = plugin.summary()

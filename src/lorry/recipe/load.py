@@ -19,6 +19,7 @@ from lorry.recipe.layer import PLUGIN_KEYS, Keys, Layer, get, home_of, merge, pu
 from lorry.recipe.overrides import parse_overrides
 from lorry.recipe.paths import exists, make_absolute
 from lorry.recipe.problems import Problem, explain, refuse, where
+from lorry.recipe.rewards import as_reward
 from lorry.recipe.schema import Recipe, as_providers
 from lorry.recipe.yaml_file import parse, read_text
 
@@ -156,7 +157,7 @@ def _checked(layer: Layer, file: str) -> Recipe:
 
 def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
     """What is wrong with the plugins that the recipe chooses, and with their settings."""
-    problems = _of_plugin("methods", ("method",), layer, file)
+    problems = _of_plugin("methods", ("method",), layer, file) + _of_rewards(layer, file)
     if get(layer.values, ("data", "format")) != {"name": "auto"}:
         problems += _of_plugin("formats", ("data", "format"), layer, file)
     problems += _of_each("metrics", ("evaluate", "metrics"), layer, file)
@@ -173,6 +174,22 @@ def _of_providers(layer: Layer, file: str) -> list[Problem]:
         return []  # refused by the recipe's own check
     told = Layer({"compute": {"on": given}}, layer.places)
     return _of_each("providers", at, told, file)
+
+
+def _of_rewards(layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with the rewards of the method, and with the metrics that are rewards; one may be chosen twice."""
+    at: Keys = ("method", "rewards")
+    given = get(layer.values, at)
+    if not isinstance(given, list):
+        return []  # absent, or refused by the method's own check
+    rewards = [as_reward(one) for one in cast("list[Any]", given)]
+    told = Layer({"method": {"rewards": rewards}}, layer.places)
+    problems: list[Problem] = []
+    for number, reward in enumerate(rewards):
+        problems += _of_plugin("rewards", (*at, number), told, file)
+        if get(reward, ("name",)) == "metric":
+            problems += _of_plugin("metrics", (*at, number, "metric"), told, file)
+    return problems
 
 
 def _of_each(kind: str, at: Keys, layer: Layer, file: str) -> list[Problem]:

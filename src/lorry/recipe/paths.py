@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.recipe.layer import Keys, get, put
+from lorry.recipe.own_files import OwnFile, own_files, put_path
 
 _PATHS: tuple[Keys, ...] = (("data", "train"), ("data", "eval"), ("data", "test"))
 _MODELS: tuple[Keys, ...] = (("model", "id"), ("model", "trust_remote_code"))
@@ -26,8 +27,9 @@ def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
 
     for keys in _PATHS:
         _change(values, keys, whole)
-    _change(values, ("data", "chat_template"), lambda value: value if value == "chatml" else whole(value))
-    _change(values, ("model", "adapter"), lambda value: value if is_run_name(value, bases) else whole(value))
+    for one in list(own_files(values)):
+        if not _is_name(one, bases):
+            put_path(values, one, whole(one.path))
     for keys in _MODELS:
         _change(values, keys, lambda value: whole(value) if _is_local(value, bases) else value)
 
@@ -36,6 +38,13 @@ def is_run_name(value: Any, bases: Sequence[Path]) -> bool:
     """Whether `model.adapter` names a run: one word, and no folder in any of `bases` has that name."""
     is_word = isinstance(value, str) and value[:1] not in ("", ".", "~") and not {"/", "\\"} & set(value)
     return is_word and not Path(value).is_absolute() and not any(_is_folder(base / value) for base in bases)
+
+
+def _is_name(one: OwnFile, bases: Sequence[Path]) -> bool:
+    """Whether a place holds no path, but the name of a run, or of a model on the Hub."""
+    if one.keys == ("model", "adapter"):
+        return is_run_name(one.path, bases)
+    return one.is_model and not _is_local(one.path, bases)
 
 
 def exists(path: Path) -> bool:

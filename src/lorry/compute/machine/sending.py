@@ -14,6 +14,9 @@ from lorry.compute.needs import CPU, Needs
 from lorry.errors import InputError
 from lorry.plan.machine import Promised
 from lorry.plan.offers import Offer
+from lorry.recipe.own_files import OwnFile, own_files, renamed
+from lorry.recipe.paths import exists, from_home
+from lorry.recipe.rewards import neighbours
 from lorry.recipe.schema import BudgetSettings, Recipe
 from lorry.track.folder import RunFolder, write_json
 from lorry.trainer import checkpoint
@@ -106,59 +109,50 @@ def _sent(folder: RunFolder) -> Path:
 def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
     """Copies the files that a recipe names by itself into the run's folder, and returns the recipe that names them there.
 
-    What lies below the recipe's own folder keeps its name; anything else gets one. Raises InputError for what is not there.
+    What lies below the recipe's own folder keeps its name; anything else gets one. Of a Python file the neighbours that it
+    imports are copied too. Raises InputError for what is not there.
     """
-    template, adapter = recipe.data.chat_template, recipe.model.adapter
-    files = folder.path / "files"
-    data, model = recipe.data, recipe.model
-    if template is not None and template != "chatml":
-        data = data.model_copy(update={"chat_template": _kept(template, base, files, "chat_template.jinja")})
-    if adapter is not None:
-        model = model.model_copy(update={"adapter": _kept(adapter, base, files, "adapter")})
-    return recipe.model_copy(update={"data": data, "model": model})
+    return renamed(recipe, lambda one: _kept(one, base, folder.path / "files"))
 
 
 def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
     """The recipe of a rented run with its own files as they lie in the run's folder; of any other run as it is."""
-    template, adapter = recipe.data.chat_template, recipe.model.adapter
-    data, model, files = recipe.data, recipe.model, folder.path / "files"
-    if template is not None and (files / template).is_file():
-        data = data.model_copy(update={"chat_template": str(files / template)})
-    if adapter is not None and (files / adapter).exists():
-        model = model.model_copy(update={"adapter": str(files / adapter)})
-    return recipe.model_copy(update={"data": data, "model": model})
+    files = folder.path / "files"
+    return renamed(recipe, lambda one: str(files / one.path) if exists(files / one.path) else one.path)
 
 
 def with_kept_names(recipe: Recipe, before: Recipe) -> Recipe:
     """The recipe with its own files named as those that the run has kept since it began, where they are the same names."""
-    template, adapter = recipe.data.chat_template, recipe.model.adapter
-    data, model = recipe.data, recipe.model
-    if template is not None and before.data.chat_template == _name_for(template, "chat_template.jinja"):
-        data = data.model_copy(update={"chat_template": before.data.chat_template})
-    if adapter is not None and before.model.adapter == _name_for(adapter, "adapter"):
-        model = model.model_copy(update={"adapter": before.model.adapter})
-    return recipe.model_copy(update={"data": data, "model": model})
+    kept = {one.keys: one.path for one in own_files(before.model_dump(include={"data", "model", "method"}))}
+    return renamed(recipe, lambda one: _name_for(one) if kept.get(one.keys) == _name_for(one) else one.path)
 
 
-def _kept(name: str, base: Path, files: Path, otherwise: str) -> str:
-    source = Path(base, Path(name).expanduser())
-    if not source.exists():
-        raise InputError(f"there is no `{name}`", hint="paths start from the recipe's folder")
-    kept = _name_for(name, otherwise)
+def _kept(one: OwnFile, base: Path, files: Path) -> str:
+    """Copies what a place names, unless that is a model on the Hub; its name among the run's files."""
+    source = Path(base, from_home(one.path))
+    if not exists(source):
+        if one.is_model:
+            return one.path
+        raise InputError(f"there is no `{one.path}`", hint="paths start from the recipe's folder")
+    kept = _name_for(one)
     target = files / kept
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, target)
+        return kept
+    shutil.copyfile(source, target)
+    for neighbour in neighbours(source) if source.suffix == ".py" else ():
+        beside = target.parent / neighbour.relative_to(source.parent)
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(neighbour, beside)
     return kept
 
 
-def _name_for(name: str, otherwise: str) -> str:
+def _name_for(one: OwnFile) -> str:
     """The name under which a file is kept: its own where that lies below the recipe's folder."""
-    relative = PurePosixPath(Path(name).as_posix())
-    is_below = not relative.is_absolute() and ".." not in relative.parts and not name.startswith("~")
-    return str(relative) if is_below else otherwise
+    relative = PurePosixPath(Path(one.path).as_posix())
+    is_below = not relative.is_absolute() and ".." not in relative.parts and not one.path.startswith("~")
+    return str(relative) if is_below else one.otherwise
 
 
 def _useful(folder: RunFolder, best_by: Watched | None) -> list[int]:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from lorry.data.examples import Example, Kind
 from lorry.data.rows import Row
 from lorry.errors import DataError
+from lorry.recipe.rewards import as_reward
 from lorry.trainer.methods._base import Method, Whole
 
 if TYPE_CHECKING:
@@ -23,17 +24,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def _as_reward(value: Any) -> Any:
-    """`FILE.py:FUNCTION`, or the name of a metric, in full."""
-    if not isinstance(value, str):
-        return value
-    file, colon, function = value.rpartition(":")
-    if colon and file.endswith(".py"):
-        return {"name": "python", "file": file, "function": function}
-    return {"name": "metric", "metric": value}
-
-
-RewardSpec = Annotated[dict[str, Any], BeforeValidator(_as_reward)]
+RewardSpec = Annotated[dict[str, Any], BeforeValidator(as_reward)]
 
 
 @dataclass(frozen=True)

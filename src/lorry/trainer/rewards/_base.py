@@ -76,6 +76,8 @@ class Reward(Plugin):
 
     files: ClassVar[tuple[str, ...]] = ()
     """Settings that name a file or folder, relative to the recipe."""
+    models: ClassVar[tuple[str, ...]] = ()
+    """Settings that name a model: a folder, relative to the recipe, or a Hub id."""
     weight: float = Field(default=1.0)
     """What its scores are multiplied by before all rewards are added up; below 0 for what is unwanted."""
 

@@ -13,6 +13,7 @@ class AdapterReward(Reward):
     """The reward of a reward model's adapter: the folder that a run with `method: reward` delivered."""
 
     files: ClassVar[tuple[str, ...]] = ("adapter",)
+    models: ClassVar[tuple[str, ...]] = ("base_model",)
     adapter: str
     """The adapter's folder, relative to the recipe."""
     base_model: str | None = None

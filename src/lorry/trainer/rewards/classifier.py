@@ -12,7 +12,7 @@ from lorry.trainer.rewards._base import Place, Reward, Scorer
 class ClassifierReward(Reward):
     """The output of a sequence-classification model."""
 
-    files: ClassVar[tuple[str, ...]] = ("model",)
+    models: ClassVar[tuple[str, ...]] = ("model",)
     model: str
     """A folder, relative to the recipe, or a Hub id."""
     output: str | None = None

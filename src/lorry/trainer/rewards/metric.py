@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from lorry import plugins
 from lorry.evaluate.metrics._base import Answer, Metric
@@ -15,7 +15,7 @@ from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
 class MetricReward(Reward):
     """The score of a metric, such as `bash_valid` or `exact_match`; turned round where less of it is better."""
 
-    metric: dict[str, Any] = Field(default_factory=dict[str, Any])
+    metric: dict[str, Any]
     """A name from `lorry metrics`, or `{name: ..., setting: ...}`."""
 
     @field_validator("metric", mode="before")
@@ -26,7 +26,7 @@ class MetricReward(Reward):
     @property
     def label(self) -> str:
         """The metric's name."""
-        return str(self.metric.get("name", "metric"))
+        return str(self.metric.get("name"))
 
     def unavailable(self) -> str | None:
         """Whatever the metric lacks."""
