@@ -31,7 +31,9 @@ _LAST_TIME = 1e11
 _MOST_ROWS = 1 << 31
 """Computed at once."""
 _CHECKPOINT = re.compile(r"step-[0-9]{6,12}")
-_OF_A_STEP = frozenset({"step", "evaluated", "saved"})
+_OF_A_STEP = frozenset({"step", "evaluated", "rollout", "saved"})
+_IF_THERE = {"evaluated": ("loss", "reward")}
+"""Fields that a kind need not have, and that are shown where it has them."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _checked(found: Mapping[str, Any]) -> Event:
     if not isinstance(data, dict):
         _distrust(f"event {seq} without data")
     given = cast("dict[str, Any]", data)
-    _check_fields(f"event {seq}, `{kind}`,", KINDS[kind], given if step is None else {"step": step, **given})
+    wanted = (*KINDS[kind], *(name for name in _IF_THERE.get(kind, ()) if name in given))
+    _check_fields(f"event {seq}, `{kind}`,", wanted, given if step is None else {"step": step, **given})
     return Event(seq, float(at), kind, attempt, step, rung_of(given) if kind == "rung" else given)
 
 
@@ -203,6 +206,14 @@ def _are_findings(value: Any) -> bool:
     )
 
 
+def _are_samples(value: Any) -> bool:
+    """Answers as a rollout shows them."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and isinstance(one.get("answer"), str) and _is_figure(one.get("reward"))
+        for one in cast("list[Any]", value)
+    )
+
+
 def _is_count_or_none(value: Any) -> bool:
     return value is None or _is_count(value)
 
@@ -215,7 +226,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
         ),
         _is_text,
     ),
-    **dict.fromkeys(("loss", "learning_rate", "tokens_per_second", "share", "pause"), _is_figure),
+    **dict.fromkeys(("loss", "reward", "learning_rate", "tokens_per_second", "share", "pause"), _is_figure),
     "grad_norm": _is_measure,
     **dict.fromkeys(("seconds",), _is_number),
     **dict.fromkeys(
@@ -224,7 +235,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             *("parameters", "trainable", "micro_batch", "accumulation", "eval_batch", "generation_batch", "from_step"),
-            *("steps", "trained_tokens", "tokens", "step", "done", "total"),
+            *("steps", "trained_tokens", "tokens", "step", "done", "total", "answers"),
         ),
         _is_count,
     ),
@@ -232,6 +243,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "activation_checkpointing": lambda value: isinstance(value, bool),
     "passed": lambda value: isinstance(value, bool),
     "findings": _are_findings,
+    "samples": _are_samples,
     "rows": lambda value: isinstance(value, list),
     "scores": lambda value: isinstance(value, dict),
 }
