@@ -35,7 +35,7 @@ class Prompt(Format):
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """The turns up to the answer that is missing."""
         field = "prompt" if raw.get("prompt") is not None else "messages"
-        asked = _asked(raw[field], field)
+        asked = _asked(raw.get(field), field)
         if not asked:
             raise BadRowError("has no turns", field=field, hint="write what is asked")
         if asked[-1]["role"] == "assistant":
