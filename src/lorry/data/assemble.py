@@ -44,7 +44,10 @@ class Assembler:
             shutil.rmtree(each.folder, ignore_errors=True)
         dropped = sum(each.dropped for each in staged.values())
         self.said += said.leaks(staged) + said.rendering(self._renderer.tally, self._data)
-        self.said += said.lengths(splits, dropped, self._data.max_length)
+        self.said += said.cut(splits, self._data.max_length)
+        if dropped:
+            why, _ = self._method.too_long(self._data.max_length)
+            self.said.append(said.left_out(dropped, why))
         return DataFacts(
             train=splits["train"],
             eval=splits.get("eval"),
@@ -80,8 +83,8 @@ class Assembler:
     def _empty(self, name: str, staged: Staged) -> DataError:
         place = f"data.{name}"
         if staged.dropped:
-            hint = f"raise `data.max_length` (now {self._data.max_length})"
-            return DataError("no row has an answer within `data.max_length` tokens", place=place, hint=hint)
+            why, hint = self._method.too_long(self._data.max_length)
+            return DataError(f"no row can be trained on: {why}", place=place, hint=hint)
         if staged.bad.count:
             return staged.bad.error(staged.read)
         return DataError("there are no rows", place=place, hint="the file is empty, or holds empty lines only")

@@ -116,14 +116,13 @@ def rendering(tally: Tally, data: DataSettings) -> list[Said]:
     return said
 
 
-def lengths(splits: Mapping[str, SplitFacts], dropped: int, max_length: int) -> list[Said]:
-    """Rows that `max_length` cuts or leaves without an answer."""
-    said: list[Said] = []
-    for name, facts in splits.items():
-        if facts.cut_rows > _MANY_CUT * facts.rows:
-            text = f"{facts.cut_rows:,} of {facts.rows:,} {name} rows lose their end at max_length {max_length:,}"
-            said.append(Said("data.cut", text, "data.max_length"))
-    if dropped:
-        text = f"{counted(dropped, 'row')} left out: no answer to train on lies within max_length {max_length:,}"
-        said.append(Said("data.left-out", text, "data.max_length"))
-    return said
+def cut(splits: Mapping[str, SplitFacts], max_length: int) -> list[Said]:
+    """Splits of which `max_length` cuts many rows."""
+    told = "{0.cut_rows:,} of {0.rows:,} {1} rows lose their end at max_length {2:,}"
+    many = [(name, facts) for name, facts in splits.items() if facts.cut_rows > _MANY_CUT * facts.rows]
+    return [Said("data.cut", told.format(facts, name, max_length), "data.max_length") for name, facts in many]
+
+
+def left_out(dropped: int, why: str) -> Said:
+    """Rows of which nothing to train on is left."""
+    return Said("data.left-out", f"{counted(dropped, 'row')} left out: {why}", "data.max_length")

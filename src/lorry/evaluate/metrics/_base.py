@@ -28,6 +28,8 @@ class Metric(Plugin):
 
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "share of answers"
+    needs_truth: ClassVar[bool] = False
+    """Whether it means nothing for a row that does not say what is right."""
 
     @abstractmethod
     def score(self, answer: Answer) -> float | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lorry.evaluate.metrics._base import Answer, Metric
 
 
 class ExactMatch(Metric):
     """Share of answers that equal the row's answer, outer whitespace aside."""
 
+    needs_truth: ClassVar[bool] = True
     strip: bool = True
     """Whitespace before and after does not count."""
     ignore_case: bool = False

@@ -69,9 +69,9 @@ class DataCheck(Check):
             "Raise `data.max_length`, or shorten the rows.",
         ),
         "data.left-out": Explanation(
-            "Rows were left out, since no part of their answer lies within `data.max_length`.",
+            "Rows were left out: no part of their answer lies within `data.max_length`, or there is no room for the model's.",
             "Nothing of them is learnt.",
-            "Raise `data.max_length`, or shorten what is asked in them.",
+            "Raise `data.max_length`, lower `method.max_new_tokens`, or shorten what is asked in them.",
         ),
         "data.special-token": Explanation(
             "The text of a turn holds a special token, such as the sign that ends a turn.",

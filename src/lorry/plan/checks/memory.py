@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.errors import ModelError
+from lorry.errors import ModelError, RecipeError
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, note, refusal, warning
 from lorry.plan.subject import UnavailableError
@@ -55,6 +55,8 @@ class MemoryCheck(Check):
                 raise
             yield note("memory.unknown", unknown.cause.message, place=unknown.cause.place)
             return
+        except RecipeError:
+            return  # steps that cannot be made: the check `rollouts` says why
         yield _told(found, room, subject.recipe.train.micro_batch)
 
 

@@ -65,6 +65,10 @@ class Method(Plugin):
     looks_at: ClassVar[frozenset[Kind]] = frozenset()
     """Examples that are no part of the loss: `look` measures on them, over the whole step, before gradients are computed."""
 
+    def too_long(self, max_length: int) -> tuple[str, str]:
+        """Why nothing of a row is left to train on, in words, and what to do about it."""
+        return f"no answer to train on lies within max_length {max_length:,}", "raise `data.max_length`"
+
     @property
     def gives(self) -> Mapping[str, bool]:
         """All that its evaluations give with these settings, by name: whether higher is better. Each may be watched."""

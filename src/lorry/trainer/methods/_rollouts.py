@@ -107,6 +107,11 @@ class FromRollouts(Method):
             prompt = Example(np.asarray(ids, np.int32), np.zeros(len(ids), np.bool_), kind=Kind.PROMPT)
             yield [prompt] if 0 < len(ids) <= most else []
 
+    def too_long(self, max_length: int) -> tuple[str, str]:
+        """Its prompt is."""
+        why = f"the prompt leaves no room for an answer of {self.max_new_tokens:,} tokens within max_length {max_length:,}"
+        return why, "raise `data.max_length`, lower `method.max_new_tokens`, or shorten what is asked"
+
     def counts(self, batch: Forest) -> Whole:
         """Tokens of answers, and answers."""
         return {"tokens": batch.trained_tokens, "rows": len(batch.kinds)}

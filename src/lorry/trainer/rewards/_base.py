@@ -86,6 +86,11 @@ class Reward(Plugin):
     def label(self) -> str:
         """What it is called in curves, and in a row's `rewards`."""
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it means nothing for a row that does not say what is right."""
+        return False
+
     def unavailable(self) -> str | None:
         """Why it cannot work on this machine, with what to install; None when it can."""
         return None

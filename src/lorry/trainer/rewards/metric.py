@@ -28,6 +28,11 @@ class MetricReward(Reward):
         """The metric's name."""
         return str(self.metric.get("name"))
 
+    @property
+    def needs_truth(self) -> bool:
+        """As the metric does."""
+        return self._made().needs_truth
+
     def unavailable(self) -> str | None:
         """Whatever the metric lacks."""
         return self._made().unavailable()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ class Jury:
         totals, faults = np.zeros(len(completions)), dict[str, None]()
         each: dict[str, list[float | None]] = {}
         for name, (reward, scorer) in self._rewards.items():
-            asked = [index for index, one in enumerate(completions) if _counts(name, one)]
+            asked = [index for index, one in enumerate(completions) if counts(name, one.columns)]
             scores: list[float | None] = [None] * len(completions)
             for index, score in zip(asked, scorer.scores([completions[at] for at in asked]), strict=True):
                 if isinstance(score, Fault):
@@ -89,7 +89,7 @@ def rewards_of(specs: Sequence[dict[str, Any]]) -> dict[str, Reward]:
     return found
 
 
-def _counts(name: str, completion: Completion) -> bool:
-    """Whether a reward counts for an answer: its row may name those that do."""
-    named = completion.columns.get("rewards")
+def counts(name: str, columns: Mapping[str, Any]) -> bool:
+    """Whether a reward counts for the answers to a row: its column `rewards` may name those that do."""
+    named = columns.get("rewards")
     return named is None or name in ([named] if isinstance(named, str) else named)
