@@ -42,7 +42,7 @@ def test_fault_is_that_answers_zero_and_is_told_once():
     jury = Jury({"one": (weighing(1.0), Fixed(Fault("broken"), 1.0, Fault("broken")))})
     judged = jury.judge(answers(None, None, None))
     assert judged.totals.tolist() == [0.0, 1.0, 0.0]
-    assert judged.faults == ["one: broken"]
+    assert judged.faults == ["one: broken (of 3 answers 2 could not be judged)"]
 
 
 def test_row_names_the_rewards_that_count_for_it():

@@ -91,6 +91,11 @@ class Reward(Plugin):
         """Whether it means nothing for a row that does not say what is right."""
         return False
 
+    @property
+    def at_once(self) -> int:
+        """Answers that are judged between two signs of life."""
+        return 1
+
     def unavailable(self) -> str | None:
         """Why it cannot work on this machine, with what to install; None when it can."""
         return None

@@ -1,4 +1,4 @@
-"""What runs in the process of a reward function: `python -m lorry.trainer.rewards._called FILE FUNCTION`.
+"""What runs in the process of a reward function: `python -m lorry.trainer.rewards._called FILE FUNCTION PARENT`.
 
 It imports nothing but what the person's file imports, so that it starts at once.
 """
@@ -17,19 +17,24 @@ from pathlib import Path
 from typing import Any
 
 
-def main(file: str, function: str) -> int:
+def main(file: str, function: str, parent: int) -> int:
     """Answers line by line until its input ends."""
-    _end_with_parent()
+    _end_with(parent)
+    asked = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # what the function prints belongs into the log
+    # Nobody answers what the function asks for, and what it prints belongs into the log.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
     try:
+        os.chdir(Path(file).parent)
         called = _function(file, function)
+        takes = inspect.signature(called).parameters
     except BaseException as error:
         _say(answers, error=f"{type(error).__name__}: {error}")
         return 1
-    takes = inspect.signature(called).parameters
     _say(answers, ready=True)
-    for line in sys.stdin:
+    for line in asked:
         try:
             _say(answers, score=_score(called, takes, json.loads(line)))
         except Exception as error:
@@ -37,10 +42,12 @@ def main(file: str, function: str) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """A function that hangs does not hear that nobody asks any more."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _function(file: str, name: str) -> Callable[..., Any]:
@@ -78,4 +85,4 @@ def _say(answers: Any, **told: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,7 +1,7 @@
 """The process in which a person's reward function runs, from outside; `_called.py` is what it runs.
 
 A line of JSON goes in for each answer, and one comes back: `{"score": 0.5}` or `{"error": "ValueError: ..."}`. Whatever the
-function prints goes to the run's log. A process that hangs or dies is replaced by a new one.
+function prints goes to the run's log. A process that hangs or dies is replaced by a new one, with all that it has started.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -21,25 +22,37 @@ from typing import IO, Any, cast
 from lorry.errors import RecipeError
 from lorry.trainer.rewards._base import Completion, Fault
 
+_MOST = 1e9
+"""A reward beyond this is taken for a mistake: sums and squares of it would be no numbers any more."""
+_LONGEST = 1 << 20
+"""Bytes of a line that comes back."""
+
 
 class Worker:
     """One function at work."""
 
     def __init__(self, file: Path, function: str, timeout: float, start_timeout: float) -> None:
-        self._file = file
+        self._file = file.absolute()
         self._function = function
         self._timeout = timeout
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
+        self._broken: tuple[float, str] = (0.0, "")
+        """Until when no new process is tried, and why."""
 
     def start(self) -> None:
         """Starts the process. Raises RecipeError where the file cannot be imported, or has no such function."""
-        words = [sys.executable, "-m", "lorry.trainer.rewards._called", str(self._file), self._function]
+        words = [sys.executable, "-m", "lorry.trainer.rewards._called"]
+        words += [str(self._file), self._function, str(os.getpid())]
         self._left = b""
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._file.parent)
+        # A session of its own: all that the function starts ends with it, and Ctrl-C in a terminal is not for it.
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+        )
+        os.set_blocking(cast("IO[bytes]", self._process.stdin).fileno(), False)
         answer = self._line(self._process, self._start_timeout)
-        told = answer.get("error") if answer else f"nothing came of it within {self._start_timeout:g} seconds"
+        told = self._lost(self._process, self._start_timeout) if answer is None else answer.get("error")
         if told:
             self.close()
             hint = "see that the file can be imported by itself: `python FILE`"
@@ -51,33 +64,45 @@ class Worker:
         return [self._score(one) for one in completions]
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, and what it has started."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
         process.wait()
 
     def _score(self, one: Completion) -> float | Fault | None:
-        if self._process is None:
-            try:
-                self.start()
-            except RecipeError as error:
-                return Fault(error.message)
-        process = self._process
+        process = self._process or self._anew()
         if process is None:
-            return Fault("its process does not start")
-        answer = self._line(process, self._timeout) if _ask(process, one) else None
+            return Fault(self._broken[1])
+        answer = self._line(process, self._timeout) if _ask(process, one, self._timeout) else None
         if answer is None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.1)  # one that has just ended is not yet known to have
-            ended = process.poll() is not None
+            told = self._lost(process, self._timeout)
             self.close()
-            return Fault("its process has ended" if ended else f"took longer than {self._timeout:g} seconds")
+            return Fault(told)
         return _score_in(answer)
+
+    def _anew(self) -> subprocess.Popen[bytes] | None:
+        """A new process in place of one that is gone; one that cannot start takes a tenth of the time at most."""
+        began = time.monotonic()
+        if began < self._broken[0]:
+            return None
+        try:
+            self.start()
+        except RecipeError as error:
+            now = time.monotonic()
+            self._broken = now + 10 * (now - began), error.message
+        return self._process
+
+    def _lost(self, process: subprocess.Popen[bytes], seconds: float) -> str:
+        """Why nothing came."""
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.1)  # one that has just ended is not yet known to have
+        return f"took longer than {seconds:g} seconds" if process.poll() is None else "its process has ended"
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
         """The next answer; None where none comes in time, or the process has ended."""
@@ -85,14 +110,18 @@ class Worker:
         while b"\n" not in self._left:
             readable, _, _ = select.select([descriptor], [], [], max(end - time.monotonic(), 0.0))
             part = os.read(descriptor, 65_536) if readable else b""
-            if not part:
+            if not part or len(self._left) > _LONGEST:
                 return None
             self._left += part
         line, _, self._left = self._left.partition(b"\n")
-        return json.loads(line)
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return None
+        return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
 
-def _ask(process: subprocess.Popen[bytes], one: Completion) -> bool:
+def _ask(process: subprocess.Popen[bytes], one: Completion, seconds: float) -> bool:
     """Hands it an answer; whether it takes it."""
     asked = {
         "prompt": one.prompt,
@@ -101,10 +130,14 @@ def _ask(process: subprocess.Popen[bytes], one: Completion) -> bool:
         "answer": one.truth,
         "columns": dict(one.columns),
     }
-    pipe = cast("IO[bytes]", process.stdin)
+    descriptor, end = cast("IO[bytes]", process.stdin).fileno(), time.monotonic() + seconds
+    left = json.dumps(asked, default=str).encode("ascii") + b"\n"
     try:
-        pipe.write(json.dumps(asked, default=str).encode("utf-8", "surrogatepass") + b"\n")
-        pipe.flush()
+        while left:
+            _, writable, _ = select.select([], [descriptor], [], max(end - time.monotonic(), 0.0))
+            if not writable:
+                return False
+            left = left[os.write(descriptor, left) :]
     except OSError:
         return False
     return True
@@ -116,4 +149,6 @@ def _score_in(answer: dict[str, Any]) -> float | Fault | None:
     score = answer.get("score")
     if score is None:
         return None
-    return float(score) if math.isfinite(float(score)) else Fault(f"gave {score}, which is no number to learn from")
+    if not isinstance(score, int | float) or not math.isfinite(score) or abs(score) > _MOST:
+        return Fault(f"gave {score}, which is no number to learn from")
+    return float(score)

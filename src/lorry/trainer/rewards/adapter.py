@@ -26,6 +26,11 @@ class AdapterReward(Reward):
         """One of a kind: `reward_model`."""
         return "reward_model"
 
+    @property
+    def at_once(self) -> int:
+        """Several batches, which are of like length then."""
+        return 8 * self.batch_size
+
     def open(self, place: Place) -> Scorer:
         """Loads it beside the model that is trained. Raises ModelError where the two do not fit."""
         from lorry.trainer.rewards._models import adapter_scorer

@@ -25,6 +25,11 @@ class ClassifierReward(Reward):
         """The model's own name."""
         return self.model.rstrip("/").rsplit("/", 1)[-1]
 
+    @property
+    def at_once(self) -> int:
+        """Several batches, which are of like length then."""
+        return 8 * self.batch_size
+
     def open(self, place: Place) -> Scorer:
         """Loads it with its own tokenizer. Raises ModelError where it is none."""
         from lorry.trainer.rewards._models import classifier_scorer

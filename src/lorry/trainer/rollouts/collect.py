@@ -166,6 +166,7 @@ class Rollouts:
         )
         answers = self.asker.answers(prompts, rung.generation_batch, self.beat, draws)
         tasks = [self.tasks[row] for row in rows]
+        self.asker.jury.beat = self.beat
         judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, answers))
         ids = [np.asarray([*prompt, *answer], np.int32) for prompt, answer in zip(prompts, answers, strict=True)]
         made = Rollout(first, list(rows), ids, [len(prompt) for prompt in prompts])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ class Judged:
     each: dict[str, list[float | None]]
     """By reward, before weighting; None where it does not apply. What failed is 0."""
     faults: list[str]
-    """What failed, in words, once each."""
+    """What failed, in words: the first fault of each reward, and of how many answers."""
 
     def means(self) -> dict[str, float]:
         """The mean of all, and that of each over the answers that it applies to."""
@@ -43,6 +43,8 @@ class Jury:
 
     def __init__(self, rewards: dict[str, tuple[Reward, Scorer]]) -> None:
         self._rewards = rewards
+        self.beat: Callable[[], None] = lambda: None
+        """Called between answers: judging may take long, and is no standstill."""
 
     @classmethod
     def open(cls, specs: Sequence[dict[str, Any]], place: Place) -> Jury:
@@ -57,18 +59,29 @@ class Jury:
 
     def judge(self, completions: Sequence[Completion]) -> Judged:
         """Every answer by every reward that counts for its row."""
-        totals, faults = np.zeros(len(completions)), dict[str, None]()
+        totals, faults = np.zeros(len(completions)), list[str]()
         each: dict[str, list[float | None]] = {}
         for name, (reward, scorer) in self._rewards.items():
             asked = [index for index, one in enumerate(completions) if counts(name, one.columns)]
             scores: list[float | None] = [None] * len(completions)
-            for index, score in zip(asked, scorer.scores([completions[at] for at in asked]), strict=True):
-                if isinstance(score, Fault):
-                    faults[f"{name}: {score.told[:_TOLD]}"] = None
+            said = self._said(reward, scorer, [completions[at] for at in asked])
+            for index, score in zip(asked, said, strict=True):
                 scores[index] = 0.0 if isinstance(score, Fault) else score
                 totals[index] += reward.weight * (scores[index] or 0.0)
             each[name] = scores
-        return Judged(totals, each, list(faults))
+            failed = [score.told[:_TOLD] for score in said if isinstance(score, Fault)]
+            faults += (
+                [f"{name}: {failed[0]} (of {len(asked)} answers {len(failed)} could not be judged)"] if failed else []
+            )
+        return Judged(totals, each, faults)
+
+    def _said(self, reward: Reward, scorer: Scorer, completions: Sequence[Completion]) -> list[float | Fault | None]:
+        """What one reward says, some answers at a time."""
+        found: list[float | Fault | None] = []
+        for at in range(0, len(completions), reward.at_once):
+            self.beat()
+            found += scorer.scores(completions[at : at + reward.at_once])
+        return found
 
     def close(self) -> None:
         """Gives back what all of them hold."""
