@@ -42,6 +42,7 @@ CHOSEN_IN = {
     "checks": "none is chosen, `lorry check` and `lorry run` do them all",
     "methods": "`method`",
     "metrics": "`evaluate.metrics`",
+    "rewards": "`method.rewards`; `FILE.py:FUNCTION` and the name of a metric are short for `python` and `metric`",
     "sinks": "`track.sinks`",
     "providers": "`compute.on`",
 }

@@ -62,7 +62,7 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]):
     assert "properties" in json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics"])
+@pytest.mark.parametrize("kind", ["methods", "metrics", "rewards"])
 def test_plugins_are_listed_with_their_settings(kind: str, capsys: pytest.CaptureFixture[str]):
     assert run([kind, "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
@@ -71,7 +71,10 @@ def test_plugins_are_listed_with_their_settings(kind: str, capsys: pytest.Captur
     assert [setting["name"] for one in listed for setting in one["settings"] if not setting["help"]] == []
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("methods", "train_on=assistant"), ("metrics", "ignore_case=false")])
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("methods", "train_on=assistant"), ("metrics", "ignore_case=false"), ("rewards", "timeout=10.0")],
+)
 def test_plugins_are_a_table_for_people(kind: str, shown: str, capsys: pytest.CaptureFixture[str]):
     assert run([kind]) == 0
     assert shown in capsys.readouterr().out

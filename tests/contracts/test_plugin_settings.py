@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import provider_probes as market
+import rollout_probes as rollouts
 from lorry import plugins
 from lorry.data.examples import Example, Kind
 from lorry.data.render import Renderer
@@ -132,6 +133,45 @@ def _run(folder: Path) -> RunFacts:
     return RunFacts("tiny-20260103-143052", folder, {})
 
 
+ONE = {"rewards": ["exact_match"]}
+TWICE = [{"name": "metric", "metric": "exact_match", "weight": 2}]
+FUNCTION = {"file": "one.py", "function": "f"}
+SLOW = {"file": "slow.py", "function": "f"}
+LATE = "one: took longer than 0.05 seconds"
+ANY_CASE = {"name": "exact_match", "ignore_case": True}
+REWARD_MODEL = {"adapter": "adapter"}
+ADVANTAGE = rollouts.credited("advantage")
+
+
+def of_rollouts(method: str) -> list[Probe]:
+    """Probes of what all methods have in common that learn from the model's own answers."""
+    return [
+        Probe("methods", method, "rewards", (["exact_match"], TWICE), rollouts.judged(), (1.0, 2.0)),
+        Probe("methods", method, "max_new_tokens", (8, 60), rollouts.prompts, (1, 0), ONE),
+        Probe("methods", method, "temperature", (1.0, 2.0), rollouts.drawn(0.3), (1, 0), ONE),
+        Probe("methods", method, "top_p", (1.0, 0.5), rollouts.drawn(0.1), (0, 1), ONE),
+        Probe("methods", method, "top_k", (0, 1), rollouts.drawn(0.1), (0, 1), ONE),
+    ]
+
+
+def of_ppo(method: str) -> list[Probe]:
+    """Probes of PPO, whatever it is called. The price of two tokens, moved by a nat each, is 0.05; then comes the reward."""
+    first = rollouts.credited("return")
+    price = rollouts.credited("kl_weight")
+    return [
+        *of_rollouts(method),
+        Probe("methods", method, "epochs", (1, 2), lambda made, _folder: made.passes, (1, 2), ONE),
+        Probe("methods", method, "clip_range", (0.2, 0.1), rollouts.loss, (-0.168, -0.068), ONE),
+        Probe("methods", method, "value_clip", (0.2, 0.4), rollouts.loss, (-0.168, -0.182), ONE),
+        Probe("methods", method, "value_weight", (0.1, 1.0), rollouts.loss, (-0.168, 0.12), ONE),
+        Probe("methods", method, "gamma", (1.0, 0.4), first, ([0.8525, -0.0975], [0.311, -0.069]), ONE),
+        Probe("methods", method, "gae_lambda", (1.0, 0.0), first, ([0.9, -0.1], [-0.05, -0.05]), ONE),
+        Probe("methods", method, "kl_weight", (0.0, 0.05), first, ([0.95, 0.0], [0.8525, -0.0975]), ONE),
+        Probe("methods", method, "target_kl", (None, 1.0), price, (0.05, 0.07), {**ONE, "kl_horizon": 1}),
+        Probe("methods", method, "kl_horizon", (1, 2), price, (0.07, 0.06), {**ONE, "target_kl": 1.0}),
+    ]
+
+
 OFFLINE = {"mode": "offline"}
 URLS = ("https://one.example/v2", "https://two.example/v2")
 VAST_URLS = ("https://one.example", "https://two.example")
@@ -153,6 +193,35 @@ PROBES = [
     Probe("methods", "kto", "good_weight", (1.0, 2.0), loss_of, (0.2257, 0.3602), {"beta": 1.0}),
     Probe("methods", "kto", "bad_weight", (1.0, 2.0), loss_of, (0.2257, 0.3169), {"beta": 1.0}),
     Probe("methods", "sft", "train_on", ("assistant", "all"), trained_text, (ANSWER, CONVERSATION)),
+    *of_rollouts("grpo"),
+    Probe("methods", "grpo", "group_size", (2, 3), lambda made, _folder: made.group, (2, 3), ONE),
+    Probe("methods", "grpo", "epochs", (1, 2), lambda made, _folder: made.passes, (1, 2), ONE),
+    Probe("methods", "grpo", "clip_range", (0.2, 0.1), rollouts.loss, (-0.2, -0.1), ONE),
+    Probe("methods", "grpo", "clip_range_high", (None, 0.28), rollouts.loss, (-0.2, -0.24), ONE),
+    Probe("methods", "grpo", "beta", (0.0, 1.0), rollouts.loss, (-0.2, 0.146), ONE),
+    Probe("methods", "grpo", "scale_rewards", (True, False), ADVANTAGE, ([0.707, -0.707], [0.5, -0.5]), ONE),
+    Probe("methods", "grpo", "mask_truncated", (False, True), rollouts.credited("counted"), ([], [1.0, 0.0]), ONE),
+    *of_ppo("ppo"),
+    *of_ppo("rlhf"),
+    Probe("rewards", "metric", "metric", ("exact_match", ANY_CASE), rollouts.judged("Red"), (0.0, 1.0)),
+    Probe("rewards", "metric", "weight", (1, 2), rollouts.judged(), (1.0, 2.0), {"metric": "exact_match"}),
+    Probe("rewards", "python", "file", ("one.py", "two.py"), rollouts.judged(), (1.0, 2.0), FUNCTION),
+    Probe("rewards", "python", "function", ("f", "g"), rollouts.judged(), (1.0, 2.0), FUNCTION),
+    Probe("rewards", "python", "weight", (1, 2), rollouts.judged(), (1.0, 2.0), FUNCTION),
+    Probe("rewards", "python", "timeout", (30, 0.05), rollouts.judged(), (1.0, LATE), SLOW),
+    Probe("rewards", "python", "start_timeout", (60, 0.05), rollouts.judged(), (1.0, "RecipeError"), SLOW),
+    Probe("rewards", "classifier", "model", ("two", "four"), rollouts.judged(), (1.0, "ModelError")),
+    Probe(
+        "rewards", "classifier", "output", ("LABEL_1", "LABEL_3"), rollouts.judged(), (-3.095, 1.901), {"model": "four"}
+    ),
+    Probe("rewards", "classifier", "weight", (1, 2), rollouts.judged(), (1.0, 2.0), {"model": "two"}),
+    Probe("rewards", "classifier", "batch_size", (1, 2), rollouts.signs_of_life, (2, 1), {"model": "two"}),
+    Probe("rewards", "adapter", "adapter", ("adapter", "nowhere"), rollouts.works, ("works", "ModelError")),
+    Probe(
+        "rewards", "adapter", "base_model", ("model", "nowhere"), rollouts.works, ("works", "ModelError"), REWARD_MODEL
+    ),
+    Probe("rewards", "adapter", "weight", (1, 2), rollouts.share_of_plain, (1.0, 2.0), REWARD_MODEL),
+    Probe("rewards", "adapter", "batch_size", (1, 2), rollouts.signs_of_life, (2, 1), REWARD_MODEL),
     Probe("formats", "completion", "field", ("text", "content"), text, ("this", "that")),
     Probe("metrics", "exact_match", "strip", (True, False), score("red\n"), (1, 0)),
     Probe("metrics", "exact_match", "ignore_case", (True, False), score("Red"), (1, 0)),

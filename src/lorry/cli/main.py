@@ -58,6 +58,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "recipe": "Show a recipe with every default filled in, or the schema",
         "methods": "List the methods of training",
         "metrics": "List the metrics of evaluation",
+        "rewards": "List the rewards of learning from one's own answers",
         "sinks": "List the trackers that a run can be followed in",
         "gpus": "List GPUs: memory, speed, and what an hour costs",
         "speeds": "List how fast runs have trained, and share it",

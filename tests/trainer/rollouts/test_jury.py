@@ -45,6 +45,13 @@ def test_fault_is_that_answers_zero_and_is_told_once():
     assert judged.faults == ["one: broken (of 3 answers 2 could not be judged)"]
 
 
+def test_judging_is_seen_to_go_on_between_answers():
+    jury, seen = Jury({"one": (weighing(1.0), Fixed(1.0, 0.0, 1.0))}), list[None]()
+    jury.beat = lambda: seen.append(None)
+    assert jury.judge(answers(None, None, None)).totals.tolist() == [1.0, 0.0, 1.0]
+    assert len(seen) == 3
+
+
 def test_row_names_the_rewards_that_count_for_it():
     jury = Jury({"one": (weighing(1.0), Fixed(1.0, 1.0)), "other": (weighing(1.0), Fixed(1.0))})
     judged = jury.judge(answers("one", ["one", "other"]))

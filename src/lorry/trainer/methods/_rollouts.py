@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from lorry.data.examples import Example, Kind
 from lorry.data.rows import Row
 from lorry.errors import DataError
+from lorry.evaluate.drawing import Sampling
 from lorry.recipe.rewards import as_reward
 from lorry.trainer.methods._base import Method, Whole
 
@@ -89,6 +90,11 @@ class FromRollouts(Method):
         each = rewards_of(self.rewards)
         parts = {f"reward_{name}": reward.weight >= 0 for name, reward in each.items()} if len(each) > 1 else {}
         return {**self.tells, **parts}
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the tokens of answers are drawn."""
+        return Sampling(self.temperature, self.top_p, self.top_k)
 
     @property
     def keeps_before(self) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lorry.data.examples import Example, ExampleSet
 from lorry.data.prepare import Task
 from lorry.data.tokenizer import Tokenizer
-from lorry.evaluate.drawing import Draws, Sampling
+from lorry.evaluate.drawing import Draws
 from lorry.evaluate.generation import Limits, answer_tokens, without_end
 from lorry.trainer.channel import Reporter
 from lorry.trainer.forest import plant
@@ -161,7 +161,7 @@ class Rollouts:
         rows = [row for row in rows for _ in range(method.group)]
         prompts = [self.examples[row].ids.tolist() for row in rows]
         draws = Draws(
-            Sampling(method.temperature, method.top_p, method.top_k),
+            method.sampling,
             [(self.seed, first, place) for place in range(len(rows))],
         )
         answers = self.asker.answers(prompts, rung.generation_batch, self.beat, draws)
