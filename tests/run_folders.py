@@ -71,7 +71,7 @@ def begun(path: Path, *, steps: int = 40, recorded: int = 40, recipe: dict[str, 
     return log
 
 
-def add_step(log: EventLog, step: int, *, loss: float) -> None:
+def add_step(log: EventLog, step: int, *, loss: float, **told: float) -> None:
     log.append(
         "step",
         step=step,
@@ -81,6 +81,7 @@ def add_step(log: EventLog, step: int, *, loss: float) -> None:
         trained_tokens=400,
         tokens_per_second=500.0 + step,
         memory_bytes=1_500_000_000 + step,
+        **told,
     )
 
 

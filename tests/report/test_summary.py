@@ -12,7 +12,7 @@ from expectations import expected
 from lorry.plan.ranges import Range
 from lorry.report.facts import facts
 from lorry.report.sources import read
-from lorry.report.summary import smoke_verdict, summarise
+from lorry.report.summary import SMOKE_CHECKS, smoke_verdict, summarise
 from lorry.track.events import Event, EventLog
 from lorry.track.folder import RunFolder, write_json
 from lorry.track.state import state
@@ -122,6 +122,38 @@ def test_smoke_run_passes_when_the_loss_fell_and_all_checks_passed():
 )
 def test_smoke_run_does_not_pass_on_less(losses: list[float], checks: dict[str, bool]):
     assert not smoke(losses, **checks)["passed"]
+
+
+def judged(*both: tuple[float, float]) -> dict[str, Any]:
+    """The verdict of a smoke run of steps with these losses and rewards."""
+    records = [{"loss": loss, "reward": reward} for loss, reward in both]
+    steps = [Event(1, 0.0, "step", 1, number, record) for number, record in enumerate(records, start=1)]
+    done = [Event(1, 0.0, "smoke", data={"check": name, "passed": True, "message": "m"}) for name in SMOKE_CHECKS]
+    return smoke_verdict(state([*steps, *done, Event(1, 0.0, "finished", data={"seconds": 1.0})]))
+
+
+def test_smoke_run_of_a_method_that_makes_its_answers_passes_when_its_figures_are_numbers():
+    verdict = judged((0.0, 0.5), (0.1, 0.25), (0.2, 0.0))
+    assert verdict["passed"]
+    assert verdict["checks"][0]["check"] == "losses and rewards are numbers"
+    assert verdict["checks"][0]["message"] == "at all of 3 steps"
+
+
+@pytest.mark.parametrize("wrong", [(float("nan"), 0.5), (0.1, float("inf"))])
+def test_smoke_run_of_such_a_method_does_not_pass_on_what_is_no_number(wrong: tuple[float, float]):
+    verdict = judged((0.0, 0.5), wrong, (0.2, 0.0))
+    assert not verdict["passed"]
+    assert verdict["checks"][0]["message"] == "not at step 2"
+
+
+def test_reward_has_its_course(tmp_path: Path):
+    log = run_folders.begun(tmp_path / "run", recorded=0)
+    for step, reward in enumerate((0.1, 0.5, 0.3), start=1):
+        run_folders.add_step(log, step, loss=0.1, reward=reward)
+    made = summary(RunFolder(tmp_path / "run"))
+    assert made["reward"]["best"] == {"step": 2, "reward": 0.5}
+    assert ("Reward", "0.1000 at step 1, 0.3000 at step 3, highest 0.5000 at step 2") in facts(made)
+    assert made["eval_reward"] is None
 
 
 def test_smoke_flag_of_the_run_brings_the_verdict_into_its_summary(tmp_path: Path):

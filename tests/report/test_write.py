@@ -45,6 +45,39 @@ class Tags(HTMLParser):
         self.text += data
 
 
+def judged_run(path: Path, *texts: str) -> RunFolder:
+    """A run that learnt from its own answers; rewards, and answers of its last rollout, have these texts."""
+    log = run_folders.begun(path, recorded=0)
+    for step in (1, 2, 3):
+        told = {"kl": 0.1, "answer_tokens": 8.0, "ended": 0.5, "reward_deviation": 0.2}
+        run_folders.add_step(log, step, loss=0.1, reward=step / 10, **told, **{f"reward_{text}": 0.5 for text in texts})
+    samples = [{"origin": text, "reward": 0.5, "answer": text} for text in texts]
+    log.append("rollout", step=3, answers=4, reward=0.3, samples=samples)
+    log.append("evaluated", step=3, reward=0.4)
+    return RunFolder(path)
+
+
+def test_run_that_learnt_from_its_answers_shows_rewards_and_some_of_them(tmp_path: Path):
+    folder = judged_run(tmp_path / "run", "brevity", "exact_match")
+    write(folder)
+    page = Tags(folder.report_html.read_text())
+    titles = ["Mean reward of the model's answers", "Reward: brevity", "Reward: exact_match", "Tokens of an answer"]
+    assert all(f"{title} by step" in page.text for title in [*titles, "Distance from the reference"])
+    assert "reward_deviation" not in page.text
+    assert "Answers of the last rollout" in page.text
+    assert "brevity, reward 0.5000\n\n```text\nbrevity\n```" in folder.report.read_text()
+
+
+def test_hostile_answers_and_names_of_rewards_never_become_markup(tmp_path: Path):
+    folder = judged_run(tmp_path / "run", *HOSTILE)
+    write(folder)
+    text = folder.report_html.read_text(encoding="utf-8")
+    assert not {"script", "img", "b"} & set(Tags(text).tags)
+    assert not re.search("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202e\ud800]", text)
+    outside = without_fences(folder.report.read_text(encoding="utf-8"))
+    assert "<script>" not in outside.replace("\\<", "")
+
+
 def hostile_run(path: Path) -> RunFolder:
     samples = [
         {"origin": text[:50], "prompt": [{"role": text, "content": text}], "truth": text, "base": text, "adapter": text}

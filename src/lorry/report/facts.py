@@ -37,6 +37,8 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Training loss", _course(summary["loss"])),
         ("Evaluation loss", _course(summary["eval_loss"])),
         ("Best step", _best(mapping(summary.get("best")))),
+        ("Reward", _course(summary.get("reward"), "reward", "highest")),
+        ("Evaluation reward", _course(summary.get("eval_reward"), "reward", "highest")),
         ("Data", _data(mapping(summary["data"]))),
         ("Time", _time(mapping(summary["seconds"]))),
         ("Planned", _planned(mapping(summary.get("planned")))),
@@ -97,15 +99,15 @@ def _steps(summary: Summary) -> str:
     return done if summary["attempts"] == 1 else f"{done}, in {summary['attempts']} attempts"
 
 
-def _course(course: Mapping[str, Any] | None) -> str:
+def _course(course: Mapping[str, Any] | None, name: str = "loss", best_is: str = "lowest") -> str:
     if not course:
         return ""
     first, final, best = (course[name] for name in ("first", "final", "best"))
-    text = f"{units.value(first['loss'])} at step {first['step']}"
+    text = f"{units.value(first[name])} at step {first['step']}"
     if final["step"] != first["step"]:
-        text += f", {units.value(final['loss'])} at step {final['step']}"
+        text += f", {units.value(final[name])} at step {final['step']}"
     if best["step"] not in (first["step"], final["step"]):
-        text += f", lowest {units.value(best['loss'])} at step {best['step']}"
+        text += f", {best_is} {units.value(best[name])} at step {best['step']}"
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lorry import units
 from lorry.report.facts import facts, headline
-from lorry.report.samples import sample, split_name
+from lorry.report.samples import rolled, sample, split_name
 from lorry.report.scores import Comparison
 from lorry.report.sources import Sources, mapping
 from lorry.report.summary import split_comparisons
@@ -32,6 +32,7 @@ def markdown(sources: Sources, summary: dict[str, Any]) -> str:
         *_receipt(summary),
         *_dangers(summary),
         *_incidents(summary),
+        *_rolled(sources),
         *_samples(sources),
         *_worst(sources),
         *_made_with(sources),
@@ -123,6 +124,15 @@ def _incidents(summary: dict[str, Any]) -> Iterator[str]:
         yield "## Incidents\n\n" + "\n".join(f"- {escaped(text)}" for text in summary["incidents"])
     if summary["notes"]:
         yield "## Notes\n\n" + "\n".join(f"- {escaped(text)}" for text in summary["notes"])
+
+
+def _rolled(sources: Sources) -> Iterator[str]:
+    """Answers that the model made while it trained, as it made them last."""
+    found = rolled(sources.now)
+    if found:
+        yield "## Answers of the last rollout"
+    for number, one in enumerate(found, start=1):
+        yield f"### {number}. {escaped(one.place)}, reward {escaped(one.reward)}\n\n{fenced(one.answer)}"
 
 
 def _samples(sources: Sources) -> Iterator[str]:

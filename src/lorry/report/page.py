@@ -7,19 +7,26 @@ from typing import Any
 
 from lorry.report.chart import Point, Series, line_chart
 from lorry.report.facts import facts, headline
-from lorry.report.samples import sample, split_name
+from lorry.report.samples import rolled, sample, split_name
 from lorry.report.sources import Sources, mapping
 from lorry.report.summary import split_comparisons
 from lorry.report.template import render
 from lorry.track.events import Event
 from lorry.trainer.watched import LOSS
+from lorry.visible import clean
 
 _TOLD = {
     "reward_accuracy": "Share of pairs with the higher reward for the chosen answer",
     "reward_margin": "Reward of the chosen answer above the other",
+    "reward": "Mean reward of the model's answers",
     "kl": "Distance from the reference",
+    "answer_tokens": "Tokens of an answer",
+    "ended": "Share of answers that came to their end",
 }
 """What methods tell of their steps that is worth a curve, and what it is called."""
+_PART = "reward_"
+"""How each of several rewards is told, by name."""
+_NO_PARTS = frozenset({"reward_accuracy", "reward_margin", "reward_deviation"})
 
 
 def page(sources: Sources, summary: dict[str, Any]) -> str:
@@ -39,6 +46,7 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
         incidents=summary["incidents"],
         notes=summary["notes"],
         dangers=[_danger(mapping(one)) for one in summary["dangerous"]],
+        rolled=rolled(sources.now),
         samples=[sample(row) for row in sources.samples],
         versions=mapping(sources.provenance.get("versions")),
         provenance=_provenance(sources),
@@ -57,7 +65,7 @@ def _loss(sources: Sources) -> tuple[str, str]:
 def _told(sources: Sources) -> Iterator[tuple[str, str]]:
     """Curves of what the method tells beside its loss."""
     records, evaluations = sources.now.records, sources.now.evaluations
-    for name, title in _TOLD.items():
+    for name, title in {**_TOLD, **_parts(records)}.items():
         if any(name in record.data for record in records.values()):
             series = [
                 Series("training", _points(records, name)),
@@ -72,11 +80,22 @@ def _answered(sources: Sources) -> Iterator[tuple[str, str]]:
     metrics: Any = mapping(sources.recipe.get("evaluate")).get("metrics")
     listed: list[Any] = metrics if isinstance(metrics, list) else []
     names = dict.fromkeys([sources.best_by.name, *(str(mapping(one).get("name")) for one in listed)])
-    for name in (name for name in names if name != LOSS and name not in _TOLD):
+    drawn = {LOSS, *_TOLD, *_parts(sources.now.records)}
+    for name in (name for name in names if name not in drawn):
         if any(name in event.data for event in evaluations.values()):
             series = [Series("evaluation", _points(evaluations, name), dots=True)]
             title = name.replace("_", " ").capitalize()
             yield title, line_chart(series, title=f"{title} by step", x_label="step", y_label=name)
+
+
+def _parts(records: dict[int, Event]) -> dict[str, str]:
+    """The rewards that are added up to one, where that is told."""
+    told = dict.fromkeys(name for record in records.values() if "reward" in record.data for name in record.data)
+    return {
+        name: f"Reward: {clean(name[len(_PART) :])}"
+        for name in told
+        if name.startswith(_PART) and name not in _NO_PARTS
+    }
 
 
 def _learning_rate(sources: Sources) -> tuple[str, str]:

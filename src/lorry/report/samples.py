@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from lorry import units
 from lorry.report.sources import mapping
+from lorry.track.state import RunState
 from lorry.visible import clean
 
 
@@ -42,6 +44,29 @@ def sample(row: Mapping[str, Any]) -> Sample:
         base=_answer(row.get("base")),
         adapter=_answer(row.get("adapter")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """An answer that the model made while it trained; all texts are safe to look at."""
+
+    place: str
+    reward: str
+    answer: str
+
+
+def rolled(now: RunState) -> list[Rolled]:
+    """Some answers of the last rollout, the best first; none for methods that learn from rows as they are."""
+    given = now.latest.get("rollout", {}).get("samples")
+    shown = [mapping(one) for one in cast("list[Any]", given)] if isinstance(given, list) else []
+    return [
+        Rolled(clean(str(one.get("origin") or "")), _figure(one.get("reward")), clean(_text(one.get("answer"))))
+        for one in shown
+    ]
+
+
+def _figure(value: Any) -> str:
+    return units.value(value) if isinstance(value, int | float) else "?"
 
 
 def _answer(value: Any) -> str | None:

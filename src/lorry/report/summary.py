@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
@@ -39,6 +40,8 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "loss": _course(now.records),
         "eval_loss": _course(now.evaluations),
         "best": _best(sources),
+        "reward": _course(now.records, "reward", max),
+        "eval_reward": _course(now.evaluations, "reward", max),
         "tokens": _tokens(now),
         "peak_memory_bytes": _peak_memory(now),
         "saves": {"count": len(now.pauses), "pause_seconds": median(now.pauses) if now.pauses else None},
@@ -63,8 +66,9 @@ def split_comparisons(sources: Sources) -> dict[str, list[Comparison]]:
 
 
 def smoke_verdict(now: RunState) -> dict[str, Any]:
-    """Whether a smoke run shows what it should: the loss fell, the checkpoint loads, memory is as expected."""
-    checks = [_loss_fell(now)]
+    """Whether a smoke run shows what it should: it learns, the checkpoint loads, memory is as expected."""
+    rolls_out = any("reward" in record.data for record in now.records.values())
+    checks = [_are_numbers(now) if rolls_out else _loss_fell(now)]
     done = {str(check["check"]): check for check in now.smoke_checks}
     for name in SMOKE_CHECKS:
         missing = {"check": name, "passed": False, "message": "was not checked"}
@@ -83,6 +87,19 @@ def _loss_fell(now: RunState) -> dict[str, Any]:
     return {"check": "loss fell", "passed": last < first, "message": message}
 
 
+def _are_numbers(now: RunState) -> dict[str, Any]:
+    """Of a method whose loss does not fall: it learns from its own answers, which are others at each step."""
+    name = "losses and rewards are numbers"
+    figures = {step: (record.data.get("loss"), record.data.get("reward")) for step, record in now.records.items()}
+    wrong = [step for step, both in sorted(figures.items()) if not all(_is_number(one) for one in both)]
+    message = f"not at step {wrong[0]}" if wrong else f"at all of {len(figures)} steps"
+    return {"check": name, "passed": not wrong, "message": message}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _seconds(now: RunState) -> dict[str, float | None]:
     total = None if now.created_at is None or now.updated_at is None else now.updated_at - now.created_at
     return {"total": total, "training": now.latest.get("trained", {}).get("seconds")}
@@ -98,16 +115,18 @@ def _planned(sources: Sources) -> dict[str, float | None] | None:
     return {"low": total.low, "likely": total.likely, "high": total.high, "after_first_steps": said}
 
 
-def _course(records: dict[int, Event]) -> dict[str, Any] | None:
-    """First, final and best loss with their steps; None when none was recorded."""
-    points = [(step, float(records[step].data["loss"])) for step in sorted(records) if "loss" in records[step].data]
+def _course(
+    records: dict[int, Event], name: str = "loss", best_of: Callable[..., tuple[int, float]] = min
+) -> dict[str, Any] | None:
+    """First, final and best loss, or whatever is named, with their steps; None when none was recorded."""
+    points = [(step, float(records[step].data[name])) for step in sorted(records) if name in records[step].data]
     finite = [point for point in points if math.isfinite(point[1])]
     if not finite:
         return None
-    best = min(finite, key=lambda point: point[1])
+    best = best_of(finite, key=lambda point: point[1])
     return {
-        name: {"step": step, "loss": loss}
-        for name, (step, loss) in {"first": finite[0], "final": points[-1], "best": best}.items()
+        which: {"step": step, name: value}
+        for which, (step, value) in {"first": finite[0], "final": points[-1], "best": best}.items()
     }
 
 

@@ -6,6 +6,9 @@ import pytest
 
 import lorry
 import tiny_runs
+from lorry.report.sources import read
+from lorry.report.summary import summarise
+from lorry.report.write import write
 from lorry.trainer import checkpoint
 from lorry.trainer.process import work
 from rehearsals import LIMIT, use_own_tmp
@@ -87,3 +90,12 @@ def test_model_learns_what_is_rewarded(tmp_path):
     rewards = told(run, "reward")
     assert rewards[1] < 0.2
     assert rewards[30] > 0.6, rewards
+
+
+@EVERY
+def test_smoke_run_passes_and_its_report_shows_answers(method, tmp_path):
+    run = tiny_runs.train_here(recipe(tmp_path, method, train={"steps": 4}), smoke=True)
+    verdict = summarise(read(run.folder))["verdict"]
+    assert verdict["passed"], verdict
+    write(run.folder)
+    assert "Answers of the last rollout" in run.folder.report.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ _MOST_ROWS = 1 << 31
 """Computed at once."""
 _CHECKPOINT = re.compile(r"step-[0-9]{6,12}")
 _OF_A_STEP = frozenset({"step", "evaluated", "rollout", "saved"})
-_IF_THERE = {"evaluated": ("loss", "reward")}
+_IF_THERE = {"step": ("reward",), "evaluated": ("loss", "reward")}
 """Fields that a kind need not have, and that are shown where it has them."""
 
 
