@@ -112,6 +112,45 @@ def test_training_on_inputs_is_a_setting_of_the_method():
     assert recipe_of(method="sft", assistant_only_loss=True).method == {"name": "sft", "train_on": "assistant"}
 
 
+def test_names_of_grpo_are_settings_of_the_method():
+    names = {"num_generations": 4, "max_completion_length": 64, "epsilon": 0.1, "epsilon_high": 0.28, "beta": 0.0}
+    names |= {"num_iterations": 2, "scale_rewards": "none", "mask_truncated_completions": True, "top_k": -1}
+    method = recipe_of(method="grpo", reward_funcs=["mine.py:f", "exact_match"], temperature=0.7, **names).method
+    assert method == {
+        "name": "grpo",
+        "rewards": ["/base/mine.py:f", "exact_match"],
+        "group_size": 4,
+        "max_new_tokens": 64,
+        "clip_range": 0.1,
+        "clip_range_high": 0.28,
+        "beta": 0.0,
+        "epochs": 2,
+        "scale_rewards": False,
+        "mask_truncated": True,
+        "top_k": 0,
+        "temperature": 0.7,
+    }
+
+
+def test_names_of_ppo_are_settings_of_the_method():
+    names = {"num_ppo_epochs": 2, "cliprange": 0.1, "cliprange_value": 0.3, "kl_coef": 0.1, "vf_coef": 0.5}
+    method = recipe_of(
+        method="ppo", reward_model_path="owner/judge", response_length=32, lam=0.9, gamma=1.0, **names
+    ).method
+    assert method == {
+        "name": "ppo",
+        "rewards": [{"name": "classifier", "model": "owner/judge"}],
+        "epochs": 2,
+        "max_new_tokens": 32,
+        "clip_range": 0.1,
+        "value_clip": 0.3,
+        "kl_weight": 0.1,
+        "value_weight": 0.5,
+        "gae_lambda": 0.9,
+        "gamma": 1.0,
+    }
+
+
 def test_text_field_chooses_the_format():
     assert recipe_of(dataset_text_field="content").data.format == {"name": "completion", "field": "content"}
     assert recipe_of(dataset_text_field="text").data.format == {"name": "auto"}

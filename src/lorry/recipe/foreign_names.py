@@ -1,7 +1,7 @@
 """What Hugging Face, TRL, PEFT, Unsloth and Axolotl call the things that a lorry recipe holds.
 
-A table only; `translate` applies it. Names and meanings: TrainingArguments and SFTConfig (Transformers 5, TRL 1),
-LoraConfig (PEFT), BitsAndBytesConfig, `FastLanguageModel.get_peft_model` (Unsloth), Axolotl's configuration reference.
+A table only; `translate` applies it. Names and meanings: TrainingArguments (Transformers 5), SFTConfig, GRPOConfig, PPOConfig
+(TRL 1), LoraConfig (PEFT), BitsAndBytesConfig, `FastLanguageModel.get_peft_model` (Unsloth), Axolotl's configuration reference.
 """
 
 from __future__ import annotations
@@ -56,6 +56,16 @@ def _modules(value: Any) -> Any:
     return sorted(value) if isinstance(value, (set, frozenset)) else value
 
 
+def _classifier(value: Any) -> Any:
+    return [{"name": "classifier", "model": value}]
+
+
+def _at_least_none(value: Any) -> Any:
+    """Below 0 for all, as older versions write it."""
+    return 0 if isinstance(value, int) and value < 0 else value
+
+
+_SCALED = {"group": True, "none": False, True: True, False: False}
 _OPTIMIZERS = {
     **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf", "paged_adamw_32bit", "paged_adamw"), "adamw"),
     **dict.fromkeys(("adamw_bnb_8bit", "paged_adamw_8bit"), "adamw_8bit"),
@@ -110,6 +120,27 @@ TARGETS: dict[str, Target] = {
     "sample_packing": Target("data.packing"),
     "train_on_inputs": Target("method.train_on", _when("all", "assistant")),
     "assistant_only_loss": Target("method.train_on", _when("assistant", "all")),
+    "beta": Target("method.beta"),
+    "num_generations": Target("method.group_size"),
+    "max_completion_length": Target("method.max_new_tokens"),
+    "response_length": Target("method.max_new_tokens"),
+    "temperature": Target("method.temperature"),
+    "top_p": Target("method.top_p"),
+    "top_k": Target("method.top_k", _at_least_none),
+    "epsilon": Target("method.clip_range"),
+    "epsilon_high": Target("method.clip_range_high"),
+    "num_iterations": Target("method.epochs"),
+    "scale_rewards": Target("method.scale_rewards", lambda value: _SCALED.get(value, value)),
+    "mask_truncated_completions": Target("method.mask_truncated"),
+    "reward_funcs": Target("method.rewards"),
+    "reward_model_path": Target("method.rewards", _classifier),
+    "num_ppo_epochs": Target("method.epochs"),
+    "cliprange": Target("method.clip_range"),
+    "cliprange_value": Target("method.value_clip"),
+    "kl_coef": Target("method.kl_weight"),
+    "vf_coef": Target("method.value_weight"),
+    "gamma": Target("method.gamma"),
+    "lam": Target("method.gae_lambda"),
     "max_steps": Target("train.steps", _positive),
     "num_train_epochs": Target("train.epochs", _positive),
     "num_epochs": Target("train.epochs", _positive),
@@ -167,6 +198,8 @@ GROUPS: dict[str, str] = {
     "train_config": "train",
     "trainer": "train",
     "sft_config": "train",
+    "grpo_config": "train",
+    "ppo_config": "train",
     "evaluation": "evaluate",
     "eval_config": "evaluate",
 }
@@ -187,6 +220,23 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "adam_epsilon": (1e-8,),
     "metric_for_best_model": (None, "loss", "eval_loss"),
     "greater_is_better": (None, False),
+    "kl_estimator": ("k1",),
+    "whiten_rewards": (False,),
+    "num_mini_batches": (1,),
+    "total_episodes": (None,),
+    "missing_eos_penalty": (None,),
+    "stop_token": (None, "eos"),
+    "steps_per_generation": (None,),
+    "generation_batch_size": (None,),
+    "reward_weights": (None,),
+    "importance_sampling_level": ("token",),
+    "delta": (None,),
+    "top_entropy_quantile": (1.0,),
+    "min_p": (None, 0),
+    "repetition_penalty": (1.0,),
+    "sync_ref_model": (False,),
+    "use_vllm": (False,),
+    "shuffle_dataset": (True,),
     "eval_strategy": ("steps",),
     "evaluation_strategy": ("steps",),
     "save_strategy": ("steps",),
@@ -208,6 +258,10 @@ UNUSED: dict[str, str] = {
     "remove_unused_columns": "columns that the format does not know are never read",
     "group_by_length": "rows of like length are always put together",
     "disable_tqdm": "progress is drawn on terminals only",
+    "max_prompt_length": "a prompt is left out that leaves no room for an answer within `data.max_length`",
+    "local_rollout_forward_batch_size": "answers are made `evaluate.batch_size` at once, fewer where memory runs out",
+    "num_sample_generations": "some answers of each rollout are told, and those of the last stand in the report",
+    "log_completions": "some answers of each rollout are told, and those of the last stand in the report",
     "do_eval": "whether there are evaluations follows from `data.eval` and `data.eval_split`",
     "device_map": "a model is placed on the machine's one device",
 }
