@@ -99,3 +99,13 @@ def test_file_of_a_reward_that_is_not_there_is_told(tmp_path: Path):
     )
     with pytest.raises(InputError, match=r"there is no `none.py`"):
         keep_own_files(recipe, tmp_path, RunFolder(tmp_path / "run"))
+
+
+def test_file_of_the_clone_keeps_its_name_when_the_recipe_is_given_anew(tmp_path: Path):
+    compute = {"on": ["runpod"], "code": f"https://host.example/mine.git@{'a' * 40}"}
+    method = {"name": "grpo", "rewards": ["judges/none.py:f"]}
+    values = {"model": {"id": "a/b"}, "data": {"train": "rows.jsonl"}, "method": method, "compute": compute}
+    recipe = from_dict(values, tmp_path).recipe
+    kept = keep_own_files(recipe, tmp_path, RunFolder(tmp_path / "run"))
+    assert kept.method["rewards"] == ["judges/none.py:f"]
+    assert with_kept_names(recipe, kept) == kept

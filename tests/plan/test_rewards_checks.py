@@ -47,6 +47,12 @@ def test_file_that_is_not_there_is_told(tmp_path: Path):
     assert (found.message, found.place) == ("there is no `none.py`", "method.rewards[1]")
 
 
+def test_file_that_is_in_the_clone_alone_is_noted(tmp_path: Path):
+    compute = {"on": ["runpod"], "code": f"https://host.example/mine.git@{'a' * 40}"}
+    found = run("rewards", given(tmp_path, "judges/none.py:f", compute=compute))
+    assert {code: one.severity for code, one in found.items()} == {"rewards.in-clone": "note"}
+
+
 def test_syntax_error_is_told_with_its_line(tmp_path: Path):
     found = of_file(tmp_path, "def f(completion):\n    return 1 +\n")["rewards.syntax"]
     assert found.place == f"{tmp_path / 'mine.py'}:2"

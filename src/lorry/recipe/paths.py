@@ -6,10 +6,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorry.recipe.layer import Keys, get, put
 from lorry.recipe.own_files import OwnFile, own_files, put_path
+
+if TYPE_CHECKING:
+    from lorry.recipe.schema import Recipe
 
 _PATHS: tuple[Keys, ...] = (("data", "train"), ("data", "eval"), ("data", "test"))
 _MODELS: tuple[Keys, ...] = (("model", "id"), ("model", "trust_remote_code"))
@@ -45,6 +48,15 @@ def _is_name(one: OwnFile, bases: Sequence[Path]) -> bool:
     if one.keys == ("model", "adapter"):
         return is_run_name(one.path, bases)
     return one.is_model and not _is_local(one.path, bases)
+
+
+def in_clone(named: str, base: Path, recipe: Recipe) -> str:
+    """The name below the clone of `compute.code` of a file that is not here; empty for one that is, and without a clone."""
+    path = Path(base, from_home(named))
+    is_cloned = recipe.compute.code is not None and not recipe.compute.is_here
+    if not is_cloned or exists(path) or not path.is_relative_to(base):
+        return ""
+    return path.relative_to(base).as_posix()
 
 
 def exists(path: Path) -> bool:

@@ -19,6 +19,7 @@ from lorry.compute.control.reaching import Patience, Reach
 from lorry.compute.control.verdicts import why_failed
 from lorry.compute.lease import Lease
 from lorry.compute.machine import fetching, sending, starting, wheel
+from lorry.compute.machine.aboard import CLONE
 from lorry.compute.machine.bounds import Bounds
 from lorry.compute.machine.cloning import clone
 from lorry.compute.machine.fetching import Source
@@ -207,14 +208,16 @@ class Attempt:
         return await self._send(link)
 
     async def _send(self, link: ssh.Link) -> int:
-        if self.home.recipe.compute.code:
-            await clone(link, self._place, self.home.recipe.compute.code)
+        code = self.home.recipe.compute.code
+        cloned = await clone(link, self._place, code) if code else ""
         await self.home.keep_beat(now=True)
         # A copy that does not grow while it is on its way: what happens to other machines meanwhile is written down too.
         after = self.home.last_number
         await asyncio.to_thread(sending.freeze, self.home.folder)
         load = await asyncio.to_thread(sending.load_of, self.home.folder, self.home.facts)
         await transfer.send(link, load.files, self._place)
+        if cloned:
+            await link.run(f"ln -sfn {shlex.quote(cloned)} {shlex.quote(f'{self._place}/{load.run}/{CLONE}')}")
         self.home.tell("sent", lease=self.lease.name, after=after, bytes=load.bytes)
         return after
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import LorryError
-from lorry.recipe.schema import ModelSettings
+from lorry.recipe.own_files import own_files
+from lorry.recipe.paths import exists
+from lorry.recipe.schema import ModelSettings, Recipe
 from lorry.secrets.masking import mask
 from lorry.track.events import EventLog, last_attempt, read
 from lorry.track.folder import RunFolder, home, write_json
@@ -27,6 +29,8 @@ from lorry.trainer.sources.locate import Source, locate
 from lorry.trainer.supervise.spent import seconds_spent
 
 REQUEST = "aboard.json"
+CLONE = "code"
+"""In the run's folder there: where the person's repository lies, if it was cloned."""
 _BEAT = 5.0
 """Seconds between two signs of life: the dead-man switch looks for them."""
 
@@ -58,7 +62,18 @@ def _make_ready(folder: RunFolder, asked: dict[str, Any]) -> None:
     # Whoever watches is far away; the agent, which outlives this, stands for them.
     watcher = [os.getpid(), started(os.getpid())] if facts.get("answers") == "ask" else None
     here = {"model_folder": str(source.folder), "data_folder": str(data), "base": str(folder.path / "files")}
+    _take_from_clone(Recipe.model_validate(facts["recipe"]), folder.path / "files", folder.path / CLONE)
     write_json(folder.resolved, {**facts, **here, "watcher": watcher})
+
+
+def _take_from_clone(recipe: Recipe, files: Path, clone: Path) -> None:
+    """Has the files that did not come along found in the clone of the person's repository."""
+    for one in own_files(recipe.model_dump(include={"data", "model", "method"})):
+        there, wanted = files / one.path, clone / one.path
+        if not one.is_model and not exists(there) and exists(wanted):
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.unlink(missing_ok=True)  # a link into an earlier clone that is gone
+            there.symlink_to(wanted.resolve())
 
 
 def _model(asked: dict[str, Any], folder: RunFolder) -> Source:

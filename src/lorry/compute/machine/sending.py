@@ -15,7 +15,7 @@ from lorry.errors import InputError
 from lorry.plan.machine import Promised
 from lorry.plan.offers import Offer
 from lorry.recipe.own_files import OwnFile, own_files, renamed
-from lorry.recipe.paths import exists, from_home
+from lorry.recipe.paths import exists, from_home, in_clone
 from lorry.recipe.rewards import neighbours
 from lorry.recipe.schema import BudgetSettings, Recipe
 from lorry.track.folder import RunFolder, write_json
@@ -110,9 +110,13 @@ def keep_own_files(recipe: Recipe, base: Path, folder: RunFolder) -> Recipe:
     """Copies the files that a recipe names by itself into the run's folder, and returns the recipe that names them there.
 
     What lies below the recipe's own folder keeps its name; anything else gets one. Of a Python file the neighbours that it
-    imports are copied too. Raises InputError for what is not there.
+    imports are copied too. What is not there is named as it lies below the recipe's folder where a repository is cloned, and
+    taken from that; else it raises InputError.
     """
-    return renamed(recipe, lambda one: _kept(one, base, folder.path / "files"))
+    files = folder.path / "files"
+    return renamed(
+        recipe, lambda one: (not one.is_model and in_clone(one.path, base, recipe)) or _kept(one, base, files)
+    )
 
 
 def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
@@ -124,7 +128,13 @@ def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
 def with_kept_names(recipe: Recipe, before: Recipe) -> Recipe:
     """The recipe with its own files named as those that the run has kept since it began, where they are the same names."""
     kept = {one.keys: one.path for one in own_files(before.model_dump(include={"data", "model", "method"}))}
-    return renamed(recipe, lambda one: _name_for(one) if kept.get(one.keys) == _name_for(one) else one.path)
+
+    def name(one: OwnFile) -> str:
+        found = kept.get(one.keys, "")
+        is_in_clone = bool(found) and one.path.endswith(f"/{found}") and not exists(Path(one.path))
+        return found if is_in_clone or found == _name_for(one) else one.path
+
+    return renamed(recipe, name)
 
 
 def _kept(one: OwnFile, base: Path, files: Path) -> str:

@@ -13,7 +13,7 @@ from lorry.plan.findings import Explanation, Finding, error, from_error, note, r
 from lorry.plan.rows import conversations
 from lorry.plan.subject import UnavailableError
 from lorry.plugins import make
-from lorry.recipe.paths import exists, from_home
+from lorry.recipe.paths import exists, from_home, in_clone
 from lorry.recipe.rewards import functions
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.rewards.adapter import AdapterReward
@@ -42,6 +42,11 @@ class RewardsCheck(Check):
             "A Python file that holds a reward is not there, or cannot be read.",
             "No answer could be judged.",
             "Name the file relative to the recipe.",
+        ),
+        "rewards.in-clone": Explanation(
+            "The file of a reward is not here, and is taken from the repository that `compute.code` clones.",
+            "It was not looked at: a fault in it shows on the machine.",
+            "Put a copy beside the recipe to have it checked; that copy is then used.",
         ),
         "rewards.syntax": Explanation(
             "A Python file that holds a reward has a syntax error.",
@@ -111,6 +116,11 @@ def _of(reward: Reward, place: str, subject: Subject) -> Iterable[Finding]:
             message = f"the metric `{reward.label}` cannot work here, so it can judge nothing"
             yield refusal("rewards.unavailable", message, remedy=lacks, place=place)
     elif isinstance(reward, PythonReward):
+        cloned = in_clone(reward.file, subject.base, subject.recipe)
+        if cloned:
+            message = f"`{cloned}` is not here: it is taken from the repository of compute.code, and was not looked at"
+            yield note("rewards.in-clone", message, place=place)
+            return
         yield from _of_function(reward, place, subject.base)
     elif isinstance(reward, AdapterReward):
         yield from _of_adapter(reward, place, subject.base)
