@@ -18,6 +18,7 @@ from lorry.data.tokenizer import Tokenizer
 from lorry.errors import LorryError
 from lorry.evaluate.drawing import choose
 from lorry.recipe.schema import Recipe
+from lorry.track.events import read
 from lorry.trainer.forest import plant
 from lorry.trainer.methods._rollouts import Answered, FromRollouts
 from lorry.trainer.rewards._base import Completion, Fault, Place, Reward
@@ -25,6 +26,14 @@ from lorry.trainer.rollouts.jury import Jury
 from model_folders import save_model, save_tokenizer
 
 ASKED = {"role": "user", "content": "Say red"}
+
+
+def ending(method: FromRollouts, folder: Path) -> str:
+    """How a run of one step ends that trains all weights: vLLM takes adapters alone, whether it is here or not."""
+    train = {"steps": 1, "micro_batch": 8}
+    values = tiny_runs.recipe(folder, train=train, lora=None, data={"eval_split": 0})
+    run = tiny_runs.train_here({**values, "method": {"name": method.name, **method.model_dump()}})
+    return list(read(run.folder.events))[-1].kind
 
 
 def prompts(method: FromRollouts, folder: Path) -> int:

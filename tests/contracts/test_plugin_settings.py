@@ -133,6 +133,7 @@ def _run(folder: Path) -> RunFacts:
     return RunFacts("tiny-20260103-143052", folder, {})
 
 
+ENGINES = ("transformers", "vllm")
 ONE = {"rewards": ["exact_match"]}
 TWICE = [{"name": "metric", "metric": "exact_match", "weight": 2}]
 FUNCTION = {"file": "one.py", "function": "f"}
@@ -147,6 +148,9 @@ def of_rollouts(method: str) -> list[Probe]:
     """Probes of what all methods have in common that learn from the model's own answers."""
     return [
         Probe("methods", method, "rewards", (["exact_match"], TWICE), rollouts.judged(), (1.0, 2.0)),
+        Probe(
+            "methods", method, "engine", ENGINES, rollouts.ending, ("finished", "failed"), {**ONE, "max_new_tokens": 4}
+        ),
         Probe("methods", method, "max_new_tokens", (8, 60), rollouts.prompts, (1, 0), ONE),
         Probe("methods", method, "temperature", (1.0, 2.0), rollouts.drawn(0.3), (1, 0), ONE),
         Probe("methods", method, "top_p", (1.0, 0.5), rollouts.drawn(0.1), (0, 1), ONE),
@@ -192,6 +196,10 @@ PROBES = [
     Probe("methods", "kto", "beta", (1.0, 2.0), loss_of, (0.2257, 0.0833)),
     Probe("methods", "kto", "good_weight", (1.0, 2.0), loss_of, (0.2257, 0.3602), {"beta": 1.0}),
     Probe("methods", "kto", "bad_weight", (1.0, 2.0), loss_of, (0.2257, 0.3169), {"beta": 1.0}),
+    *(
+        Probe("methods", name, "cache_reference", (False, True), lambda made, _folder: made.asks_once, (False, True))
+        for name in ("dpo", "kto")
+    ),
     Probe("methods", "sft", "train_on", ("assistant", "all"), trained_text, (ANSWER, CONVERSATION)),
     *of_rollouts("grpo"),
     Probe("methods", "grpo", "group_size", (2, 3), lambda made, _folder: made.group, (2, 3), ONE),
