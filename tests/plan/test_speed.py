@@ -14,7 +14,9 @@ from lorry.recipe.schema import LoraSettings
 
 SHAPE = model_shape(card("Qwen/Qwen2.5-7B")["config"])
 LORA = Setup("bfloat16", LoraSettings())
-TOKENS = Tokens(steps=100, micro_batches=400, rows=1e6, computed=1e6, trained=1e6, context=0.0, eval_tokens=0, taken=1e6)
+TOKENS = Tokens(
+    steps=100, micro_batches=400, rows=1e6, computed=1e6, trained=1e6, context=0.0, eval_tokens=0, taken=1e6
+)
 SCORING = Scoring(4, 10_000, 100, 16, Range(32, 64, 128), 5_000, 4)
 A100 = Device(312e12, 2.0e12, Range(0.2, 0.34, 0.5))
 

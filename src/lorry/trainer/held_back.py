@@ -78,6 +78,7 @@ class HeldBack:
         prompts = [rows[task.index].ids.tolist() for task in tasks]
         answers = asker.answers(prompts, size, self.beat)
         completions = asker.completions(tasks, prompts, answers)
+        asker.jury.beat = self.beat
         judged = asker.jury.judge(completions)
         ended = [asker.has_ended(answer) for answer in answers]
         lengths = [len(answer) for answer in answers]
