@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from lorry.trainer.methods import _pairs
 from lorry.trainer.methods._base import Share, Whole
+from lorry.trainer.methods._held import HeldToReference
 from lorry.trainer.methods._pairs import FromPairs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lorry.trainer.policy import Policy
 
 
-class DirectPreferenceOptimisation(FromPairs):
+class DirectPreferenceOptimisation(HeldToReference, FromPairs):
     """Learns from preference pairs, held to the model that it began with."""
 
     can_vanish: ClassVar[bool] = True
@@ -32,19 +33,6 @@ class DirectPreferenceOptimisation(FromPairs):
     """`sigmoid`: DPO's own; `ipo`: a squared distance, for preferences that are almost certain; `hinge`: a margin of 1."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs that is taken to be labelled the wrong way round; with `sigmoid` only."""
-
-    cache_reference: bool = False
-    """Asks the reference once about all rows, before training: faster where they are passed over more than once."""
-
-    @property
-    def asks_once(self) -> bool:
-        """Where the recipe says so."""
-        return self.cache_reference
-
-    @property
-    def needs_reference(self) -> bool:
-        """Always: it is held to it."""
-        return True
 
     @model_validator(mode="after")
     def _smoothing_is_read(self) -> DirectPreferenceOptimisation:

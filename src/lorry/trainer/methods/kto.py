@@ -15,7 +15,8 @@ from pydantic import Field
 from lorry.data.examples import Example, Kind
 from lorry.data.rows import Message, Row
 from lorry.errors import DataError
-from lorry.trainer.methods._base import Method, Share, Whole
+from lorry.trainer.methods._base import Share, Whole
+from lorry.trainer.methods._held import HeldToReference
 
 if TYPE_CHECKING:
     from lorry.data.render import Renderer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lorry.trainer.policy import Policy
 
 
-class KahnemanTverskyOptimisation(Method):
+class KahnemanTverskyOptimisation(HeldToReference):
     """Learns from single answers that are labelled good or bad, held to the model that it began with."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"labelled"})
@@ -36,19 +37,6 @@ class KahnemanTverskyOptimisation(Method):
     """Weight of good answers. With many more bad ones, raise it: weight times rows of both alike, within a third."""
     bad_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
-
-    cache_reference: bool = False
-    """Asks the reference once about all rows, before training: faster where they are passed over more than once."""
-
-    @property
-    def asks_once(self) -> bool:
-        """Where the recipe says so."""
-        return self.cache_reference
-
-    @property
-    def needs_reference(self) -> bool:
-        """Always: it is held to it."""
-        return True
 
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """The labelled answer of each row, and its prompt with the answer of a row that asks something else."""
