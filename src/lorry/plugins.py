@@ -40,7 +40,7 @@ CPython 3.11 raises SystemError when two threads are in it (gh-106905)."""
 class Plugin(BaseModel):
     """The base of every plugin: fields are settings, the docstring's first line is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     name: ClassVar[str] = ""
     """The file's name; set when the plugin is found."""
 

@@ -49,7 +49,7 @@ def judged_run(path: Path, *texts: str) -> RunFolder:
     """A run that learnt from its own answers; rewards, and answers of its last rollout, have these texts."""
     log = run_folders.begun(path, recorded=0)
     for step in (1, 2, 3):
-        told = {"kl": 0.1, "answer_tokens": 8.0, "ended": 0.5, "reward_deviation": 0.2}
+        told = {"kl": 0.1, "answer_tokens": 8.0, "ended": 0.5, "deviation": 0.2}
         run_folders.add_step(log, step, loss=0.1, reward=step / 10, **told, **{f"reward_{text}": 0.5 for text in texts})
     samples = [{"origin": text, "reward": 0.5, "answer": text} for text in texts]
     log.append("rollout", step=3, answers=4, reward=0.3, samples=samples)
@@ -63,7 +63,7 @@ def test_run_that_learnt_from_its_answers_shows_rewards_and_some_of_them(tmp_pat
     page = Tags(folder.report_html.read_text())
     titles = ["Mean reward of the model's answers", "Reward: brevity", "Reward: exact_match", "Tokens of an answer"]
     assert all(f"{title} by step" in page.text for title in [*titles, "Distance from the reference"])
-    assert "reward_deviation" not in page.text
+    assert "deviation" not in page.text
     assert "Answers of the last rollout" in page.text
     assert "brevity, reward 0.5000\n\n```text\nbrevity\n```" in folder.report.read_text()
 

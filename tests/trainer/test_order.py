@@ -151,3 +151,13 @@ def test_tokens_after_a_step_are_those_of_the_rows_to_come(step, bins, monkeypat
     found = order(10, bins, micro_batch=2, epochs=None, steps=7)
     to_come = chain.from_iterable(rows_of(found, later) for later in range(step + 1, found.steps + 1))
     assert found.tokens_after(step) == sum(row + 1 for row in to_come)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 10])
+def test_rows_that_are_passed_over_several_times_count_as_often_as_steps_take_them(steps):
+    from lorry.trainer.order import Order
+
+    order = Order([[row] for row in range(6)], np.full(6, 10), 2, 2, 2 * -(-steps // 4), 0, passes=4, most=steps)
+    assert order.steps == steps
+    left = [sum(sum(order.tokens_of(step)) for step in range(done + 1, steps + 1)) for done in range(steps + 1)]
+    assert [order.tokens_after(done) for done in range(steps + 1)] == left

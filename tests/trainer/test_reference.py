@@ -89,3 +89,17 @@ def test_batch_that_does_not_fit_is_halved(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "_of_batch", of_batch)
     keep_reference(held, rows, tmp_path / "train.f32", 4, lambda: None)
     assert sizes == [4, 2, *[1] * len(rows)]
+
+
+def test_file_is_named_by_all_that_it_depends_on(tmp_path):
+    from lorry.trainer.reference import file_of
+
+    held = policy(with_lora(tiny_model("llama", attention.NAME), fast=True))
+    continued = policy(with_lora(tiny_model("llama", attention.NAME), fast=True), is_continued=True)
+    names = {
+        file_of(tmp_path, "train", held, ["rows", "base"]),
+        file_of(tmp_path, "train", held, ["other rows", "base"]),
+        file_of(tmp_path, "train", held, ["rows", "other base"]),
+        file_of(tmp_path, "train", continued, ["rows", "base"]),
+    }
+    assert len(names) == 4

@@ -79,14 +79,16 @@ class Evaluation:
         answers = [
             row for split, tasks in self.tasks.items() for row in scoring.rows(split, tasks, measured[split], metrics)
         ]
-        rewards = self._judge(answers, measured)
+        rewards, faults = self._judge(answers, measured)
         scores: Json = {
             "splits": {split: self._split(split, sides, answers) for split, sides in measured.items()},
             "tokens_per_second": {side: _speed(measured, side) for side in SIDES},
             "dangerous": self._dangerous(answers),
             "metrics": {name: _described(metric) for name, metric in metrics.items()}
-            | {name: {"higher_is_better": True, "unit": "reward", "settings": {}} for name in rewards},
-            "notes": self._notes(measured),
+            | {
+                name: {"higher_is_better": better, "unit": "reward", "settings": {}} for name, better in rewards.items()
+            },
+            "notes": [*self._notes(measured), *faults],
         }
         hard = hard_rows(self, measured["eval"]["adapter"], answers) if "eval" in measured else []
         write_evaluation(folder.evaluation, scores, answers, hard, samples=self.recipe.evaluate.samples)
@@ -115,7 +117,10 @@ class Evaluation:
     @property
     def limits(self) -> Limits:
         """How answers are made."""
-        return Limits(self.recipe.evaluate.max_new_tokens, self.recipe.evaluate.batch_size)
+        most = self.recipe.evaluate.max_new_tokens
+        if self.asker is not None:
+            most = self.asker.method.max_new_tokens  # rewards judge answers as long as those that were learnt from
+        return Limits(most, self.recipe.evaluate.batch_size)
 
     def prompt(self, task: Task) -> list[int]:
         """What generation starts from."""
@@ -137,22 +142,25 @@ class Evaluation:
                 scores[name] = mean
         return {"rows": getattr(self.prepared, split).unit_count, "generated": len(own), "scores": scores}
 
-    def _judge(self, answers: list[Json], measured: Mapping[str, Mapping[Side, Measured]]) -> list[str]:
-        """Adds to each answer's scores what the rewards say of it; the names of these scores."""
+    def _judge(
+        self, answers: list[Json], measured: Mapping[str, Mapping[Side, Measured]]
+    ) -> tuple[dict[str, bool], list[str]]:
+        """Adds to each answer's scores what the rewards say; whether more is better of each score, and what failed."""
         if self.asker is None:
-            return []
-        names: dict[str, None] = {}
+            return {}, []
+        given, names, faults = self.asker.method.gives, dict[str, bool](), dict[str, None]()
         for split, tasks in self.tasks.items():
             own, prompts = [row for row in answers if row["split"] == split], [self.prompt(task) for task in tasks]
             for side in SIDES:
                 said = measured[split][side].answers.ids
                 judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, said))
+                faults |= dict.fromkeys(f"a reward failed, and counts as 0 there: {fault}" for fault in judged.faults)
                 parts = {f"reward_{name}": scores for name, scores in judged.each.items()}
                 for name, scores in {"reward": judged.totals.tolist(), **(parts if len(parts) > 1 else {})}.items():
-                    names[name] = None
+                    names[name] = given.get(name, True)
                     for row, score in zip(own, scores, strict=True):
                         row["scores"].setdefault(name, {})[side] = score
-        return list(names)
+        return names, list(faults)
 
     def _dangerous(self, answers: list[Json]) -> list[Json]:
         metric = self.metrics.get("dangerous_command")

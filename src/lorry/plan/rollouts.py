@@ -27,6 +27,8 @@ class Answers:
 
     count: int
     at_once: int
+    batches: int
+    """In which they are made: a rollout makes its own alone."""
     tokens: Range
     """Of the longest answer of a batch, at which the batch ends."""
     prompt_tokens: float
@@ -40,10 +42,11 @@ class Answers:
 def answers_of(order: Order, method: FromRollouts, recipe: Recipe) -> Answers:
     """What a run's rollouts take."""
     count = order.total_units * method.group
-    most = float(method.max_new_tokens)
+    most, each = float(method.max_new_tokens), order.per_step * method.group
     return Answers(
         count=count,
-        at_once=recipe.evaluate.batch_size,
+        at_once=min(recipe.evaluate.batch_size, each),
+        batches=-(-order.total_units // order.per_step) * -(-each // recipe.evaluate.batch_size),
         tokens=Range(LIKELY * most, most, most),
         prompt_tokens=float(order.tokens_after(0)) / order.passes * method.group,
         measured=int(method.keeps_before or method.has_value_head) + int(method.needs_reference),

@@ -146,9 +146,8 @@ def _rolling_out(work: Workload, device: Device) -> Range:
     if answers is None:
         return ZERO
     forward, reached = 2.0 * work.shape.active_parameters, device.efficiency * device.rate
-    batches = -(-answers.count // max(answers.at_once, 1))
     one = _of_a_token(work, device, min(answers.count, answers.at_once))
-    return _per(forward * answers.prompt_tokens, reached) + answers.tokens * batches * one
+    return _per(forward * answers.prompt_tokens, reached) + answers.tokens * answers.batches * one
 
 
 def _answering(work: Workload, device: Device, answers: int) -> Range:

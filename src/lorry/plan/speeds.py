@@ -131,8 +131,8 @@ def reached(expected: Expected, events: Sequence[Event]) -> Reached | None:
     """What a run's events tell of its speed; None for one that was too short, or did not compute what was planned."""
     now = state(events)
     trained = now.latest.get("trained")
-    if trained is None or not _is_as_planned(expected, events):
-        return None
+    if trained is None or "rollout" in now.latest or not _is_as_planned(expected, events):
+        return None  # of a run that answers its own prompts most time goes into that, and it tells little of training
     steps, tokens = int(trained["steps"]), float(trained["tokens"])
     evaluating = sum(float(event.data.get("seconds", 0.0)) for event in now.evaluations.values())
     seconds = float(trained["seconds"]) - evaluating

@@ -50,9 +50,12 @@ def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehears
     }
     method, why_method = _method(recipe)
     why |= why_method
-    if "group_size" in method:
-        train["micro_batch"] = method["group_size"]
-    lengths = {"steps": STEPS, "epochs": None, "log_every": 1, "eval_every": STEPS, "save_every": 1}
+    lengths: dict[str, Any] = {"steps": STEPS, "epochs": None, "log_every": 1, "eval_every": STEPS, "save_every": 1}
+    group = {**recipe.method, **method}.get("group_size")
+    if group is not None:
+        train["micro_batch"] = group
+    if "rewards" in method:
+        lengths |= {"best_by": None, "early_stop": None}
     changed = recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update=model),
@@ -87,7 +90,7 @@ def _method(recipe: Recipe) -> tuple[dict[str, Any], dict[str, str]]:
         "max_new_tokens": min(settings["max_new_tokens"], _MOST_TOKENS),
         "engine": "transformers",
     }
-    if "group_size" in settings:
+    if method.group > 1:
         changes["group_size"] = 2
     kept = [reward for reward in settings["rewards"] if reward["name"] not in _WITH_MODELS]
     if len(kept) < len(settings["rewards"]):

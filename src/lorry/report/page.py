@@ -26,7 +26,7 @@ _TOLD = {
 """What methods tell of their steps that is worth a curve, and what it is called."""
 _PART = "reward_"
 """How each of several rewards is told, by name."""
-_NO_PARTS = frozenset({"reward_accuracy", "reward_margin", "reward_deviation"})
+_NO_PARTS = frozenset({"reward_accuracy", "reward_margin", "deviation"})
 
 
 def page(sources: Sources, summary: dict[str, Any]) -> str:

@@ -77,6 +77,11 @@ def export(*names: str) -> None:
             os.environ[name] = value
 
 
+def environment_without(*allowed: str) -> dict[str, str]:
+    """The environment without what is called like a secret, for code that needs none; but for those allowed."""
+    return {name: value for name, value in os.environ.items() if name in allowed or not _named(name)}
+
+
 def known() -> tuple[str, ...]:
     """Every secret that is known now; the environment may have changed since the last time."""
     named = [value for name, value in os.environ.items() if _named(name)]

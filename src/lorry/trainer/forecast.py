@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import mean, median
 
 from lorry import units
 from lorry.errors import RefusedError
@@ -40,11 +40,13 @@ class Forecast:
     """Of each step, the seconds for a token."""
     _evaluations: list[float] = field(default_factory=list[float])
     _was_said: bool = False
+    _passes: int = 1
 
-    def saw(self, step: Step, seconds: float) -> None:
-        """A step was made."""
-        if len(self._paces) < FIRST and step.rows:
-            self._paces.append(seconds / step.row_tokens)
+    def saw(self, step: Step, seconds: float, passes: int = 1) -> None:
+        """A step was made, one of so many that take the same rows: the first of them has the model answer these, if it does."""
+        self._passes = passes
+        if len(self._paces) < FIRST * passes and step.rows:
+            self._paces.append(seconds / step.taken_tokens)
 
     def evaluated(self, seconds: float) -> None:
         """An evaluation was made."""
@@ -59,7 +61,8 @@ class Forecast:
 
     def say(self, order: Order, state: State, elapsed: float, evaluations_left: int) -> str | None:
         """Says what the whole run will take, once, when enough steps were seen; why it must end now, if it must."""
-        if self.expected is None or self._was_said or len(self._paces) < FIRST or state.step >= order.steps:
+        seen = len(self._paces) >= FIRST * self._passes
+        if self.expected is None or self._was_said or not seen or state.step >= order.steps:
             return None
         so_far = SoFar(
             elapsed=elapsed,
@@ -76,8 +79,9 @@ class Forecast:
 
     @property
     def _pace(self) -> float:
-        """The median, for other work may disturb some steps."""
-        return median(self._paces[WARMING:])
+        """The median, for other work may disturb some steps; of steps that take the same rows their mean counts as one."""
+        rounds = [mean(self._paces[at : at + self._passes]) for at in range(0, len(self._paces), self._passes)]
+        return median(rounds[WARMING:] or rounds)
 
     def _priced(self, total: float) -> str:
         price = self.budget.price_per_hour / 3600

@@ -53,6 +53,8 @@ class HeldBack:
         """Finds the metrics that score answers. Raises RecipeError for one that is watched and cannot work here."""
         self.loaded = self.policy.loaded
         self.metrics = answered_metrics(self.recipe)
+        self.faults: list[str] = []
+        """What rewards failed at in the last evaluation."""
         self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
 
     @property
@@ -80,6 +82,7 @@ class HeldBack:
         completions = asker.completions(tasks, prompts, answers)
         asker.jury.beat = self.beat
         judged = asker.jury.judge(completions)
+        self.faults = judged.faults
         ended = [asker.has_ended(answer) for answer in answers]
         lengths = [len(answer) for answer in answers]
         return {

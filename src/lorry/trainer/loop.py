@@ -126,7 +126,7 @@ class Loop:
             began = self.training.clock()
             done = self._surviving_oom("training", self._step)
             seconds = self.training.clock() - began
-            self.training.forecast.saw(done, seconds)
+            self.training.forecast.saw(done, seconds, self.training.stepper.order.passes)
             self._record(done, seconds)
             return self._after_step()
         except _DivergedError as error:
@@ -183,7 +183,7 @@ class Loop:
             seconds = self.training.clock() - began
             loss = step.loss if step.rows else None
             short = self.training.stepper.order.short_after(number)
-            self.state = self.state.after_step(loss, tokens=step.row_tokens, seconds=seconds, short=short)
+            self.state = self.state.after_step(loss, tokens=step.taken_tokens, seconds=seconds, short=short)
             self.generators = rng.capture()
         return step
 
@@ -237,6 +237,8 @@ class Loop:
         scores = dict(self._surviving_oom("evaluating", lambda: training.held_back.scores(self.rung)))
         answered = self._surviving_oom("generating", lambda: training.held_back.answered(self.rung))
         scores = {**answered, **scores}
+        for fault in training.held_back.faults:
+            training.events.append("warning", step=step, message=f"a reward failed in the evaluation: {fault}")
         with self.saver.changing:
             seconds = training.clock() - began
             self.state = self.state.evaluated(scores, seconds)
@@ -341,6 +343,8 @@ class Loop:
             raise RunFailedError(f"{told}, and it did before those rows were left out", hint=_NO_NUMBERS)
         if saved:
             self._return_to(saved)
+        elif training.stepper.rollouts is not None:
+            training.stepper.rollouts.begin_anew()
         self.state = replace(self.state, skipped=(Skip(step, rows),))
 
     def _must_be_numbers(self) -> None:

@@ -77,8 +77,13 @@ class Order:
             (first, min(first + many, self.total_units)) for first in range(self._end(step), self.total_units, many)
         )
         later = sum(int(tokens[self._sequence(first, end)].sum()) for first, end in spans)
-        again = -step % self.passes * sum(self.tokens_of(step)) if step % self.passes else 0
-        return self.passes * later + again
+        if self.passes == 1:
+            return later
+        last, steps = self.begins(self.steps), self.steps
+        again = min(self.begins(step) + self.passes - 1, steps) - step if step else 0
+        spared = self.passes - (steps - last + 1) if step < last else 0
+        found = self.passes * later - (spared * sum(self.tokens_of(last)) if spared else 0)
+        return found + (again * sum(self.tokens_of(step)) if again else 0)
 
     def tokens_of(self, step: int) -> list[int]:
         """Tokens of each row that a step takes."""

@@ -30,7 +30,7 @@ from lorry.trainer.model import LoadedModel
 from lorry.trainer.optimizer import make_optimizer
 from lorry.trainer.order import order_of
 from lorry.trainer.policy import Policy, policy_of
-from lorry.trainer.reference import keep_reference
+from lorry.trainer.reference import file_of, keep_reference
 from lorry.trainer.rewards._base import Place
 from lorry.trainer.rollouts.collect import Asker, Rollouts
 from lorry.trainer.rollouts.jury import Jury
@@ -126,7 +126,9 @@ def _kept(assignment: Assignment, method: Method, policy: Policy, split: str) ->
         assignment.events.beat("loading", 0)
 
     began, batch = time.monotonic(), Rung.top(assignment.recipe).eval_batch
-    kept = keep_reference(policy, rows, assignment.folder.path / "reference" / f"{split}.f32", batch, beat)
+    made_of = [assignment.prepared.facts.rows_sha256()[split], policy.loaded.frozen_sha256()]
+    file = file_of(assignment.folder.path / "reference", split, policy, made_of)
+    kept = keep_reference(policy, rows, file, batch, beat)
     told = f"the reference was asked once about {len(rows):,} {split} examples, in {time.monotonic() - began:.0f} s"
     assignment.events.append("note", message=told)
     return kept

@@ -157,6 +157,7 @@ def _leave(assignment: Assignment, loop: Loop) -> Leave:
             kept = checkpoint.steps(assignment.folder.checkpoints)
             last = f"the last checkpoint is that of step {kept[-1]}" if kept else "there is no checkpoint"
             reason = f"stopped after step {loop.state.step}, which could not be saved ({error.message}); {last}"
+        loop.training.close()
         assignment.events.end("stopped", reason=reason, cause=_cause(number))
 
     return leave

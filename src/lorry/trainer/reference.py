@@ -5,15 +5,17 @@ It lies in the run's folder, a float32 for each trained token, and is sent nowhe
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lorry.data.examples import ExampleSet
-from lorry.trainer import memory
+from lorry.trainer import checkpoint, memory
 from lorry.trainer.forest import plant
 from lorry.trainer.policy import Policy
 
@@ -33,16 +35,32 @@ def keep_reference(
     counts = trained_counts(examples)
     total = int(counts.sum())
     if not (file.is_file() and file.stat().st_size == 4 * total):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
-        with aside.open("wb") as out:
-            for at in range(0, len(examples), batch * _AHEAD):
-                rows = range(at, min(at + batch * _AHEAD, len(examples)))
-                for values in _said(policy, examples, rows, batch, beat):
-                    out.write(values.tobytes())
-        aside.replace(file)
+        with checkpoint.refusals_told(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.clear_unfinished(file.parent)
+            _write(policy, examples, file, batch, beat)
     values: NDArray[np.float32] = np.memmap(file, dtype=np.float32, mode="r") if total else np.zeros(0, np.float32)
     return examples.knowing(NAME, values, np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _write(policy: Policy, examples: ExampleSet, file: Path, batch: int, beat: Callable[[], None]) -> None:
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    with aside.open("wb") as out:
+        for at in range(0, len(examples), batch * _AHEAD):
+            rows = range(at, min(at + batch * _AHEAD, len(examples)))
+            for values in _said(policy, examples, rows, batch, beat):
+                out.write(values.tobytes())
+        out.flush()
+        os.fsync(out.fileno())
+    aside.replace(file)
+
+
+def file_of(folder: Path, split: str, policy: Policy, made_of: Sequence[str]) -> Path:
+    """Where it lies: named by what it depends on, hashes of rows and frozen weights (`made_of`), and the weights begun with."""
+    digest = hashlib.sha256("\n".join([*made_of, policy.loaded.precision.weights, policy.loaded.device.type]).encode())
+    for tensor in policy.begun:
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return folder / f"{split}-{digest.hexdigest()[:16]}.f32"
 
 
 def trained_counts(examples: ExampleSet) -> NDArray[np.int64]:

@@ -31,6 +31,7 @@ from lorry.trainer.saving import rng
 Rows = Sequence[Sequence[int]]
 Score = Callable[[Rows, int], list[float]]
 _TWO = 2
+_BEHIND_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl"})
 _NO_REWARDS = "train one with `method: reward`, or name a model that classifies texts"
 
 
@@ -41,6 +42,8 @@ class RewardModel:
     tokenizer_folder: Path
     """Where the tokenizer lies whose tokens it reads."""
     _score: Score
+    most: int | None = None
+    """Tokens of the longest row that it can read; None where it names no bound."""
 
     @classmethod
     def open(
@@ -63,12 +66,14 @@ class RewardModel:
             raise ModelError("this is no reward model", place=str(folder), hint=_NO_REWARDS)
         if is_whole_model(folder):
             with _untouched():
-                return cls(folder, _of_whole(folder, settings or ModelSettings(id=str(folder)), label))
+                score = _of_whole(folder, settings or ModelSettings(id=str(folder)), label)
+            return cls(folder, score, _positions(folder))
         base = base or Path(base_model(found) or "")
         if not (base / "config.json").is_file():
             raise ModelError("the base model of the reward model is not here", place=str(base), hint="name its folder")
         with _untouched():
-            return cls(folder, _of_adapter(folder, base, settings or ModelSettings(id=str(base))))
+            score = _of_adapter(folder, base, settings or ModelSettings(id=str(base)))
+        return cls(folder, score, _positions(base))
 
     def score(self, rows: Rows, batch_size: int = 16) -> list[float]:
         """The reward of each row of tokens, a whole conversation each, in their order; at most so many at once.
@@ -76,6 +81,16 @@ class RewardModel:
         Rows that begin alike are computed together where the architecture allows it. Raises ValueError for an empty row.
         """
         return self._score(rows, batch_size)
+
+
+def _positions(folder: Path) -> int | None:
+    """Tokens that the model of a folder has positions for."""
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    most = getattr(config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most <= 0:
+        return None
+    # RoBERTa and its kin count positions from behind the padding's.
+    return most - int(config.pad_token_id or 0) - 1 if config.model_type in _BEHIND_PADDING else most
 
 
 @contextmanager

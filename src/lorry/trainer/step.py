@@ -34,6 +34,8 @@ class Step:
     trained_tokens: int
     row_tokens: int
     computed_tokens: int
+    taken_tokens: int
+    """Tokens of the rows as plans count them: of prompts, where the model answers them itself, each once."""
     told: Mapping[str, float] = field(default_factory=dict[str, float])
     """Further means that the method tells."""
 
@@ -86,6 +88,9 @@ class Stepper:
             trained_tokens=sum(forest.trained_tokens for forest in forests),
             row_tokens=sum(forest.row_tokens for forest in computed),
             computed_tokens=sum(forest.tokens for forest in computed),
+            taken_tokens=sum(self.order.tokens_of(step))
+            if self.rollouts
+            else sum(forest.row_tokens for forest in computed),
             told=told,
         )
 
@@ -160,7 +165,10 @@ class Stepper:
     def _cut(self, length: int) -> list[Example]:
         """What belongs to the longest row, cut; whichever of its tokens are trained on."""
         unit = self.examples.together([int(self.order.lengths.argmax())])
-        return [replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None) for one in unit]
+        return [
+            replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None, known=None)
+            for one in unit
+        ]
 
     def _try(self, examples: Sequence[Example]) -> None:
         tensors, plain = rng.capture()

@@ -164,3 +164,14 @@ def test_settings_that_mean_nothing_are_refused(settings):
 def test_rlhf_is_ppo():
     assert type(method("rlhf")).__mro__[1] is type(method("ppo"))
     assert method("rlhf").model_dump() == method("ppo").model_dump()
+
+
+def test_price_of_divergence_never_becomes_a_reward():
+    one = np.array([0.0])
+    answered = Answered([0] * 64, [1] * 64, [True] * 64, np.zeros(64), [one] * 64, [one] * 64, [one] * 64)
+    assert method("ppo", target_kl=0.5, kl_horizon=1).credit(answered, {}).carried["kl_weight"] == 0.025
+
+
+def test_equal_rewards_count_as_alike():
+    answered = Answered([0] * 6, [1] * 6, [True] * 6, np.full(6, 0.1))
+    assert method("grpo", group_size=6).credit(answered, {}).told["groups_alike"] == 1.0

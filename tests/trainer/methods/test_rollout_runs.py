@@ -99,3 +99,22 @@ def test_smoke_run_passes_and_its_report_shows_answers(method, tmp_path):
     assert verdict["passed"], verdict
     write(run.folder)
     assert "Answers of the last rollout" in run.folder.report.read_text(encoding="utf-8")
+
+
+def test_final_rewards_are_of_answers_as_long_as_those_in_training(tmp_path):
+    values = recipe(tmp_path, "grpo", evaluate={"max_new_tokens": 2, "rows": 4}, train={"deliver": "last"})
+    run = tiny_runs.train_here(values)
+    scored = tiny_runs.events_of(run, "scored")[-1].data["scores"]["eval"]["scores"]["reward"]["adapter"]["value"]
+    evaluated = tiny_runs.events_of(run, "evaluated")[-1].data["reward"]
+    assert scored == pytest.approx(evaluated)
+
+
+def test_rehearsal_leaves_out_what_only_other_models_would_give(tmp_path):
+    from lorry.recipe.rehearsal import rehearsal
+
+    rewards = [{"name": "adapter", "adapter": "there"}, "exact_match"]
+    train = {"best_by": "reward_exact_match", "early_stop": {"metric": "reward_exact_match"}}
+    values = recipe(tmp_path, "grpo", train=train, method={"rewards": rewards, "group_size": 2})
+    made = rehearsal(lorry.Recipe.model_validate(values), micro_batch=1, accumulation=1)
+    assert (made.recipe.train.best_by, made.recipe.train.early_stop) == (None, None)
+    assert made.recipe.train.micro_batch == 2

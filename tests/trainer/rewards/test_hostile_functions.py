@@ -27,7 +27,7 @@ def worker(folder: Path, text: str, *, timeout: float = 20.0, start: float = 60.
     """The function `f` of a file with this text, at work."""
     file = folder / "mine.py"
     file.write_text(text, encoding="utf-8")
-    with closing(Worker(file, "f", timeout, start)) as found:
+    with closing(Worker(file, "f", (timeout, start))) as found:
         found.start()
         yield found
 
@@ -180,7 +180,7 @@ def test_no_worker_outlives_a_trainer_that_was_killed(tmp_path: Path):
     script = (
         "import sys; from pathlib import Path\n"
         "from lorry.trainer.rewards._base import Completion\nfrom lorry.trainer.rewards._worker import Worker\n"
-        "worker = Worker(Path(sys.argv[1]), 'f', 600, 60)\nworker.start()\nprint(worker._process.pid, flush=True)\n"
+        "worker = Worker(Path(sys.argv[1]), 'f', (600, 60))\nworker.start()\nprint(worker._process.pid, flush=True)\n"
         "worker.scores([Completion('x', [])])"
     )
     words = [sys.executable, "-c", script, str(tmp_path / "mine.py")]
@@ -191,3 +191,25 @@ def test_no_worker_outlives_a_trainer_that_was_killed(tmp_path: Path):
         trainer.send_signal(signal.SIGKILL)
     hanging_is_over = psutil.wait_procs([hanging], timeout=20)
     assert hanging_is_over[1] == []
+
+
+def test_function_sees_no_secret_but_those_that_it_is_to_see(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    file = tmp_path / "rewards.py"
+    file.write_text(
+        "import os\ndef f(completion):\n    return float('HF_TOKEN' in os.environ) + 2 * ('OPENAI_API_KEY' in os.environ)\n"
+    )
+    for allowed, expected in (([], 0.0), (["OPENAI_API_KEY"], 2.0)):
+        with closing(Worker(file, "f", (10, 60), allowed)) as worker:
+            worker.start()
+            assert worker.scores([Completion("yes", [])]) == [expected]
+
+
+def test_file_with_a_dataclass_can_be_used(tmp_path):
+    file = tmp_path / "rewards.py"
+    lines = ["from __future__ import annotations", "from dataclasses import dataclass", "@dataclass", "class Found:"]
+    file.write_text("\n".join([*lines, "    score: float", "def f(completion):", "    return Found(0.5).score"]))
+    with closing(Worker(file, "f", (10, 60))) as worker:
+        worker.start()
+        assert worker.scores([Completion("yes", [])]) == [0.5]

@@ -94,3 +94,12 @@ def test_classifier_of_many_labels_needs_one_to_be_named(tmp_path):
         Jury.open([{"name": "classifier", "model": str(folder)}], place(tmp_path))
     spec = {"name": "classifier", "model": str(folder), "output": names[2]}
     assert Jury.open([spec], place(tmp_path)).judge(answers()).totals.size == 4
+
+
+def test_conversation_that_is_too_long_for_the_judge_is_a_fault_and_not_the_end(tmp_path):
+    folder = classifier(tmp_path / "classifier", 2)
+    judge = Jury.open([{"name": "classifier", "model": str(folder)}], place(tmp_path))
+    short, long = answers()[0], Completion("word " * 4000, answers()[0].messages, origin="rows:1")
+    judged = judge.judge([short, long])
+    assert "tokens, of which the reward model reads" in judged.faults[0]
+    assert judged.totals[0] == pytest.approx(judge.judge([short]).totals[0])

@@ -47,3 +47,7 @@ def test_whitened_advantages_have_mean_zero_and_variance_one_together():
 def test_whitening_a_single_token_gives_a_number():
     assert whitened([np.array([3.0])])[0].tolist() == [0.0]
     assert whitened([]) == []
+
+
+def test_equal_rewards_have_no_advantage_however_their_mean_is_rounded():
+    assert not within_groups(np.full(6, 0.1), [0] * 6, scaled=True).any()

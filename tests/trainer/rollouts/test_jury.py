@@ -67,3 +67,23 @@ def test_second_reward_of_a_name_gets_a_number():
 def test_unknown_reward_is_refused():
     with pytest.raises(InputError, match="no reward is called `luck`"):
         rewards_of([{"name": "luck"}])
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -1e300])
+def test_score_that_is_no_number_to_learn_from_is_a_fault(score):
+    judged = Jury({"one": (weighing(1.0), Fixed(score, 1.0))}).judge(answers(None, None))
+    assert judged.totals.tolist() == [0.0, 1.0]
+    assert len(judged.faults) == 1
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, [-5.0, -4.0, -5.0, -3.0]), (-1.0, [5.0, 4.0, 0.0, 3.0])])
+def test_answer_that_cannot_be_judged_is_never_the_best(weight, expected):
+    judge = Fixed(-5.0, -4.0, Fault("too long"), -3.0)
+    assert Jury({"one": (weighing(weight), judge)}).judge(answers(*[None] * 4)).totals.tolist() == expected
+
+
+def test_no_two_rewards_get_one_name():
+    specs = [
+        {"name": "python", "file": file, "function": name} for file, name in (("a", "f_2"), ("a", "f"), ("b", "f"))
+    ]
+    assert [*rewards_of(specs)] == ["f_2", "f", "f_3"]

@@ -72,8 +72,9 @@ class GroupRelativePolicyOptimisation(FromRollouts):
                 one["before"] = answered.before[index].astype(np.float32)
             if answered.reference:
                 one["reference"] = answered.reference[index].astype(np.float32)
-        idle = [not advantages[np.asarray(answered.groups) == group].any() for group in set(answered.groups)]
-        return Credit(known, {"groups_alike": float(np.mean(idle))})
+        groups = np.asarray(answered.groups)
+        alike = [not np.ptp(answered.rewards[groups == group]) for group in set(answered.groups)]
+        return Credit(known, {"groups_alike": float(np.mean(alike))})
 
     def counts(self, batch: Forest) -> Whole:
         """Tokens of answers that are learnt from, and answers."""

@@ -25,6 +25,10 @@ _MOST = 0.2
 """How far off a rollout's divergence counts at most, as a share of the target."""
 
 
+_LEAST = 0.5
+"""What the price becomes at least from one rollout to the next, as a share of what it was."""
+
+
 class ProximalPolicyOptimisation(FromRollouts):
     """Learns from its own answers by rewards, held to the model that it began with (RLHF)."""
 
@@ -90,7 +94,7 @@ class ProximalPolicyOptimisation(FromRollouts):
         if self.target_kl is None:
             return price
         off = float(np.clip(kl / self.target_kl - 1, -_MOST, _MOST))
-        return price * (1 + off * answers / self.kl_horizon)
+        return price * max(1 + off * answers / self.kl_horizon, _LEAST)  # a price below 0 would pay for divergence
 
     def loss(self, policy: Policy, batch: Forest, whole: Whole) -> Share:
         """The mean over the tokens of the step's answers, of the clipped objective and of the value head's error."""

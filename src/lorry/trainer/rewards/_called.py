@@ -56,6 +56,7 @@ def _function(file: str, name: str) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look there for what a module holds
     spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):

@@ -53,21 +53,28 @@ class _Scores:
 
     def scores(self, completions: Sequence[Completion]) -> list[float | Fault | None]:
         """All together; where that fails, as for want of memory, one by one, and each that fails is a fault."""
-        rows = [self._row(one) for one in completions]
+        rows = [self._readable(self._row(one)) for one in completions]
         found: list[float | Fault | None] = [row if isinstance(row, Fault) else None for row in rows]
         whole = [(at, row) for at, row in enumerate(rows) if not isinstance(row, Fault)]
         try:
             scored = self.model.score([row for _, row in whole], self.batch_size) if whole else []
-        except (RuntimeError, ValueError, MemoryError):
+        except (RuntimeError, ValueError, IndexError, MemoryError):
             scored = [self._alone(row) for _, row in whole]
         for (at, _), score in zip(whole, scored, strict=True):
             found[at] = score
         return found
 
+    def _readable(self, row: list[int] | Fault) -> list[int] | Fault:
+        """A row that the model has positions for: on a GPU a longer one would be the end of the process."""
+        most = self.model.most
+        if isinstance(row, Fault) or most is None or len(row) <= most:
+            return row
+        return Fault(f"has {len(row):,} tokens, of which the reward model reads {most:,}")
+
     def _alone(self, row: Sequence[int]) -> float | Fault:
         try:
             return self.model.score([row], 1)[0]
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except (RuntimeError, ValueError, IndexError, MemoryError) as error:
             return Fault(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}")
 
     def _row(self, one: Completion) -> list[int] | Fault:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from lorry.errors import RecipeError
+from lorry.secrets.found import environment_without
 from lorry.trainer.rewards._base import Completion, Fault
 
 _MOST = 1e9
@@ -31,11 +32,12 @@ _LONGEST = 1 << 20
 class Worker:
     """One function at work."""
 
-    def __init__(self, file: Path, function: str, timeout: float, start_timeout: float) -> None:
+    def __init__(self, file: Path, function: str, timeouts: tuple[float, float], secrets: Sequence[str] = ()) -> None:
+        """`timeouts` are seconds for an answer, and for the start; `secrets` are names of variables that it may see."""
         self._file = file.absolute()
         self._function = function
-        self._timeout = timeout
-        self._start_timeout = start_timeout
+        self._timeout, self._start_timeout = timeouts
+        self._secrets = tuple(secrets)
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
         self._broken: tuple[float, str] = (0.0, "")
@@ -48,7 +50,12 @@ class Worker:
         self._left = b""
         # A session of its own: all that the function starts ends with it, and Ctrl-C in a terminal is not for it.
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            env=environment_without(*self._secrets),
         )
         os.set_blocking(cast("IO[bytes]", self._process.stdin).fileno(), False)
         answer = self._line(self._process, self._start_timeout)

@@ -30,6 +30,8 @@ class PythonReward(Reward):
     """The function's name."""
     timeout: float = Field(default=10.0, gt=0)
     """Seconds that it may take for one answer."""
+    secrets: list[str] = Field(default_factory=list[str])
+    """Environment variables with keys that it is to see, by name: `[OPENAI_API_KEY]`; it sees no others."""
     start_timeout: float = Field(default=120.0, gt=0)
     """Seconds that the file may take to be imported."""
 
@@ -46,6 +48,6 @@ class PythonReward(Reward):
         if not path.is_file():
             hint = "give a Python file, relative to the recipe"
             raise RecipeError(f"there is no `{self.file}`", place="method.rewards", hint=hint)
-        worker = Worker(path, self.function, self.timeout, self.start_timeout)
+        worker = Worker(path, self.function, (self.timeout, self.start_timeout), self.secrets)
         worker.start()
         return worker

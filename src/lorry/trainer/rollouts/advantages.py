@@ -22,6 +22,8 @@ def within_groups(rewards: Floats, groups: Sequence[int], *, scaled: bool) -> Fl
     found = np.zeros_like(rewards)
     for group in range(len(names)):
         mine = place == group
+        if not np.ptp(rewards[mine]):
+            continue  # by rounding their mean may be another number than each of them
         apart = rewards[mine] - rewards[mine].mean()
         deviation = rewards[mine].std(ddof=1) if mine.sum() > 1 else 0.0
         found[mine] = apart / (deviation + _LEAST) if scaled else apart

@@ -142,6 +142,10 @@ class Rollouts:
         goes_on = order.begins(step + 1) == rollout.first
         return (rollout if goes_on else None), rollout.carried
 
+    def begin_anew(self) -> None:
+        """Forgets the present rollout: what is left out of it was judged beside the rest."""
+        self._kept = self._kept[0], None
+
     def put_back(self, rollout: Rollout | None, carried: Mapping[str, float]) -> None:
         """Goes on from what `standing` gave."""
         self._kept = carried, rollout
@@ -158,6 +162,8 @@ class Rollouts:
 
     def _made(self, first: int, rows: Sequence[int], rung: Rung, carried: Mapping[str, float]) -> Rollout:
         method = self.asker.method
+        if not rows:
+            return Rollout(first, [], [], [], carried=carried)
         rows = [row for row in rows for _ in range(method.group)]
         prompts = [self.examples[row].ids.tolist() for row in rows]
         draws = Draws(
@@ -181,9 +187,9 @@ class Rollouts:
         credit = method.credit(answered, carried)
         told = {
             **judged.means(),
-            "reward_deviation": float(judged.totals.std()) if rows else 0.0,
-            "answer_tokens": float(np.mean(made.answered)) if rows else 0.0,
-            "ended": float(np.mean(ended)) if rows else 0.0,
+            "deviation": float(judged.totals.std()),
+            "answer_tokens": float(np.mean(made.answered)),
+            "ended": float(np.mean(ended)),
             **credit.told,
         }
         self._tell(first, made, judged.totals.tolist(), told)

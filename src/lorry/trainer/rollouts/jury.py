@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +14,8 @@ from lorry.errors import RecipeError
 from lorry.plugins import make
 from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
 
+_MOST = 1e9
+"""A reward beyond this is taken for a mistake: sums and squares of it would be no numbers any more."""
 _TOLD = 160
 """Characters of a fault that are told."""
 
@@ -22,7 +25,8 @@ class Judged:
     """What answers are worth."""
 
     totals: NDArray[np.float64]
-    """`(n,)`: all rewards weighted and added up; what failed or does not apply counts as 0."""
+    """`(n,)`: all rewards weighted and added up; what failed or does not apply counts as 0, or as the least of a reward
+    whose scores lie below that."""
     each: dict[str, list[float | None]]
     """By reward, before weighting; None where it does not apply. What failed is 0."""
     faults: list[str]
@@ -65,9 +69,11 @@ class Jury:
             asked = [index for index, one in enumerate(completions) if counts(name, one.columns)]
             scores: list[float | None] = [None] * len(completions)
             said = self._said(reward, scorer, [completions[at] for at in asked])
+            least = min([0.0, *(reward.weight * score for score in said if isinstance(score, float))])
             for index, score in zip(asked, said, strict=True):
                 scores[index] = 0.0 if isinstance(score, Fault) else score
-                totals[index] += reward.weight * (scores[index] or 0.0)
+                # Where good answers get less than 0, one that cannot be judged must not be the best of all.
+                totals[index] += least if isinstance(score, Fault) else reward.weight * (score or 0.0)
             each[name] = scores
             failed = [score.told[:_TOLD] for score in said if isinstance(score, Fault)]
             faults += (
@@ -80,7 +86,7 @@ class Jury:
         found: list[float | Fault | None] = []
         for at in range(0, len(completions), reward.at_once):
             self.beat()
-            found += scorer.scores(completions[at : at + reward.at_once])
+            found += [_number(score) for score in scorer.scores(completions[at : at + reward.at_once])]
         return found
 
     def close(self) -> None:
@@ -97,9 +103,16 @@ def rewards_of(specs: Sequence[dict[str, Any]]) -> dict[str, Reward]:
     found: dict[str, Reward] = {}
     for spec in specs:
         reward = cast("Reward", make("rewards", spec))
-        same = sum(one.label == reward.label for one in found.values())
-        found[f"{reward.label}_{same + 1}" if same else reward.label] = reward
+        names = (reward.label, *(f"{reward.label}_{number}" for number in range(2, len(specs) + 2)))
+        found[next(name for name in names if name not in found)] = reward
     return found
+
+
+def _number(score: float | Fault | None) -> float | Fault | None:
+    """A score, if it can be learnt from."""
+    if score is None or isinstance(score, Fault) or (math.isfinite(score) and abs(score) <= _MOST):
+        return score
+    return Fault(f"gave {score}, which is no number to learn from")
 
 
 def counts(name: str, columns: Mapping[str, Any]) -> bool:
