@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tiny_runs
 from lorry.data.examples import Example
@@ -117,6 +118,13 @@ def judged(text: str = "red") -> Callable[[Any, Path], Any]:
     return look
 
 
+def with_secret(reward: Any, folder: Path) -> Any:
+    """What is given where the environment holds a secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORRY_PROBE_TOKEN", "secret")
+        return judged()(reward, folder)
+
+
 def works(reward: Any, folder: Path) -> str:
     """Whether a reward can judge at all, or what is wrong."""
     found = judged()(reward, folder)
@@ -162,6 +170,8 @@ def _folder_of(folder: Path) -> Path:
         (folder / "two.py").write_text("def f(completion): return 2\n", encoding="utf-8")
         slow = "import time\ntime.sleep(0.3)\ndef f(completion):\n    time.sleep(0.3)\n    return 1\n"
         (folder / "slow.py").write_text(slow, encoding="utf-8")
+        sees = "import os\ndef f(completion): return float('LORRY_PROBE_TOKEN' in os.environ)\n"
+        (folder / "sees.py").write_text(sees, encoding="utf-8")
         _classifier(folder / "two", [0.0, 1.0])
         _classifier(folder / "four", [0.0, 0.0, 0.0, 3.0])
         _adapter(folder)

@@ -138,6 +138,7 @@ ONE = {"rewards": ["exact_match"]}
 TWICE = [{"name": "metric", "metric": "exact_match", "weight": 2}]
 FUNCTION = {"file": "one.py", "function": "f"}
 SLOW = {"file": "slow.py", "function": "f"}
+SEES = {"file": "sees.py", "function": "f"}
 LATE = "one: took longer than 0.05 seconds"
 ANY_CASE = {"name": "exact_match", "ignore_case": True}
 REWARD_MODEL = {"adapter": "adapter"}
@@ -217,6 +218,7 @@ PROBES = [
     Probe("rewards", "python", "function", ("f", "g"), rollouts.judged(), (1.0, 2.0), FUNCTION),
     Probe("rewards", "python", "weight", (1, 2), rollouts.judged(), (1.0, 2.0), FUNCTION),
     Probe("rewards", "python", "timeout", (30, 0.05), rollouts.judged(), (1.0, LATE), SLOW),
+    Probe("rewards", "python", "secrets", ([], ["LORRY_PROBE_TOKEN"]), rollouts.with_secret, (0.0, 1.0), SEES),
     Probe("rewards", "python", "start_timeout", (60, 0.05), rollouts.judged(), (1.0, "RecipeError"), SLOW),
     Probe("rewards", "classifier", "model", ("two", "four"), rollouts.judged(), (1.0, "ModelError")),
     Probe(
