@@ -73,7 +73,7 @@ def trained(recipe: Json) -> Run:
 
 def _show(event: Event) -> None:
     """A line an evaluation, so that a person sees how it goes."""
-    if event.kind in ("evaluated", "warning"):
+    if event.kind == "evaluated":
         told = {name: round(one, 4) if isinstance(one, float) else one for name, one in event.data.items()}
         print(f"  step {event.step}: {told}", flush=True)
 
