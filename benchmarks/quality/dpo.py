@@ -1,6 +1,6 @@
 """DPO: how often held-out pairs' chosen answers are likelier, per token, than the other; base model and adapter.
 
-python benchmarks/quality/dpo.py DATA [--set tone] [--steps N] [--out FOLDER]
+python benchmarks/quality/dpo.py DATA [--set human] [--steps N] [--out FOLDER]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """KTO: each pair is two labelled answers; how often held-out pairs' chosen answers are likelier, per token, than the other.
 
-python benchmarks/quality/kto.py DATA [--set tone] [--steps N] [--out FOLDER]
+python benchmarks/quality/kto.py DATA [--set human] [--steps N] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WATCHED = 64
 
 def main() -> None:
     """Trains, and prints the figure."""
-    wish = asked(__doc__, steps=32, flags=FLAGS)
+    wish = asked(__doc__, steps=20, flags=FLAGS)
     train, held_out = pairs(wish.data, wish.options)
     with rows_in_files(train=labelled(train), eval=labelled(held_out)) as files:
         data = {**files, "max_length": 1536, "eval_subset": WATCHED}

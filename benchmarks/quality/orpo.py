@@ -1,6 +1,6 @@
 """ORPO: how often held-out pairs' chosen answers are likelier, per token, than the other; base model and adapter.
 
-python benchmarks/quality/orpo.py DATA [--set tone] [--steps N] [--out FOLDER]
+python benchmarks/quality/orpo.py DATA [--set human] [--steps N] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pairs import FLAGS, trained_on_pairs
 
 RECIPE: Json = {
     "name": "quality-orpo",
-    # The odds ratio weighs as much as the likelihood: at the paper's 0.1 a few dozen steps are spent on likelihood alone.
+    # The odds ratio weighs more than the paper's 0.1, for there are only a few steps; 0.1 was not tried.
     "method": {"name": "orpo", "beta": 1.0, "learn": "answer"},
     "train": {"micro_batch": 16, "learning_rate": 1e-3, "warmup": 0.1},
     "evaluate": {"rows": 0, "batch_size": 16},

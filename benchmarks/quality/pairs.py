@@ -12,7 +12,7 @@ from common import Asked, Json, rows_in_files, trained
 from lorry import Run
 
 FLAGS: dict[str, Json] = {
-    "--set": {"choices": ("human", "tone"), "default": "human", "help": "which pairs (human)"},
+    "--set": {"choices": ("human", "tone"), "default": "tone", "help": "which pairs (tone)"},
     "--passages": {
         "action": "store_true",
         "help": "keep the passages in front of the questions: four times the tokens",
@@ -24,7 +24,7 @@ FLAGS: dict[str, Json] = {
 def trained_on_pairs(recipe: Json, wish: Asked) -> Run:
     """A run on the pairs that the command line asks for; the held-out ones are its evaluation rows."""
     train, held_out = pairs(wish.data, wish.options)
-    steps = {**recipe["train"], "steps": wish.steps, "eval_every": max(wish.steps // 3, 1)}
+    steps = {**recipe["train"], "steps": wish.steps, "eval_every": -(-wish.steps // 3)}
     with rows_in_files(train=train, eval=held_out) as files:
         return trained({**recipe, "data": {**files, "max_length": 1536}, "train": steps})
 
@@ -32,8 +32,8 @@ def trained_on_pairs(recipe: Json, wish: Asked) -> Run:
 def pairs(data: Path, options: Any) -> tuple[list[Json], list[Json]]:
     """Those that are trained on, and those that are held out; pairs of one prompt stay on one side.
 
-    `human`: which of two answers of one model people preferred (`preference/qa_feedback_pairs.jsonl`). `tone`: the polite
-    one of two answers (`preference/raw/instruction_with_preference.json`).
+    `tone`: the more polite of two answers (`preference/raw/instruction_with_preference.json`). `human`: which of two answers
+    of one model people preferred (`preference/qa_feedback_pairs.jsonl`).
     """
     found = _human(data, passages=options.passages) if options.set == "human" else _tone(data)
     prompts = sorted({_prompt(row) for row in found})

@@ -1,6 +1,6 @@
 """A reward model: how often it gives the chosen answer of held-out pairs the higher reward, beside chance.
 
-    python benchmarks/quality/reward.py DATA [--set tone] [--steps N] [--out FOLDER]
+    python benchmarks/quality/reward.py DATA [--set human] [--steps N] [--out FOLDER]
 
 What stands as base is the base model under the same head before training: it guesses.
 """
