@@ -15,7 +15,7 @@ WORKERS ?= 2
 BENCH_ROWS ?= recipes/data/shell.jsonl
 PYTEST = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PYTHON) -m pytest
 
-.PHONY: help demo demo-remote test test-slow test-gpu chaos chaos-remote lint types docs lock bench clean
+.PHONY: help demo demo-remote test test-slow test-gpu chaos chaos-remote lint types docs lock bench quality clean
 
 help: ## Show these verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,9 @@ bench: .venv/ready-dev ## Measure speed, as benchmarks/README.md tells
 	@$(PYTHON) benchmarks/data.py
 	@$(PYTHON) benchmarks/check.py
 	@$(PYTHON) benchmarks/cli.py
+
+quality: .venv/ready-dev ## Train with each method on the data sets in DATA=folder, and measure what it brings
+	@for name in dpo grpo cpt ppo orpo kto reward chain; do $(PYTHON) benchmarks/quality/$$name.py "$(DATA)"; done
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf .venv build dist .pytest_cache .ruff_cache
