@@ -72,7 +72,7 @@ class FromRollouts(Method):
     """What answers are judged by: a metric (`bash_valid`), a function (`rewards.py:brevity`), or any of `lorry rewards` with
     its settings, each with a `weight`."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What makes the answers; `vllm`, where it is installed, is many times faster on a GPU, and takes 40 % of it meanwhile."""
+    """What makes the answers; `vllm`, where it is installed, is made for GPUs, and takes 40 % of one meanwhile."""
     max_new_tokens: int = Field(default=256, ge=1)
     """Tokens of an answer at most; with its prompt it stays within `data.max_length`."""
     temperature: float = Field(default=1.0, gt=0)
