@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ GPU = "RTX 4090"
 """What the emulated machine acts; it trains on this computer's processor."""
 _SHORT = [word for one in ("train.steps=40", "train.save_every=10", "evaluate.rows=16") for word in ("-o", one)]
 """It is trained twice, on this computer's processor: forty steps show all that there is to see."""
+_CLEARING = 15.0
+"""Seconds in which an emulated machine that has ended must be gone, its processes and its disk."""
 _LORRY = [sys.executable, "-m", "lorry"]
 Say = Callable[[str], None]
 
@@ -38,7 +41,7 @@ def main(recipe: Path, step: int) -> int:
         words = ["run", str(recipe), "--on", "runpod", "-o", f"compute.gpu=[{GPU}]", *_SHORT, "--yes", "--new"]
         _run(words, {**os.environ, **variables})
         remote = _last()
-        left = [f"{one.name}: {one.state}" for one in control.left()]
+        left = _left(control)
     _say("the same recipe here, undisturbed")
     _run(["run", str(recipe), *_SHORT, "--new", "--yes"], dict(os.environ))
     return _verdict(remote, _last(), left)
@@ -58,6 +61,14 @@ def emulator(folder: Path) -> Generator[tuple[Control, dict[str, str]]]:
         process.terminate()
         process.wait(60)
         process.stdout.close()
+
+
+def _left(control: Control) -> list[str]:
+    """Machines that still cost, or of which anything is left here: a cloud clears up for seconds after it has confirmed an end."""
+    end = time.monotonic() + _CLEARING
+    while control.left() and time.monotonic() < end:
+        time.sleep(0.2)
+    return [f"{one.name}: {one.state}" for one in control.left()]
 
 
 def _verdict(remote: RunFolder, here: RunFolder, left: Sequence[str]) -> int:
