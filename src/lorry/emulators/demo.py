@@ -64,7 +64,7 @@ def emulator(folder: Path) -> Generator[tuple[Control, dict[str, str]]]:
 
 
 def _left(control: Control) -> list[str]:
-    """Machines that still cost, or of which anything is left here: a cloud clears up for seconds after it has confirmed an end."""
+    """Machines that cost, or of which anything is left here; a cloud clears up for seconds after it has confirmed an end."""
     end = time.monotonic() + _CLEARING
     while control.left() and time.monotonic() < end:
         time.sleep(0.2)
