@@ -150,11 +150,11 @@ class Evaluation:
             return {}, []
         given, names, faults = self.asker.method.gives, dict[str, bool](), dict[str, None]()
         for split, tasks in self.tasks.items():
-            own, prompts = [row for row in answers if row["split"] == split], [self.prompt(task) for task in tasks]
+            own = [row for row in answers if row["split"] == split]
             for side in SIDES:
                 said = measured[split][side].answers.ids
-                judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, said))
-                faults |= dict.fromkeys(f"a reward failed, and counts as 0 there: {fault}" for fault in judged.faults)
+                judged = self.asker.jury.judge(self.asker.completions(tasks, said))
+                faults |= dict.fromkeys(f"a reward failed at some answers: {fault}" for fault in judged.faults)
                 parts = {f"reward_{name}": scores for name, scores in judged.each.items()}
                 for name, scores in {"reward": judged.totals.tolist(), **(parts if len(parts) > 1 else {})}.items():
                     names[name] = given.get(name, True)

@@ -79,7 +79,7 @@ class HeldBack:
         tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
         prompts = [rows[task.index].ids.tolist() for task in tasks]
         answers = asker.answers(prompts, size, self.beat)
-        completions = asker.completions(tasks, prompts, answers)
+        completions = asker.completions(tasks, answers)
         asker.jury.beat = self.beat
         judged = asker.jury.judge(completions)
         self.faults = judged.faults

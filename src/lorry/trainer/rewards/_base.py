@@ -31,8 +31,6 @@ class Completion:
     """What else the row holds."""
     origin: str = ""
     """`file:line` of the row."""
-    ids: Sequence[int] = ()
-    """Tokens of prompt and answer."""
 
     @property
     def prompt(self) -> str:
@@ -46,6 +44,17 @@ class Fault:
     """Why there is no score for an answer."""
 
     told: str
+
+
+_MOST = 1e9
+"""A reward beyond this is taken for a mistake: sums and squares of it would be no numbers any more."""
+
+
+def as_score(value: float) -> float | Fault:
+    """A score, if it can be learnt from; NaN and infinities cannot, nor what is too large."""
+    if abs(value) <= _MOST:
+        return float(value)
+    return Fault(f"gave {value}, which is no number to learn from")
 
 
 class Scorer(Protocol):

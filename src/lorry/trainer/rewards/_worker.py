@@ -7,7 +7,6 @@ function prints goes to the run's log. A process that hangs or dies is replaced 
 from __future__ import annotations
 
 import json
-import math
 import os
 import select
 import signal
@@ -21,10 +20,8 @@ from typing import IO, Any, cast
 
 from lorry.errors import RecipeError
 from lorry.secrets.found import environment_without
-from lorry.trainer.rewards._base import Completion, Fault
+from lorry.trainer.rewards._base import Completion, Fault, as_score
 
-_MOST = 1e9
-"""A reward beyond this is taken for a mistake: sums and squares of it would be no numbers any more."""
 _LONGEST = 1 << 20
 """Bytes of a line that comes back."""
 
@@ -156,6 +153,6 @@ def _score_in(answer: dict[str, Any]) -> float | Fault | None:
     score = answer.get("score")
     if score is None:
         return None
-    if not isinstance(score, int | float) or not math.isfinite(score) or abs(score) > _MOST:
-        return Fault(f"gave {score}, which is no number to learn from")
-    return float(score)
+    return (
+        as_score(score) if isinstance(score, int | float) else Fault(f"gave {score}, which is no number to learn from")
+    )

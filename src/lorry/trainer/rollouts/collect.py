@@ -58,9 +58,7 @@ class Asker:
         made, _ = answer_tokens(self.policy.loaded, self.tokenizer, prompts, limits, lambda _done, _all: beat())
         return made
 
-    def completions(
-        self, tasks: Sequence[Task], prompts: Sequence[Sequence[int]], answers: Sequence[list[int]]
-    ) -> list[Completion]:
+    def completions(self, tasks: Sequence[Task], answers: Sequence[list[int]]) -> list[Completion]:
         """Answers as rewards see them."""
         return [
             Completion(
@@ -69,9 +67,8 @@ class Asker:
                 truth=task.truth,
                 columns=task.columns,
                 origin=task.origin,
-                ids=[*prompt, *answer],
             )
-            for task, prompt, answer in zip(tasks, prompts, answers, strict=True)
+            for task, answer in zip(tasks, answers, strict=True)
         ]
 
     def has_ended(self, answer: Sequence[int]) -> bool:
@@ -173,7 +170,7 @@ class Rollouts:
         answers = self.asker.answers(prompts, rung.generation_batch, self.beat, draws)
         tasks = [self.tasks[row] for row in rows]
         self.asker.jury.beat = self.beat
-        judged = self.asker.jury.judge(self.asker.completions(tasks, prompts, answers))
+        judged = self.asker.jury.judge(self.asker.completions(tasks, answers))
         ids = [np.asarray([*prompt, *answer], np.int32) for prompt, answer in zip(prompts, answers, strict=True)]
         made = Rollout(first, list(rows), ids, [len(prompt) for prompt in prompts])
         ended = [self.asker.has_ended(answer) for answer in answers]
@@ -194,7 +191,7 @@ class Rollouts:
         }
         self._tell(first, made, judged.totals.tolist(), told)
         for fault in judged.faults:
-            self.events.append("warning", step=first, message=f"a reward failed, and counts as 0 there: {fault}")
+            self.events.append("warning", step=first, message=f"a reward failed at some answers: {fault}")
         return Rollout(first, made.rows, made.ids, made.asked, credit.known, told, credit.carried)
 
     def _measured(self, made: Rollout, rung: Rung) -> dict[str, Any]:

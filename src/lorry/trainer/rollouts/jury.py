@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,10 +11,8 @@ from numpy.typing import NDArray
 
 from lorry.errors import RecipeError
 from lorry.plugins import make
-from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
+from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer, as_score
 
-_MOST = 1e9
-"""A reward beyond this is taken for a mistake: sums and squares of it would be no numbers any more."""
 _TOLD = 160
 """Characters of a fault that are told."""
 
@@ -86,7 +83,8 @@ class Jury:
         found: list[float | Fault | None] = []
         for at in range(0, len(completions), reward.at_once):
             self.beat()
-            found += [_number(score) for score in scorer.scores(completions[at : at + reward.at_once])]
+            said = scorer.scores(completions[at : at + reward.at_once])
+            found += [score if score is None or isinstance(score, Fault) else as_score(score) for score in said]
         return found
 
     def close(self) -> None:
@@ -106,13 +104,6 @@ def rewards_of(specs: Sequence[dict[str, Any]]) -> dict[str, Reward]:
         names = (reward.label, *(f"{reward.label}_{number}" for number in range(2, len(specs) + 2)))
         found[next(name for name in names if name not in found)] = reward
     return found
-
-
-def _number(score: float | Fault | None) -> float | Fault | None:
-    """A score, if it can be learnt from."""
-    if score is None or isinstance(score, Fault) or (math.isfinite(score) and abs(score) <= _MOST):
-        return score
-    return Fault(f"gave {score}, which is no number to learn from")
 
 
 def counts(name: str, columns: Mapping[str, Any]) -> bool:
