@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lorry.evaluate import generation
 from lorry.track.run import Run
 from model_folders import save_model
 
@@ -47,3 +52,21 @@ def train_limited(run: Run, room: int = 0) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     words = [sys.executable, "-c", SCRIPT, str(room), str(run.folder.path)]
     return subprocess.run(words, env=environment, capture_output=True, timeout=300, check=False).returncode
+
+
+@contextmanager
+def answering_at_most(most: int) -> Iterator[list[int]]:
+    """Within, a model fails as on CUDA when it is to make more answers at once; gives how many were tried each time."""
+    plain, tried = generation._batch, list[int]()
+
+    def scarce(loaded: Any, tokenizer: Any, prompts: list[Any], *rest: Any, **more: Any) -> list[list[int]]:
+        import torch
+
+        tried.append(len(prompts))
+        if len(prompts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return plain(loaded, tokenizer, prompts, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "_batch", scarce)
+        yield tried

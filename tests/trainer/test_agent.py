@@ -15,7 +15,9 @@ import pytest
 from havoc import pids, wait_for_event
 from lorry.secrets.masking import MASK
 from lorry.trainer import launch
+from lorry.trainer.agent import Agent
 from lorry.trainer.checkpoint import steps, verify
+from lorry.trainer.ladder import Rung
 from tiny_runs import begin, events_of, recipe
 
 LONG = {"steps": 100_000, "eval_every": 100_000, "save_every": 100_000, "log_every": 10}
@@ -166,6 +168,17 @@ def test_secret_that_the_trainer_prints_is_masked_in_its_log(tmp_path, monkeypat
     logs = "".join(file.read_text() for file in process.run.folder.logs.glob("trainer.log*"))
     assert f"token {MASK}" in logs
     assert "battery" not in logs
+
+
+@pytest.mark.parametrize(("phase", "lower"), [("answering", (4, 8)), ("training", (2, 16)), ("scoring", (4, 8))])
+def test_kernel_that_kills_for_memory_lowers_what_was_done_last(tmp_path, phase, lower):
+    agent = Agent(begin(recipe(tmp_path)).folder)
+    agent._take({"kind": "rung", "step": 0, "data": Rung(4, 1, False, 16, 16).as_dict()})
+    agent._take({"beat": [phase, 3]})
+    agent.vitals.memory_ran_out = lambda: True  # type: ignore[method-assign]
+    assert not agent._is_over(agent._ending(-signal.SIGKILL, None))
+    assert agent.rung is not None
+    assert (agent.rung.micro_batch, agent.rung.generation_batch) == lower
 
 
 def test_agent_imports_nothing_heavy():

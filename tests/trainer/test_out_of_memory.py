@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hungry_models import hungry, train_limited
+from hungry_models import answering_at_most, hungry, train_limited
 from lorry.trainer import held_back, launch
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
@@ -152,6 +152,15 @@ def test_answers_at_an_evaluation_that_run_out_of_memory_are_made_in_smaller_bat
     assert [event.data["where"] for event in events_of(run, "oom")] == ["generating"] * 2
     assert events_of(run, "rung")[-1].data["generation_batch"] == 2
     assert all("exact_match" in event.data for event in events_of(run, "evaluated"))
+
+
+def test_answers_of_the_final_scores_that_do_not_fit_at_once_are_made_in_smaller_batches_on_both_sides(tmp_path):
+    with answering_at_most(2) as tried:
+        run = train_here(recipe(tmp_path, evaluate={"rows": 8, "batch_size": 8, "max_new_tokens": 2}))
+    assert tried == [4, 2, 2, 2, 2], "base model, and then the adapter, on the four evaluation rows"
+    assert [event.data["where"] for event in events_of(run, "oom")] == ["generating"]
+    assert events_of(run, "rung")[-1].data["generation_batch"] == 2
+    assert events_of(run, "scored")
 
 
 CGROUP = Path("/sys/fs/cgroup/memory")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,20 @@ Progress = Callable[[int, int], None]
 """Told how many of how many prompts are answered."""
 
 
-@dataclass(frozen=True, slots=True)
+Lowered = Callable[[int, str], object]
+"""Told, when memory ran out, how many answers are made at once from then on, and the error."""
+
+
+@dataclass(slots=True)
 class Limits:
     """How long answers may get, and how many are made at once."""
 
     max_new_tokens: int = 128
     batch_size: int = 16
+    """Lowered for good once memory has run out: whoever answers with the same limits again begins with what fitted."""
     draws: Draws | None = None
     """What answers are drawn with; None for the likeliest tokens."""
+    lowered: Lowered = field(default=lambda _size, _error: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,9 @@ def generate(
 ) -> Generated:
     """The model's answers to prompts (token ids), without special tokens.
 
-    Prompt and answer together stay within the model's context. Out of memory halves the batch and goes on with the
-    smaller one; raises RunFailedError when one prompt alone does not fit.
+    Prompt and answer together stay within the model's context. Out of memory halves the batch, tells `limits.lowered`, and
+    goes on with the smaller one, also in later calls with these limits: no answer that is made is made again. Raises
+    RunFailedError when one prompt alone does not fit.
     """
     started = time.perf_counter()
     answers, no_room = answer_tokens(loaded, tokenizer, prompts, limits, progress)
@@ -80,22 +87,23 @@ def answer_tokens(
 ) -> tuple[list[list[int]], tuple[int, ...]]:
     """The answers' tokens, each with its end token where it has come to it, and the prompts that leave no room for any.
 
-    Where answers are drawn, each is the same whatever is answered beside it, but for rounding. Raises as `generate` does.
+    Each is the same whatever is answered beside it and however many at once, but for rounding: sums in products of matrices
+    are taken in another order for another batch, and a token whose lead, or whose distance from the number that draws it, is
+    that small may be another one. The same batches give the same bits. Raises as `generate` does.
     """
     answers = dict[int, list[int]]()
     room = _rooms(loaded, prompts, limits.max_new_tokens)
     waiting = [index for index in range(len(prompts)) if room[index] > 0]
     # Same bound and like length go together; the longest first, so that memory runs out at once or never.
     waiting.sort(key=lambda index: (-room[index], -len(prompts[index])))
-    size = limits.batch_size
     for bound, group in groupby(waiting, key=lambda index: room[index]):
         left = list(group)
         while left:
-            batch = left[:size]
+            batch = left[: limits.batch_size]
             asked, drawing = [prompts[index] for index in batch], _drawing(limits.draws, batch, prompts, bound)
             made = _unless_out_of_memory(lambda: _batch(loaded, tokenizer, asked, bound, **drawing))  # noqa: B023
-            if made is None:
-                size = _halved(len(batch))
+            if isinstance(made, str):
+                _lower(limits, len(batch), made)
                 continue
             answers.update(zip(batch, made, strict=True))
             left = left[len(batch) :]
@@ -212,25 +220,27 @@ def without_end(ids: list[int], tokenizer: Tokenizer) -> list[int]:
     return ids[:-1] if ids and ids[-1] in tokenizer.end_ids else ids
 
 
-def _unless_out_of_memory(compute: Callable[[], list[list[int]]]) -> list[list[int]] | None:
-    """What was computed; None when memory ran out, with what can be freed freed."""
-    import torch
+def _unless_out_of_memory(compute: Callable[[], list[list[int]]]) -> list[list[int]] | str:
+    """What was computed; the error in a line when memory ran out, with what can be freed freed."""
+    from lorry.trainer import memory
 
     try:
         return compute()
-    except (torch.OutOfMemoryError, MemoryError):
-        pass
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
             raise
-    # Outside of the handlers: while one runs, its traceback keeps the tensors alive.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
+        told = memory.told(error)
+    # Outside of the handler: while it runs, its traceback keeps the tensors alive.
+    memory.release()
+    return told
 
 
-def _halved(size: int) -> int:
-    if size == 1:
-        hint = "set a shorter `evaluate.max_new_tokens`, or a shorter `data.max_length`"
+def _lower(limits: Limits, tried: int, told: str) -> None:
+    """Half of what was tried from now on. Raises RunFailedError where that was one."""
+    if tried == 1:
+        hint = (
+            "lower `max_new_tokens` (`method`'s where answers are learnt from, else `evaluate`'s), or `data.max_length`"
+        )
         raise RunFailedError("out of memory while generating one answer alone", hint=hint)
-    return size // 2
+    limits.batch_size = tried // 2
+    limits.lowered(limits.batch_size, told)

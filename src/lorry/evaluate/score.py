@@ -13,7 +13,7 @@ nothing could be scored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +25,7 @@ from lorry.evaluate import scoring
 from lorry.evaluate.any_rows import Rows
 from lorry.evaluate.danger import blame
 from lorry.evaluate.folder import write_evaluation
-from lorry.evaluate.generation import Limits
+from lorry.evaluate.generation import Limits, Lowered
 from lorry.evaluate.hard_rows import hard_rows
 from lorry.evaluate.metrics._base import Metric
 from lorry.evaluate.metrics.dangerous_command import DangerousCommand
@@ -64,6 +64,7 @@ class Evaluation:
     """Where the base model lies; needed where there is no adapter to switch off."""
     asker: Asker | None = None
     """Who judges answers, where the method learns from the model's own."""
+    lowered: Lowered = field(default=lambda _size, _error: None)
 
     def run(self, folder: RunFolder, progress: Progress) -> Json:
         """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
@@ -114,13 +115,13 @@ class Evaluation:
         """The tokenizer with the recipe's chat template."""
         return self.renderer.tokenizer
 
-    @property
+    @cached_property
     def limits(self) -> Limits:
-        """How answers are made."""
+        """How answers are made; what memory did not suffice for on one side is not tried on the other."""
         most = self.recipe.evaluate.max_new_tokens
         if self.asker is not None:
             most = self.asker.method.max_new_tokens  # rewards judge answers as long as those that were learnt from
-        return Limits(most, self.recipe.evaluate.batch_size)
+        return Limits(most, self.recipe.evaluate.batch_size, lowered=self.lowered)
 
     def prompt(self, task: Task) -> list[int]:
         """What generation starts from."""

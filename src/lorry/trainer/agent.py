@@ -42,7 +42,11 @@ _SAME = 0.5
 _FAILED = 1
 _SAID = {"finished": (0,), "stopped": (StoppedError.exit_code, RefusedError.exit_code)}
 """What a trainer that has said its end has come to, whatever happens while its process is taken down: the first, or another."""
-_DOING: Mapping[str, Where] = {"evaluating": "evaluating", "scoring": "generating"}
+_DOING: Mapping[str, Where] = {
+    "answering": "generating",
+    "evaluating": "evaluating",
+    "scoring": "generating",
+}
 
 
 class Agent:

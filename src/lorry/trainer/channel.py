@@ -33,7 +33,7 @@ class Reporter(Protocol):
         ...
 
     def beat(self, phase: str, step: int) -> None:
-        """Says that something moves: `loading`, `training`, `evaluating`, `scoring`."""
+        """Says that something moves: `loading`, `training`, `answering` (and judging that), `evaluating`, `scoring`."""
         ...
 
     def end(self, kind: str, **data: Any) -> None:

@@ -14,7 +14,7 @@ from lorry.data.prepare import Prepared, renderer_for
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import RecipeError
 from lorry.evaluate import scoring
-from lorry.evaluate.generation import Limits, generate
+from lorry.evaluate.generation import Limits, Lowered, generate
 from lorry.evaluate.metrics._base import Answer, Metric
 from lorry.evaluate.score import drawn
 from lorry.trainer import watched
@@ -46,8 +46,9 @@ class HeldBack:
     """Where the method learns from the model's own answers: who has it answer and judges that."""
     kept: ExampleSet | None = None
     """The evaluation rows with what the reference says of them, where that was asked beforehand."""
-    beat: Callable[[], None] = field(default=lambda: None)
-    """Called before each batch."""
+    beat: Callable[[str], None] = field(default=lambda _phase: None)
+    """Told before each batch what is being done: `evaluating`, or `answering`."""
+    lowered: Lowered = field(default=lambda _size, _error: None)
 
     def __post_init__(self) -> None:
         """Finds the metrics that score answers. Raises RecipeError for one that is watched and cannot work here."""
@@ -71,16 +72,16 @@ class HeldBack:
             return self._judged(self.asker, rows, rung.generation_batch)
         with self.loaded.answering():
             if not rows.kinds.any():
-                return {"loss": mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self.beat))}
+                return {"loss": mean_loss(row_losses(self.loaded, rows, range(len(rows)), rung.eval_batch, self._beat))}
             return self._by_method(rows, rung.eval_batch)
 
     def _judged(self, asker: Asker, rows: ExampleSet, size: int) -> dict[str, float]:
         """Means of the rewards of greedy answers to the evaluation's prompts, and how the answers are."""
         tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
         prompts = [rows[task.index].ids.tolist() for task in tasks]
-        answers = asker.answers(prompts, size, self.beat)
+        answers = asker.answers(prompts, size, self._beat_answering)
         completions = asker.completions(tasks, answers)
-        asker.jury.beat = self.beat
+        asker.jury.beat = self._beat_answering
         judged = asker.jury.judge(completions)
         self.faults = judged.faults
         ended = [asker.has_ended(answer) for answer in answers]
@@ -101,11 +102,11 @@ class HeldBack:
             trained, looked_at = self.method.divided(rows, batch)
             whole.add(self.method.counts(self._planted(rows, trained)))
             if looked_at:
-                self.beat()
+                self._beat()
                 with torch.no_grad(), self.loaded.computing():
                     whole.add(self.method.look(self.policy, self._planted(rows, looked_at)))
         for batch in batches:
-            self.beat()
+            self._beat()
             trained, _ = self.method.divided(rows, batch)
             with torch.no_grad(), self.loaded.computing():
                 share = self.method.loss(self.policy, self._planted(rows, trained), whole)
@@ -123,10 +124,16 @@ class HeldBack:
         if not self.metrics or self.asker is not None:
             return {}
         tokenizer, tasks, prompts = self._asked = self._asked or self._questions()
-        limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch)
+        limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch, lowered=self.lowered)
         with self.loaded.answering():
-            texts = generate(self.loaded, tokenizer, prompts, limits, lambda _done, _total: self.beat()).texts
-        return self._scored(tasks, texts)
+            made = generate(self.loaded, tokenizer, prompts, limits, lambda _done, _total: self._beat_answering())
+        return self._scored(tasks, made.texts)
+
+    def _beat(self) -> None:
+        self.beat("evaluating")
+
+    def _beat_answering(self) -> None:
+        self.beat("answering")
 
     def _scored(self, tasks: Sequence[Task], texts: Sequence[str]) -> dict[str, float]:
         pairs = zip(tasks, texts, strict=True)

@@ -80,8 +80,11 @@ class Loop:
         )
         training.stepper.beat = self._beat
         if training.stepper.rollouts is not None:
-            training.stepper.rollouts.beat = lambda: self._beat(self.state.step)
-        training.held_back.beat = lambda: training.events.beat("evaluating", self.state.step)
+            training.stepper.rollouts.beat = lambda phase: self._beat(self.state.step, phase)
+        if training.asker is not None:
+            training.asker.lowered = self._answer_fewer
+        training.held_back.lowered = self._answer_fewer
+        training.held_back.beat = lambda phase: training.events.beat(phase, self.state.step)
 
     @property
     def steps(self) -> int:
@@ -142,7 +145,7 @@ class Loop:
             except Exception as error:
                 if not memory.is_out_of_memory(error):
                     raise
-                told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
+                told = memory.told(error)
             # Only here, with the traceback gone, nothing holds the tensors of what failed any more.
             self.training.stepper.forget_gradients()
             memory.release()
@@ -280,6 +283,11 @@ class Loop:
             raise self._nothing_fits(where)
         self._use(lower)
 
+    def _answer_fewer(self, size: int, told: str) -> None:
+        """Memory ran out while answers were made: those that are made stay, and so many at once come from now on."""
+        self.training.events.append("oom", step=self.state.step, where="generating", error=told)
+        self._use(replace(self.rung, generation_batch=size))
+
     def _use(self, rung: Rung) -> None:
         self.rung = rung
         loaded = self.training.live.loaded
@@ -313,10 +321,10 @@ class Loop:
                 stepper.rollouts.put_back(*rollout_in(folder))
             self.generators = rng.capture()
 
-    def _beat(self, step: int) -> None:
+    def _beat(self, step: int, phase: str = "training") -> None:
         """Says that something moves; once this process leaves, nothing needs to move any more."""
         self.saver.give_way()
-        self.training.events.beat("training", step)
+        self.training.events.beat(phase, step)
 
     def _standing(self) -> Standing:
         """Called before anything is saved. Raises RunFailedError while the weights are half changed."""

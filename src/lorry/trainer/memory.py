@@ -27,6 +27,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and _SAID.search(str(error)) is not None
 
 
+def told(error: BaseException) -> str:
+    """The error in a line, for events."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no memory'}"
+
+
 def release() -> None:
     """Gives back what nothing holds any more; call it outside of the `except` block, whose traceback holds tensors."""
     gc.collect()

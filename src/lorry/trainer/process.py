@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lorry.trainer import checkpoint, hardware, heap, memory, smoke
 from lorry.trainer.assignment import Assignment
 from lorry.trainer.channel import AGENT, Reporter, connect
 from lorry.trainer.forecast import OverrunError
-from lorry.trainer.ladder import Rung
+from lorry.trainer.ladder import Rung, Where
 from lorry.trainer.loop import Loop
 from lorry.trainer.model import LoadedModel, load, put_adapter
 from lorry.trainer.preparing import prepare
@@ -203,16 +204,25 @@ def _as_delivered(assignment: Assignment, loaded: LoadedModel, step: int, outcom
 
 
 def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung, asker: Asker | None) -> None:
-    """Scores base model and adapter; where memory runs out, again in smaller batches."""
+    """Scores base model and adapter. Where memory runs out, answers that are made stay, and all else is done again."""
 
     def progress(part: str, done: int, total: int) -> None:
         assignment.events.append("scoring", part=part, done=done, total=total)
 
+    def lower(where: Where, size: int, told: str) -> None:
+        assignment.events.append("oom", where=where, error=told)
+        assignment.events.append("rung", **replace(rung, eval_batch=size, generation_batch=size).as_dict())
+
     size = min(rung.generation_batch, rung.eval_batch)
     while True:
-        recipe = _in_batches(assignment.recipe, size)
         evaluation = Evaluation(
-            loaded, assignment.renderer(), assignment.prepared, recipe, assignment.model_folder, asker
+            loaded,
+            assignment.renderer(),
+            assignment.prepared,
+            _in_batches(assignment.recipe, size),
+            assignment.model_folder,
+            asker,
+            partial(lower, "generating"),
         )
         try:
             with loaded.answering():
@@ -220,14 +230,13 @@ def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung, asker: Asker
         except Exception as error:
             if size == 1 or not memory.is_out_of_memory(error):
                 raise
-            told = str(error)
+            told = memory.told(error)
         else:
             assignment.events.append("scored", scores=scores["splits"])
             return
         memory.release()
-        size //= 2
-        assignment.events.append("oom", where="generating", error=told)
-        assignment.events.append("rung", **replace(rung, eval_batch=size, generation_batch=size).as_dict())
+        size = max(1, min(size, evaluation.limits.batch_size) // 2)
+        lower("evaluating", size, told)
 
 
 def _in_batches(recipe: Recipe, size: int) -> Recipe:

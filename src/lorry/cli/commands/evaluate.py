@@ -93,7 +93,9 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
     changed = options.data or options.metrics or options.model or options.rows is not None
     with tempfile.TemporaryDirectory() as scratch:
         place = found.run if found.run and not changed else RunFolder(Path(scratch))
-        evaluation = Evaluation(opened.loaded, opened.renderer, rows, found.recipe, found.model_folder)
+        evaluation = Evaluation(
+            opened.loaded, opened.renderer, rows, found.recipe, found.model_folder, lowered=_say_fewer
+        )
         scores = evaluation.run(place, _progress)
         output.live("")
         return scores, read_lines(place.evaluation / "samples.jsonl")
@@ -102,6 +104,10 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
 def _progress(part: str, done: int, total: int) -> None:
     if output.stderr_is_live():
         output.live(f"{part}: {done:,} of {total:,}")
+
+
+def _say_fewer(size: int, error: str) -> None:
+    output.warn(f"out of memory while generating ({error}): {size} answers at once from now on")
 
 
 def _show(scores: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:

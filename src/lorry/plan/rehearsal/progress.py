@@ -12,7 +12,13 @@ from lorry.plan.rehearsal.watching import Message
 Watcher = Callable[[Stage | str], None]
 """Told the name of a stage as it begins, and the stage as it ends."""
 
-_BY_PHASE = {"loading": "model", "training": "training", "evaluating": "evaluation", "scoring": "generation"}
+_BY_PHASE = {
+    "loading": "model",
+    "training": "training",
+    "answering": "training",
+    "evaluating": "evaluation",
+    "scoring": "generation",
+}
 """What the trainer says it does, as a stage."""
 _ALONE = ("checkpoint", "resume", "plain PEFT")
 """Stages in which the trainer's own phases do not count."""

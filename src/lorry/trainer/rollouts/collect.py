@@ -18,7 +18,7 @@ from lorry.data.examples import Example, ExampleSet
 from lorry.data.prepare import Task
 from lorry.data.tokenizer import Tokenizer
 from lorry.evaluate.drawing import Draws
-from lorry.evaluate.generation import Limits, answer_tokens, without_end
+from lorry.evaluate.generation import Limits, Lowered, answer_tokens, without_end
 from lorry.trainer.channel import Reporter
 from lorry.trainer.forest import plant
 from lorry.trainer.ladder import Rung
@@ -26,7 +26,7 @@ from lorry.trainer.methods._rollouts import Answered, FromRollouts
 from lorry.trainer.order import Order
 from lorry.trainer.policy import Policy
 from lorry.trainer.rewards._base import Completion
-from lorry.trainer.rollouts.jury import Jury
+from lorry.trainer.rollouts.jury import Judged, Jury
 from lorry.trainer.rollouts.rollout import Rollout
 from lorry.trainer.rollouts.vllm_engine import VllmEngine
 
@@ -46,6 +46,7 @@ class Asker:
     method: FromRollouts
     engine: VllmEngine | None = None
     """What makes the answers in place of Transformers."""
+    lowered: Lowered = field(default=lambda _size, _error: None)
 
     def answers(
         self, prompts: Sequence[Sequence[int]], at_once: int, beat: Callable[[], None], draws: Draws | None = None
@@ -54,7 +55,7 @@ class Asker:
         if self.engine is not None:
             beat()
             return self.engine.answers(self.policy, prompts, self.method.max_new_tokens, draws)
-        limits = Limits(self.method.max_new_tokens, at_once, draws)
+        limits = Limits(self.method.max_new_tokens, at_once, draws, self.lowered)
         made, _ = answer_tokens(self.policy.loaded, self.tokenizer, prompts, limits, lambda _done, _all: beat())
         return made
 
@@ -76,6 +77,15 @@ class Asker:
         return bool(answer) and answer[-1] in self.tokenizer.end_ids
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """The answers of a rollout, judged, before anything of their tokens is known."""
+
+    made: Rollout
+    ended: list[bool]
+    judged: Judged
+
+
 @dataclass
 class Rollouts:
     """The rollouts of one training: the one that is being trained on, and how the next one is made."""
@@ -86,7 +96,10 @@ class Rollouts:
     """By the index of their prompt."""
     events: Reporter
     seed: int
-    beat: Callable[[], None] = field(default=lambda: None)
+    beat: Callable[[str], None] = field(default=lambda _phase: None)
+    """Told what is being done: `answering`, or `training`, where answers are measured."""
+    _answers: _Answers | None = None
+    """Of the rollout that is being made: where memory runs out as they are measured, they are neither made nor judged again."""
     _kept: tuple[Mapping[str, float], Rollout | None] = field(default=({}, None))
     """What the rollout before left for the next one, and the present one; changed as one, for a signal may read it."""
 
@@ -141,11 +154,11 @@ class Rollouts:
 
     def begin_anew(self) -> None:
         """Forgets the present rollout: what is left out of it was judged beside the rest."""
-        self._kept = self._kept[0], None
+        self._kept, self._answers = (self._kept[0], None), None
 
     def put_back(self, rollout: Rollout | None, carried: Mapping[str, float]) -> None:
         """Goes on from what `standing` gave."""
-        self._kept = carried, rollout
+        self._kept, self._answers = (carried, rollout), None
 
     def _at(self, step: int, order: Order, rung: Rung, left_out: frozenset[int]) -> Rollout:
         before, rollout = self._kept
@@ -154,30 +167,19 @@ class Rollouts:
             before = rollout.carried if rollout is not None and rollout.first < first else before
             rows = [row for part in order.micro_batches(step) for row in part if row not in left_out]
             rollout = self._made(first, rows, rung, before)
-            self._kept = before, rollout
+            self._kept, self._answers = (before, rollout), None
         return rollout
 
     def _made(self, first: int, rows: Sequence[int], rung: Rung, carried: Mapping[str, float]) -> Rollout:
         method = self.asker.method
         if not rows:
             return Rollout(first, [], [], [], carried=carried)
-        rows = [row for row in rows for _ in range(method.group)]
-        prompts = [self.examples[row].ids.tolist() for row in rows]
-        draws = Draws(
-            method.sampling,
-            [(self.seed, first, place) for place in range(len(rows))],
-        )
-        answers = self.asker.answers(prompts, rung.generation_batch, self.beat, draws)
-        tasks = [self.tasks[row] for row in rows]
-        self.asker.jury.beat = self.beat
-        judged = self.asker.jury.judge(self.asker.completions(tasks, answers))
-        ids = [np.asarray([*prompt, *answer], np.int32) for prompt, answer in zip(prompts, answers, strict=True)]
-        made = Rollout(first, list(rows), ids, [len(prompt) for prompt in prompts])
-        ended = [self.asker.has_ended(answer) for answer in answers]
+        answers = self._answered(first, [row for row in rows for _ in range(method.group)], rung)
+        made, judged = answers.made, answers.judged
         answered = Answered(
-            groups=[place // method.group for place in range(len(rows))],
+            groups=[place // method.group for place in range(len(made.rows))],
             lengths=made.answered,
-            ended=ended,
+            ended=answers.ended,
             rewards=judged.totals,
             **self._measured(made, rung),
         )
@@ -186,7 +188,7 @@ class Rollouts:
             **judged.means(),
             "deviation": float(judged.totals.std()),
             "answer_tokens": float(np.mean(made.answered)),
-            "ended": float(np.mean(ended)),
+            "ended": float(np.mean(answers.ended)),
             **credit.told,
         }
         self._tell(first, made, judged.totals.tolist(), told)
@@ -194,14 +196,36 @@ class Rollouts:
             self.events.append("warning", step=first, message=f"a reward failed at some answers: {fault}")
         return Rollout(first, made.rows, made.ids, made.asked, credit.known, told, credit.carried)
 
+    def _answered(self, first: int, rows: list[int], rung: Rung) -> _Answers:
+        """The answers to these rows' prompts, made and judged unless that is done: weights have not changed since."""
+        found = self._answers
+        if found is not None and (found.made.first, found.made.rows) == (first, rows):
+            return found
+
+        def beat() -> None:
+            self.beat("answering")
+
+        prompts = [self.examples[row].ids.tolist() for row in rows]
+        draws = Draws(self.asker.method.sampling, [(self.seed, first, place) for place in range(len(rows))])
+        answers = self.asker.answers(prompts, rung.generation_batch, beat, draws)
+        self.asker.jury.beat = beat
+        judged = self.asker.jury.judge(self.asker.completions([self.tasks[row] for row in rows], answers))
+        ids = [np.asarray([*prompt, *answer], np.int32) for prompt, answer in zip(prompts, answers, strict=True)]
+        made = Rollout(first, rows, ids, [len(prompt) for prompt in prompts])
+        self._answers = _Answers(made, [self.asker.has_ended(answer) for answer in answers], judged)
+        return self._answers
+
     def _measured(self, made: Rollout, rung: Rung) -> dict[str, Any]:
-        """What the method asks of each token, before weights change."""
+        """What the method asks of each token, before weights change; so many answers at once as a step computes.
+
+        That takes less than training on them: memory that runs out here leads down the ladder as it does in a step.
+        """
         method, policy = self.asker.method, self.asker.policy
         found: dict[str, list[Floats]] = {}
         if not (method.keeps_before or method.needs_reference or method.has_value_head):
             return {}
         for at in range(0, len(made.rows), rung.micro_batch):
-            self.beat()
+            self.beat("training")
             examples = [made.example(place) for place in range(at, min(at + rung.micro_batch, len(made.rows)))]
             batch = plant(examples, share=policy.forward.shares and not policy.loaded.drops)
             parts: dict[str, torch.Tensor] = {}

@@ -33,6 +33,8 @@ _LOOK = 0.2
 """Seconds in which the processors' load is measured."""
 _LEAVING = 60.0
 """Seconds that a trainer may take to end after its last word."""
+_OF_A_STEP = ("training", "answering")
+"""Phases that an optimizer step goes through: a rollout's answers are made and judged before it is trained on."""
 _OTHER_PHASES = 30.0
 """Minutes that loading and scoring may take without a sign of life, where `stall_minutes` is less."""
 
@@ -94,9 +96,9 @@ class Vitals:
         self._write_heartbeat()
 
     def moved(self, phase: str, step: int) -> None:
-        """Something was computed: in training, a part of this step."""
+        """Something was computed: in training, or answering, a part of this step."""
         self.phase, self._moved = phase, self._clock()
-        if phase == "training":
+        if phase in _OF_A_STEP:
             self.step = max(self.step, step - 1)
 
     def saw(self, kind: str, step: int | None, data: dict[str, Any]) -> None:
@@ -143,7 +145,7 @@ class Vitals:
 
     def _stands_still(self, now: float) -> bool:
         limit = 60 * self._stall_minutes
-        if self.phase not in ("training", "evaluating"):
+        if self.phase not in (*_OF_A_STEP, "evaluating"):
             limit = max(limit, 60 * _OTHER_PHASES)
         if self.stalled or self.said_end or now - self._moved < limit:
             return False
