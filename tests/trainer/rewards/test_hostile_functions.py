@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lorry.errors import RecipeError
@@ -79,15 +74,6 @@ def test_function_that_hangs_is_replaced(body: str, tmp_path: Path):
     before, fault, after = said(tmp_path, body, "good", "bad", "better", timeout=SLOW)
     assert (before, after) == (4.0, 6.0)
     assert fault == Fault("took longer than 0.5 seconds")
-
-
-def test_nothing_that_a_function_started_is_left(tmp_path: Path):
-    body = f"import subprocess; subprocess.Popen(['sleep', '61.{os.getpid()}']); time.sleep(60)"
-    said(tmp_path, body, "bad", timeout=SLOW)
-    started, end = ["sleep", f"61.{os.getpid()}"], time.monotonic() + 10  # what is killed takes its time to be gone
-    while any(one.info["cmdline"] == started for one in psutil.process_iter(["cmdline"])):
-        assert time.monotonic() < end, "it was not killed"
-        time.sleep(0.05)
 
 
 def test_what_a_function_prints_is_no_answer(tmp_path: Path):
@@ -175,24 +161,6 @@ def test_neighbours_are_imported_and_the_folder_is_the_functions_own(tmp_path: P
     text = "from beside import BONUS\ndef f(completion):\n    return BONUS + len(open('words.txt').read())"
     with worker(tmp_path, text) as found:
         assert found.scores([Completion("", [])]) == [14.0]
-
-
-def test_no_worker_outlives_a_trainer_that_was_killed(tmp_path: Path):
-    (tmp_path / "mine.py").write_text("import time\ndef f(completion):\n    time.sleep(600)", encoding="utf-8")
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from lorry.trainer.rewards._base import Completion\nfrom lorry.trainer.rewards._worker import Worker\n"
-        "worker = Worker(Path(sys.argv[1]), 'f', (600, 60))\nworker.start()\nprint(worker._process.pid, flush=True)\n"
-        "worker.scores([Completion('x', [])])"
-    )
-    words = [sys.executable, "-c", script, str(tmp_path / "mine.py")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as trainer:
-        assert trainer.stdout is not None
-        pid = int(trainer.stdout.readline())
-        hanging = psutil.Process(pid)
-        trainer.send_signal(signal.SIGKILL)
-    hanging_is_over = psutil.wait_procs([hanging], timeout=20)
-    assert hanging_is_over[1] == []
 
 
 def test_function_sees_no_secret_but_those_that_it_is_to_see(tmp_path, monkeypatch):

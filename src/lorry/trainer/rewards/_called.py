@@ -1,25 +1,26 @@
 """What runs in the process of a reward function: `python -m lorry.trainer.rewards._called FILE FUNCTION PARENT`.
 
-It imports nothing but what the person's file imports, so that it starts at once.
+It imports nothing but what the person's file imports, so that it starts at once. The process that was started stays as its
+keeper (see `_keeper.py`); the function is called in one forked from it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import inspect
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lorry.trainer.rewards import _keeper
+
 
 def main(file: str, function: str, parent: int) -> int:
     """Answers line by line until its input ends."""
-    _end_with(parent)
+    _keeper.divide(parent)
     asked = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     # Nobody answers what the function asks for, and what it prints belongs into the log.
@@ -40,14 +41,6 @@ def main(file: str, function: str, parent: int) -> int:
         except Exception as error:
             _say(answers, error=f"{type(error).__name__}: {error}")
     return 0
-
-
-def _end_with(parent: int) -> None:
-    """A function that hangs does not hear that nobody asks any more."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of prctl(2)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 def _function(file: str, name: str) -> Callable[..., Any]:

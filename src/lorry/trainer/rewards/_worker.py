@@ -1,7 +1,8 @@
 """The process in which a person's reward function runs, from outside; `_called.py` is what it runs.
 
 A line of JSON goes in for each answer, and one comes back: `{"score": 0.5}` or `{"error": "ValueError: ..."}`. Whatever the
-function prints goes to the run's log. A process that hangs or dies is replaced by a new one, with all that it has started.
+function prints goes to the run's log. A process that hangs or dies is replaced by a new one. Whatever it has started, also in
+a session of its own, ends with it, when it is replaced, when the run is over, and when the trainer is killed (`_keeper.py`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,6 +23,8 @@ from lorry.trainer.rewards._base import Completion, Fault, as_score
 
 _LONGEST = 1 << 20
 """Bytes of a line that comes back."""
+_PATIENCE = 10.0
+"""Seconds that the keeper may take to end all; it gives up on what cannot be killed before."""
 
 
 class Worker:
@@ -37,6 +38,8 @@ class Worker:
         self._secrets = tuple(secrets)
         self._process: subprocess.Popen[bytes] | None = None
         self._left = b""
+        self._has_ended = False
+        """Whether nothing can come from the present process any more."""
         self._broken: tuple[float, str] = (0.0, "")
         """Until when no new process is tried, and why."""
 
@@ -44,8 +47,8 @@ class Worker:
         """Starts the process. Raises RecipeError where the file cannot be imported, or has no such function."""
         words = [sys.executable, "-m", "lorry.trainer.rewards._called"]
         words += [str(self._file), self._function, str(os.getpid())]
-        self._left = b""
-        # A session of its own: all that the function starts ends with it, and Ctrl-C in a terminal is not for it.
+        self._left, self._has_ended = b"", False
+        # A session of its own: Ctrl-C in a terminal is not for it.
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
@@ -72,12 +75,14 @@ class Worker:
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        process.wait()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _score(self, one: Completion) -> float | Fault | None:
         process = self._process or self._anew()
@@ -104,9 +109,8 @@ class Worker:
 
     def _lost(self, process: subprocess.Popen[bytes], seconds: float) -> str:
         """Why nothing came."""
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.1)  # one that has just ended is not yet known to have
-        return f"took longer than {seconds:g} seconds" if process.poll() is None else "its process has ended"
+        has_ended = self._has_ended or process.poll() is not None
+        return "its process has ended" if has_ended else f"took longer than {seconds:g} seconds"
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
         """The next answer; None where none comes in time, or the process has ended."""
@@ -114,6 +118,7 @@ class Worker:
         while b"\n" not in self._left:
             readable, _, _ = select.select([descriptor], [], [], max(end - time.monotonic(), 0.0))
             part = os.read(descriptor, 65_536) if readable else b""
+            self._has_ended = bool(readable) and not part
             if not part or len(self._left) > _LONGEST:
                 return None
             self._left += part
