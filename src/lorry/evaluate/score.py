@@ -6,8 +6,8 @@
     answers.jsonl    all rows for which answers were made, in the same form
     high_loss.jsonl  the 30 rows that the adapter finds hardest
 
-A side of a score is {"value", "low", "high"}: the bounds are null where one row is all there is, the side is null where
-nothing could be scored.
+A side of a score is {"value", "low", "high"}: the bounds are null where one row, or one value of an unbounded score, is all
+there is, the side is null where nothing could be scored.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class Evaluation:
         own = [row for row in answers if row["split"] == split]
         scores = scoring.losses(sides, getattr(self.prepared, split).kinds)
         for name in dict.fromkeys(name for row in own for name in row["scores"]):
-            mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES})
+            within = (0.0, 1.0) if name in self.metrics else None  # a reward may be any number
+            mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES}, within)
             if mean is not None:
                 scores[name] = mean
         return {"rows": getattr(self.prepared, split).unit_count, "generated": len(own), "scores": scores}

@@ -102,12 +102,19 @@ def _losses(rows: Mapping[Side, Sequence[RowLoss]]) -> Json:
     return {"loss": _entry(loss, counted), "perplexity": _entry(perplexity, counted)} if counted else {}
 
 
-def means_of(scores: Mapping[Side, Sequence[float | None]]) -> Json | None:
-    """A metric's mean on both sides, over the answers that it applies to; None where it applies to none."""
+def means_of(
+    scores: Mapping[Side, Sequence[float | None]], within: tuple[float, float] | None = (0.0, 1.0)
+) -> Json | None:
+    """A metric's mean on both sides, over the answers that it applies to; None where it applies to none.
+
+    `within` are the least and the most that it can give; None takes what was seen on either side for that.
+    """
     kept: dict[Side, list[float]] = {side: [one for one in scores[side] if one is not None] for side in SIDES}
-    counted = max(map(len, kept.values()))
-    mean: Sides = {side: bootstrap.mean(kept[side]) for side in SIDES}
-    return _entry(mean, counted) if counted else None
+    seen = [one for side in SIDES for one in kept[side]]
+    if not seen:
+        return None
+    mean: Sides = {side: bootstrap.mean(kept[side], within=within or (min(seen), max(seen))) for side in SIDES}
+    return _entry(mean, max(map(len, kept.values())))
 
 
 def _answers(tasks: Sequence[Task], texts: Sequence[str]) -> list[Answer]:

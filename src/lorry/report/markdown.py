@@ -90,7 +90,7 @@ def _scores(sources: Sources) -> Iterator[str]:
         yield score_table(comparisons)
         answers = f", answers to {generated} of them" if generated is not None else ""
         rows = facts_of_split.get("rows", "?")
-        how = "bootstrap; Wilson's where all answers score alike"
+        how = "bootstrap; Wilson's for shares near 0 or 1, and where all score alike"
         yield f"Over {rows} rows{answers}; in brackets the 95 % interval over rows ({how})."
 
 
