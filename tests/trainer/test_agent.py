@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from havoc import pids, wait_for_event
@@ -50,6 +51,19 @@ def test_trainer_that_dies_at_the_same_step_twice_is_not_started_a_third_time(tm
     failed = events_of(run, "failed")[0].data
     assert told in failed["error"]
     assert "lorry resume" in failed["hint"]
+
+
+def test_what_a_killed_trainer_started_ends_with_it(tmp_path):
+    """As an engine that answers would: in a session of its own, silent, and deaf to what ends its parent."""
+    words = ["sleep", f"60{os.getpid()}.{time.monotonic_ns()}"]
+    start = f"subprocess.Popen({words}, start_new_session=True, stdout=-3, stderr=-3)"
+    process = broken(tmp_path, f"import os, subprocess; {start}; os.kill(os.getpid(), 9)")
+    assert process.wait(timeout=120) != 0
+    assert max(event.attempt for event in process.run.events()) > 1
+    left = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == words]
+    for one in left:
+        one.kill()
+    assert left == []
 
 
 def test_traceback_stands_in_the_log_and_its_last_line_in_the_event(tmp_path):

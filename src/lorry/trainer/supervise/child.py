@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
+import psutil
+
 from lorry.secrets.masking import StreamMask
 from lorry.track.folder import RunFolder
 from lorry.trainer import heap
 from lorry.trainer.channel import AGENT, FD
+from lorry.trainer.supervise.orphan import end_left
 
 Message = dict[str, Any]
 _PIECE = 1 << 16
@@ -44,6 +47,7 @@ class Child:
             raise
         finally:
             os.close(writer)
+        self._seen = psutil.Process(self.process.pid)
         self._threads = [
             threading.Thread(target=self._hear, args=(reader,), daemon=True),
             threading.Thread(target=self._copy, args=(log,), daemon=True),
@@ -77,8 +81,10 @@ class Child:
             self.process.send_signal(number)
 
     def close(self) -> None:
-        """Waits for its last lines."""
+        """Waits for its last lines, and ends what it has started and left."""
         self._threads[1].join(timeout=5)
+        if end_left(self._seen):
+            self._threads[1].join(timeout=5)
 
     def _hear(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as lines:

@@ -1,12 +1,15 @@
-"""The trainer of an agent that died: two trainers of one run must never write at the same time."""
+"""Who outlives whom: the trainer of an agent that died, for two of one run must never write, and what a trainer has left."""
 
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 
 import psutil
 
 from lorry.track.folder import RunFolder
+from lorry.trainer.channel import AGENT
 
 _PATIENCE = 10.0
 """Seconds in which it may save and end by itself, as the system has told it to."""
@@ -22,6 +25,23 @@ def end_orphan(folder: RunFolder) -> None:
     except psutil.TimeoutExpired:
         trainer.kill()
         trainer.wait()
+
+
+def end_left(trainer: psutil.Process) -> bool:
+    """Kills what a trainer of this process has started and left, such as an engine that holds a GPU's memory; whether any was.
+
+    What it started has its environment, whatever parent and session it has by now. Call it when the trainer has ended.
+    """
+    began, found = trainer.create_time(), False
+    for one in psutil.process_iter(["environ"]):
+        environment = one.info["environ"] or {}
+        if environment.get(AGENT) != str(os.getpid()) or one.pid in (trainer.pid, os.getpid()):
+            continue
+        with suppress(psutil.Error):
+            if one.create_time() >= began:  # an earlier agent may have had this number
+                one.kill()
+                found = True
+    return found
 
 
 def _trainer(folder: RunFolder) -> psutil.Process | None:
