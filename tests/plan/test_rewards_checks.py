@@ -137,6 +137,16 @@ def test_answers_that_are_no_whole_groups_are_told_with_numbers_that_are(tmp_pat
     assert errors == ["rollouts.groups"]
 
 
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [({"lora": None}, "all weights are trained"), ({"lora": {"dora": True}}, "no DoRA"), ({"lora": {"rank": 8}}, "")],
+)
+def test_what_vllm_cannot_answer_for_is_told_before_it_is_started(sections: dict[str, Any], told: str, tmp_path: Path):
+    found = run("rollouts", given(tmp_path, **sections, method={"engine": "vllm"}))
+    assert ("rollouts.vllm" in found) == bool(told)
+    assert not told or told in found["rollouts.vllm"].message
+
+
 def test_lengths_that_leave_no_room_are_told_and_so_are_all_rows(tmp_path: Path):
     asked = given(tmp_path, data={"max_length": 16})
     assert run("rollouts", asked)["rollouts.no-room"].place == "data.max_length"

@@ -63,9 +63,9 @@ def mean(scores: Sequence[float], *, within: tuple[float, float] | None = None, 
 def alike(value: float, rows: int, within: tuple[float, float] | None) -> Interval:
     """The mean where every row scores `value`: by as much as it moves if so many as may be scored the most, or the least.
 
-    So many is Wilson's upper bound of none of these rows, 3.84 / (rows + 3.84): of 20 rows 16 %. (The "rule of three", 3 / rows,
-    is its one-sided kin: Hanley and Lippman-Hand 1983.) For 0 and 1 within 0 and 1 this is Wilson's interval itself: 20 right of
-    20 may be 84 % of all. No bounds where nothing is known of what others may score.
+    So many is Wilson's upper bound of none of these rows, 3.84 / (rows + 3.84): of 20 rows 16 %. The "rule of three",
+    3 / rows, is its one-sided kin (Hanley and Lippman-Hand 1983). For 0 and 1 within 0 and 1 this is Wilson's interval
+    itself: 20 right of 20 may be 84 % of all. No bounds where nothing is known of what others may score.
     """
     others = wilson(0, rows)
     if within is None or within[0] == within[1] or others is None or others.high is None or rows == 1:

@@ -141,7 +141,9 @@ def _asker(assignment: Assignment, method: Method, policy: Policy) -> Asker | No
     policy.temperature = method.temperature
     place = Place(assignment.recipe, assignment.base, assignment.model_folder)
     tokenizer = assignment.renderer().tokenizer
-    engine = VllmEngine(assignment.recipe, assignment.model_folder, tokenizer) if method.engine == "vllm" else None
+    engine = None
+    if method.engine == "vllm":
+        engine = VllmEngine(assignment.recipe, assignment.model_folder, tokenizer, policy.loaded)
     return Asker(policy, tokenizer, Jury.open(method.rewards, place), method, engine)
 
 

@@ -60,7 +60,8 @@ class ExtrasCheck(Check):
         "extras.vllm": Explanation(
             "The method's answers are to be made by vLLM, which is not installed.",
             "The run would end before its first step.",
-            "`pip install vllm` on a machine with a CUDA GPU, or leave `method.engine` out.",
+            "`pip install vllm` on a machine with a CUDA GPU (it brings the torch that it was built for), or leave "
+            "`method.engine` out.",
         ),
         "extras.metric": Explanation(
             "A metric needs a program or a package that is not here.",

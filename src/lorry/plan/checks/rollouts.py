@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note
 from lorry.trainer.methods._rollouts import FromRollouts
+from lorry.trainer.rollouts.vllm_engine import unfit
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -27,6 +28,11 @@ class RolloutsCheck(Check):
             "`data.max_length` leaves no room for a prompt and an answer of `method.max_new_tokens`.",
             "Every row would be left out.",
             "Raise `data.max_length`, or lower `method.max_new_tokens`.",
+        ),
+        "rollouts.vllm": Explanation(
+            "`method.engine: vllm` cannot make the answers that this recipe learns from.",
+            "vLLM is given an adapter in a form that it knows, on a base that it quantises as training does.",
+            "Leave `method.engine` out: Transformers makes the answers then.",
         ),
         "rollouts.packing": Explanation(
             "`data.packing` means nothing for methods that have the model answer.",
@@ -53,6 +59,8 @@ class RolloutsCheck(Check):
                 remedy="raise data.max_length, or lower method.max_new_tokens",
                 place="data.max_length",
             )
+        if method.engine == "vllm" and (why := unfit(recipe)):
+            yield error("rollouts.vllm", why, remedy="leave method.engine out", place="method.engine")
         if recipe.data.packing:
             message = "packing means nothing here: answers to one prompt share it anyway"
             yield note("rollouts.packing", message, place="data.packing")

@@ -54,7 +54,7 @@ class Asker:
         """Tokens of each answer; greedy without `draws`."""
         if self.engine is not None:
             beat()
-            return self.engine.answers(self.policy, prompts, self.method.max_new_tokens, draws)
+            return self.engine.answers(self.policy.loaded, prompts, self.method.max_new_tokens, draws, beat)
         limits = Limits(self.method.max_new_tokens, at_once, draws, self.lowered)
         made, _ = answer_tokens(self.policy.loaded, self.tokenizer, prompts, limits, lambda _done, _all: beat())
         return made
