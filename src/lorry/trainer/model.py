@@ -82,14 +82,15 @@ class LoadedModel:
     @property
     def can_checkpoint_activations(self) -> bool:
         """Whether the architecture can compute activations twice instead of keeping them."""
-        return bool(getattr(self._base, "supports_gradient_checkpointing", False))
+        return bool(getattr(self.base, "supports_gradient_checkpointing", False))
 
     def checkpoint_activations(self) -> None:
         """Computes activations twice from now on, instead of keeping them; doing it again changes nothing."""
-        self._base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     @property
-    def _base(self) -> Any:
+    def base(self) -> Any:
+        """The model without what PEFT put around it; the adapter's layers are in it."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
     def frozen_sha256(self) -> str:
@@ -112,11 +113,19 @@ class LoadedModel:
             self.model.train(was_training)
 
 
-def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable: bool = True) -> LoadedModel:
+def load(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    trainable: bool = True,
+    base: PreTrainedModel | None = None,
+) -> LoadedModel:
     """The recipe's model from its folder.
 
     With `trainable` the recipe's own adapter is added (continuing `model.adapter` when given), after the seed is set.
-    `adapter` puts an existing adapter on for answering only. Raises ModelError when the model does not fit the recipe.
+    `adapter` puts an existing adapter on for answering only. `base` is the model without it, where that is in memory.
+    Raises ModelError when the model does not fit the recipe.
     """
     device = hardware.device()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = recipe.model.tf32
@@ -130,7 +139,7 @@ def load(recipe: Recipe, folder: Path, *, adapter: Path | None = None, trainable
         full=is_full and trainable,
     )
     notes = [f"precision {precision.weights}: {precision.why}"]
-    base = _base(recipe, folder, config, precision, notes)
+    base = base or _base(recipe, folder, config, precision, notes)
     head = score_of(base) if head_for(recipe) == "score" else head_of(base)
     if not _is_known(recipe.model, config) and not makes_the_same_logits(base, head):
         hint = (

@@ -139,7 +139,14 @@ def _asker(assignment: Assignment, method: Method, policy: Policy) -> Asker | No
     if not isinstance(method, FromRollouts):
         return None
     policy.temperature = method.temperature
-    place = Place(assignment.recipe, assignment.base, assignment.model_folder)
+    events = assignment.events
+    place = Place(
+        assignment.recipe,
+        assignment.base,
+        assignment.model_folder,
+        policy.loaded,
+        say=lambda note: events.append("note", message=note),
+    )
     tokenizer = assignment.renderer().tokenizer
     engine = None
     if method.engine == "vllm":

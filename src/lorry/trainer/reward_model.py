@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from lorry.errors import ModelError
@@ -23,10 +24,12 @@ from lorry.recipe.schema import ModelSettings, Recipe
 from lorry.track.folder import RunFolder
 from lorry.trainer import hardware
 from lorry.trainer.architectures import is_proven
-from lorry.trainer.model import load
+from lorry.trainer.model import LoadedModel, load
 from lorry.trainer.precision import decide
 from lorry.trainer.row_rewards import row_rewards
 from lorry.trainer.saving import rng
+from lorry.trainer.score_head import SCORE
+from lorry.trainer.shared_base import over_base_of
 
 Rows = Sequence[Sequence[int]]
 Score = Callable[[Rows, int], list[float]]
@@ -44,17 +47,27 @@ class RewardModel:
     _score: Score
     most: int | None = None
     """Tokens of the longest row that it can read; None where it names no bound."""
+    note: str = ""
+    """Where its base model lies, where that could be in memory already."""
 
     @classmethod
     def open(
-        cls, folder: Path, base: Path | None = None, *, settings: ModelSettings | None = None, label: str | None = None
+        cls,
+        folder: Path,
+        base: Path | None = None,
+        *,
+        settings: ModelSettings | None = None,
+        label: str | None = None,
+        beside: LoadedModel | None = None,
     ) -> RewardModel:
         """The reward model in a run's folder, an adapter's, or that of a whole model.
 
         `base` is the folder of the adapter's base model; by default the one that the run or the adapter names, if it is here.
         `settings` say how it is loaded (precision, quantisation, attention); by default as its run did, or as `auto`.
-        `label` names a classifier's label, as its configuration calls it; one of two labels needs none. Raises ModelError for
-        what is no reward model, is not whole, or has no such label. Draws of random numbers go on as if nothing was loaded.
+        `label` names a classifier's label, as its configuration calls it; one of two labels needs none. `beside` is a model
+        that was loaded from the same base by the same settings: an adapter is put onto its weights, where that changes nothing
+        for it. Raises ModelError for what is no reward model, is not whole, or has no such label. Draws of random numbers go
+        on as if nothing was loaded.
         """
         if (folder / "resolved.json").is_file():
             made = read_json(folder / "resolved.json")
@@ -72,8 +85,8 @@ class RewardModel:
         if not (base / "config.json").is_file():
             raise ModelError("the base model of the reward model is not here", place=str(base), hint="name its folder")
         with _untouched():
-            score = _of_adapter(folder, base, settings or ModelSettings(id=str(base)))
-        return cls(folder, score, _positions(base))
+            score, note = _of_adapter(folder, base, settings or ModelSettings(id=str(base)), beside)
+        return cls(folder if _has_tokenizer(folder) else base, score, _positions(base), note)
 
     def score(self, rows: Rows, batch_size: int = 16) -> list[float]:
         """The reward of each row of tokens, a whole conversation each, in their order; at most so many at once.
@@ -81,6 +94,11 @@ class RewardModel:
         Rows that begin alike are computed together where the architecture allows it. Raises ValueError for an empty row.
         """
         return self._score(rows, batch_size)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether tokens can be read there; PEFT itself lays none beside an adapter, whose tokens are the base model's."""
+    return (folder / "tokenizer.json").is_file()
 
 
 def _positions(folder: Path) -> int | None:
@@ -104,13 +122,31 @@ def _untouched() -> Generator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
-def _of_adapter(folder: Path, base: Path, settings: ModelSettings) -> Score:
+def _of_adapter(folder: Path, base: Path, settings: ModelSettings, beside: LoadedModel | None) -> tuple[Score, str]:
+    _must_have_head(folder)
+    shared, note = None, ""
+    if beside is not None:
+        has_own_code = settings.trust_remote_code is not None
+        shared, note = over_base_of(beside, folder, base, has_own_code=has_own_code)
     try:
-        loaded = load(_recipe(settings, lora={}), base, adapter=folder, trainable=False)
-    except RuntimeError as error:
+        loaded = load(_recipe(settings, lora={}), base, adapter=folder, trainable=False, base=shared)
+    except (RuntimeError, ValueError, KeyError) as error:
         told = f"the reward model's adapter does not fit {base}: {' '.join(str(error).split())[:300]}"
         raise ModelError(told, place=str(folder), hint="name the model that it was trained on") from error
-    return lambda rows, size: row_rewards(loaded, rows, size)
+    return lambda rows, size: row_rewards(loaded, rows, size), note
+
+
+def _must_have_head(folder: Path) -> None:
+    """Raises ModelError where the head is not there, which PEFT would begin anew, or is made of what is no number."""
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        return  # PEFT's older form, which is read by PEFT alone
+    with safe_open(file, framework="pt") as tensors:
+        heads = [name for name in tensors.keys() if SCORE in name.split(".")]  # noqa: SIM118 - it is no dictionary
+        if not heads:
+            raise ModelError("the adapter has no head that gives a number", place=str(file), hint=_NO_REWARDS)
+        if not all(tensors.get_tensor(name).isfinite().all() for name in heads):
+            raise ModelError("the reward model's head holds what is no number", place=str(file), hint=_NO_REWARDS)
 
 
 def _of_whole(folder: Path, settings: ModelSettings, label: str | None) -> Score:

@@ -15,6 +15,8 @@ from lorry.errors import ModelError
 
 SCORE = "score"
 """What Transformers calls the head of decoders that classify; an adapter keeps it under this name."""
+_SAID_OF_LAYERS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "quantization_method", "hf_quantizer")
+"""What Transformers says of a model whose layers are quantised, by which PEFT chooses its own."""
 
 
 def load_scoring(folder: Path, seed: int, options: dict[str, Any]) -> Any:
@@ -28,9 +30,7 @@ def load_scoring(folder: Path, seed: int, options: dict[str, Any]) -> Any:
         model, told = AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=1, output_loading_info=True, **options
         )
-    config = model.config.get_text_config()
-    if not isinstance(getattr(model, SCORE, None), torch.nn.Module):
-        raise _without_head(config.model_type)
+    config = _with_a_head(model)
     lost = [name for name in told["missing_keys"] if not name.startswith(f"{SCORE}.")]
     if lost:
         raise ModelError(f"the model's folder lacks {lost[0]}", place=str(folder), hint="fetch its weights again")
@@ -42,6 +42,39 @@ def load_scoring(folder: Path, seed: int, options: dict[str, Any]) -> Any:
     # Transformers' own forward then reads the last token, as lorry does, and not the last that is no padding.
     config.pad_token_id = None
     return model
+
+
+def scoring_over(body: torch.nn.Module, other: Any, folder: Path, *, has_own_code: bool) -> Any:
+    """The same over layers that are in memory: `body`, whose weights are those of `other`, which was loaded from the folder.
+
+    Its head is yet to be filled. None where Transformers would build other layers below such a head. Raises ModelError as
+    `load_scoring` does.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=has_own_code, num_labels=1)
+    _must_score(config)
+    attention = other.config._attn_implementation
+    with torch.device("meta"):
+        model: Any = AutoModelForSequenceClassification.from_config(
+            config, trust_remote_code=has_own_code, attn_implementation=attention
+        )
+    config = _with_a_head(model)
+    if type(model.base_model) is not type(body):
+        return None
+    setattr(model, model.base_model_prefix, body)
+    for name in _SAID_OF_LAYERS:
+        if name in vars(other):
+            setattr(model, name, vars(other)[name])
+    model.score = torch.nn.Linear(int(config.hidden_size), 1, bias=False, device=next(body.parameters()).device)
+    config.pad_token_id = None
+    return model
+
+
+def _with_a_head(model: Any) -> Any:
+    """The configuration of a model's text part. Raises ModelError where it has no head that scores."""
+    config = model.config.get_text_config()
+    if not isinstance(getattr(model, SCORE, None), torch.nn.Module):
+        raise _without_head(config.model_type)
+    return config
 
 
 @contextmanager

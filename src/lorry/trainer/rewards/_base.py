@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -15,6 +15,7 @@ from lorry.plugins import Plugin
 
 if TYPE_CHECKING:
     from lorry.recipe.schema import Recipe
+    from lorry.trainer.model import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class Place:
     """Where the recipe's relative paths start from."""
     model_folder: Path
     """Where the base model of the run lies."""
+    policy: LoadedModel | None = None
+    """The model that is trained, where it is loaded."""
+    say: Callable[[str], object] = lambda _note: None
+    """Is told what a person should know."""
 
 
 class Reward(Plugin):

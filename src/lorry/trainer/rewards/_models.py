@@ -30,12 +30,17 @@ def adapter_scorer(adapter: str, base_model: str | None, place: Place, batch_siz
     Raises ModelError where the two do not fit.
     """
     folder = Path(place.base, from_home(adapter))
-    settings = place.recipe.model
+    own = place.recipe.model.model_copy(update={"adapter": None})  # an earlier adapter is the policy's
+    settings = own
     if base_model is not None:
-        settings = ModelSettings(id=base_model, precision=settings.precision, quantization=settings.quantization)
+        settings = ModelSettings(id=base_model, precision=own.precision, quantization=own.quantization)
     base = place.model_folder if base_model is None else locate(settings, place.base).folder
-    own = settings.model_copy(update={"adapter": None})  # an earlier adapter is the policy's
-    return _Scores(RewardModel.open(folder, base, settings=own), batch_size)
+    is_own = base.resolve() == place.model_folder.resolve()
+    beside = place.policy if is_own else None
+    model = RewardModel.open(folder, base, settings=own if is_own else settings, beside=beside)
+    if model.note:
+        place.say(model.note)
+    return _Scores(model, batch_size)
 
 
 def classifier_scorer(model: str, output: str | None, place: Place, batch_size: int) -> Scorer:
