@@ -35,6 +35,7 @@ from lorry.trainer.rewards._base import Place
 from lorry.trainer.rollouts.collect import Asker, Rollouts
 from lorry.trainer.rollouts.jury import Jury
 from lorry.trainer.rollouts.vllm_engine import VllmEngine
+from lorry.trainer.saving import brought
 from lorry.trainer.saving.snapshot import Live
 from lorry.trainer.saving.state import NEEDED, Origin, Skip, made_otherwise
 from lorry.trainer.step import Stepper
@@ -59,7 +60,8 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
     scaler = torch.GradScaler(loaded.device.type, enabled=loaded.precision.scaled)
     begin_from = _newest(assignment)
     made_with = {**_made_with(loaded), "frozen_sha256": frozen}
-    rung, more = _rung(assignment, begin_from, made_with)
+    origin = _origin(assignment, made_with)
+    rung, more = _rung(assignment, begin_from, origin)
     for note in [*notes, *more]:
         assignment.events.append("note", message=note)
     is_continued = assignment.recipe.model.adapter is not None
@@ -85,7 +87,7 @@ def prepare(assignment: Assignment, loaded: LoadedModel, frozen: str) -> Trainin
         forecast=_forecast(assignment),
         checkpoints=assignment.folder.checkpoints,
         events=assignment.events,
-        origin=_origin(assignment, assignment.rung or rung, made_with),
+        origin=replace(origin, rung=assignment.rung or rung),
         begin_from=begin_from,
         skipped=_skipped(assignment),
         seconds_before=assignment.seconds_so_far,
@@ -107,13 +109,12 @@ def _stepper(
     )
 
 
-def _rung(assignment: Assignment, begin_from: Path | None, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
+def _rung(assignment: Assignment, begin_from: Path | None, now: Origin) -> tuple[Rung, list[str]]:
     """Where on the memory ladder to begin, and notes on what a checkpoint was made with that is otherwise now."""
-    top = Rung.top(assignment.recipe)
     if begin_from is None:
-        return top, []
-    before, notes = _continued(assignment, begin_from, made_with)
-    return _as_before(before, top, assignment.history), notes
+        return now.rung, []
+    before, notes = _continued(begin_from, now)
+    return _as_before(before, now.rung, assignment.history), notes
 
 
 def _kept(assignment: Assignment, method: Method, policy: Policy, split: str) -> ExampleSet | None:
@@ -161,14 +162,16 @@ def _rollouts(assignment: Assignment, asker: Asker | None) -> Rollouts | None:
     return Rollouts(asker, assignment.prepared.train, tasks, assignment.events, assignment.recipe.train.seed)
 
 
-def _origin(assignment: Assignment, rung: Rung, made_with: dict[str, Any]) -> Origin:
+def _origin(assignment: Assignment, made_with: dict[str, Any]) -> Origin:
+    """What this training belongs to, at the top of the memory ladder."""
     return Origin(
         run=assignment.folder.id,
         settings=deciding(assignment.recipe),
         rows=assignment.prepared.facts.rows_sha256(),
         attempt=assignment.attempt,
-        rung=rung,
+        rung=Rung.top(assignment.recipe),
         made_with=made_with,
+        brought=brought.fingerprints(assignment.recipe, assignment.base),
     )
 
 
@@ -202,22 +205,25 @@ def _newest(assignment: Assignment) -> Path | None:
     return checkpoint.newest(assignment.folder.checkpoints, reject)
 
 
-def _continued(assignment: Assignment, folder: Path, made_with: dict[str, Any]) -> tuple[Rung, list[str]]:
+def _continued(folder: Path, now: Origin) -> tuple[Rung, list[str]]:
     """The rung that a checkpoint was made on, and notes on what is not as it was. Raises RunFailedError for another run's."""
     facts = checkpoint.read_state(folder, NEEDED)
-    otherwise = made_otherwise(facts["origin"], deciding(assignment.recipe), assignment.prepared.facts.rows_sha256())
+    otherwise = made_otherwise(facts["origin"], now.settings, now.rows)
     if otherwise:
         hint = "continue it with the recipe that it was made with, or start a new run"
         raise RunFailedError(otherwise, place=str(folder), hint=hint)
     before = facts["made_with"]
     changed = [
-        f"{name} {before.get(name)} before, {now} now" for name, now in made_with.items() if before.get(name) != now
+        f"{name} {before.get(name)} before, {value} now"
+        for name, value in now.made_with.items()
+        if before.get(name) != value
     ]
     if [line.split()[0] for line in changed] == ["frozen_sha256"]:
         hint = "put the model back as it was when the run began, or start a new run"
         raise RunFailedError("the base model's weights are not those that the checkpoint was trained on", hint=hint)
     told = "this run goes on within rounding, not to the bit, for what it runs on has changed: "
-    return Rung(**facts["rung"]), [told + "; ".join(changed)] if changed else []
+    others = brought.changed(facts["origin"].get("brought", {}), now.brought)
+    return Rung(**facts["rung"]), [*([told + "; ".join(changed)] if changed else []), *others]
 
 
 def _made_with(loaded: LoadedModel) -> dict[str, Any]:

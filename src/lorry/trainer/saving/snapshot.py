@@ -115,6 +115,7 @@ class Copies:
                 "settings": origin.settings,
                 "rows": origin.rows,
                 "attempt": origin.attempt,
+                "brought": origin.brought,
             },
             "rung": origin.rung.as_dict(),
             "made_with": origin.made_with,

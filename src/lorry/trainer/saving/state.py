@@ -93,6 +93,8 @@ class Origin:
     rung: Rung
     made_with: dict[str, Any]
     """Versions, device and threads: with the same ones a continued run is the same to the bit."""
+    brought: dict[str, str] = field(default_factory=dict[str, str])
+    """Fingerprints of what it reads besides (see `saving/brought.py`)."""
 
 
 NEEDED = ("origin", "rung", "made_with", "rng", "optimizer", "scaler", *(one.name for one in fields(State)))
