@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -35,8 +35,10 @@ from lorry.plan.plan_json import plan_json
 from lorry.plan.subject import Subject
 from lorry.recipe import load as recipes
 from lorry.recipe.earlier import Earlier
+from lorry.recipe.layer import Keys
 from lorry.recipe.load import Loaded
 from lorry.recipe.name import experiment_name, run_id
+from lorry.recipe.own_files import ADAPTER, dotted, renamed
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
@@ -199,7 +201,7 @@ def _model(wish: Wish) -> Source:
 
 def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
     """Opens a run: its folder, with everything that the training process reads."""
-    recipe, earlier = _continuing(wish.recipe, subject)
+    recipe, earlier, judges = _continuing(wish.recipe, subject)
     name = experiment_name(recipe)
     asked = None if recipe.compute.is_here else needs.needs_of(subject)
     folder = _new_folder(name)
@@ -220,20 +222,21 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "watcher": [os.getpid(), started(os.getpid())],
         "promised": asdict(_promised(subject)),
         "continues": earlier.as_json() if earlier else None,
+        "judges": [{"keys": keys, **one.as_json()} for keys, one in judges.items()],
     }
     write_json(folder.resolved, facts)
     return Run(folder)
 
 
-def _continuing(recipe: Recipe, subject: Subject) -> tuple[Recipe, Earlier | None]:
-    """The recipe with the folder of the adapter that it continues, which is there by now; and what that is."""
-    earlier = subject.earlier
-    if earlier is None:
-        return recipe, None
-    if earlier.folder is None:
-        raise AssertionError(f"the adapter `{earlier.named}` has not been made yet")
-    model = recipe.model.model_copy(update={"adapter": str(earlier.folder)})
-    return recipe.model_copy(update={"model": model}), earlier
+def _continuing(recipe: Recipe, subject: Subject) -> tuple[Recipe, Earlier | None, dict[Keys, Earlier]]:
+    """The recipe with the folders of the adapters that it names, which are there by now; what it continues, and its judges."""
+    earlier, judges = subject.earlier, subject.judges
+    there = {**judges, **({ADAPTER: earlier} if earlier else {})}
+    for one in there.values():
+        if one.folder is None:
+            raise AssertionError(f"the adapter `{one.named}` has not been made yet")
+    named = renamed(recipe, lambda one: str(there[one.keys].folder) if one.keys in there else one.path)
+    return named, earlier, {keys: one for keys, one in judges.items() if one.run}
 
 
 def _enter(run: Run, recipe: Recipe) -> None:
@@ -292,18 +295,26 @@ def _say_first(run: Run, wish: Wish, plan: Plan) -> None:
 
 
 def _said_of_earlier(subject: Subject) -> list[str]:
-    """Which run's adapter goes on, for a name such as `last` does not tell."""
+    """Which runs' adapters are meant, for a name such as `last` does not tell."""
     earlier = subject.earlier
-    return [f"continues the adapter of `{earlier.run}`"] if earlier and earlier.run else []
+    judges = [f"answers are judged by the adapter of `{one.run}`" for one in subject.judges.values() if one.run]
+    return [*([f"continues the adapter of `{earlier.run}`"] if earlier and earlier.run else []), *judges]
 
 
-def after(plan: Plan, made: Run) -> Plan:
-    """The plan of a recipe that continues what a run has just delivered. Raises RefusedError where that is no adapter."""
-    earlier = plan.subject.earlier
-    if earlier is None or not made.adapter.is_dir():
-        raise RefusedError(f"`{made.id}` has delivered no adapter", place="model.adapter")
-    there = Earlier(earlier.named, made.adapter, made.id)
-    return replace(plan, subject=plan.subject.continuing(there))
+def after(plan: Plan, made: Mapping[Keys, Run]) -> Plan:
+    """The plan of a recipe that needs what runs have just delivered, by the place that names each.
+
+    Raises RefusedError where one has delivered no adapter.
+    """
+    subject = plan.subject
+    named = {**subject.judges_to_come, **({ADAPTER: subject.earlier} if ADAPTER in made else {})}
+    there: dict[Keys, Earlier] = {}
+    for keys, run in made.items():
+        one = named.get(keys)
+        if one is None or not run.adapter.is_dir():
+            raise RefusedError(f"`{run.id}` has delivered no adapter", place=dotted(keys))
+        there[keys] = Earlier(one.named, run.adapter, run.id)
+    return replace(plan, subject=subject.continuing(there))
 
 
 def _train(run: Run, watch: Watcher, after: int, then: Sequence[Run]) -> Event:

@@ -197,7 +197,7 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
     try:
         facts = _facts(folder)
         before = _recipe_of(folder, facts)
-        differs = differences(before, as_continued(loaded.recipe, before, facts.get("continues")))[0]
+        differs = differences(before, as_continued(loaded.recipe, before, facts))[0]
         if differs or folder.is_rented == loaded.recipe.compute.is_here:
             return False
         if row.status != "detached" and not any(folder.checkpoints.glob("step-*/manifest.json")):
@@ -248,7 +248,7 @@ def _unknowable(folder: RunFolder, why: str) -> InputError:
 def _changed(before: Recipe, wish: Continuation, folder: RunFolder, facts: dict[str, Any]) -> tuple[Recipe, list[str]]:
     """The recipe to go on with, and what differs. Raises RefusedError with the differences that would make it another run."""
     after = before if wish.recipe is None else as_smoke(wish.recipe) if facts.get("smoke") else wish.recipe
-    after = as_continued(recipes.with_flags(after, wish.overrides), before, facts.get("continues"))
+    after = as_continued(recipes.with_flags(after, wish.overrides), before, facts)
     if folder.is_rented:
         after = with_kept_names(after, before)
     if after.compute.is_here == folder.is_rented:

@@ -12,7 +12,6 @@ from lorry.plan.check import check
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Finding
 from lorry.plan.subject import Subject
-from model_folders import save_model, write_json
 from subjects import save_rows, subject
 
 PROMPTS = [{"prompt": f"Say {number}", "answer": str(number)} for number in range(12)]
@@ -88,16 +87,6 @@ def test_metric_that_cannot_work_here_is_refused_for_a_run_here_alone(tmp_path: 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run("rewards", given(tmp_path, "bash_valid"))["rewards.unavailable"].refusal
     assert run("rewards", given(tmp_path, "bash_valid", compute={"on": ["runpod"]})) == {}
-
-
-def test_folder_without_an_adapter_and_adapter_without_a_head_are_told(tmp_path: Path):
-    reward = {"name": "adapter", "adapter": "judge"}
-    assert "rewards.adapter" in run("rewards", given(tmp_path, reward))
-    save_model(tmp_path / "judge")
-    write_json(tmp_path / "judge" / "adapter_config.json", {"task_type": "CAUSAL_LM"})
-    assert "rewards.no-head" in run("rewards", given(tmp_path, reward))
-    write_json(tmp_path / "judge" / "adapter_config.json", {"task_type": "SEQ_CLS"})
-    assert run("rewards", given(tmp_path, reward)) == {}
 
 
 def test_rewards_of_one_name_are_told_with_the_names_that_they_get(tmp_path: Path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from lorry.plan.hardware import Hardware, look
+from lorry.recipe.own_files import ADAPTER
 from lorry.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lorry.plan.fingerprints import Fingerprints
     from lorry.plan.planner import Planner
     from lorry.recipe.earlier import Earlier
+    from lorry.recipe.layer import Keys
     from lorry.recipe.load import Loaded
     from lorry.trainer.methods._base import Method
     from lorry.trainer.sources.locate import Source
@@ -62,14 +64,19 @@ class Subject:
     @classmethod
     def of(cls, loaded: Loaded, recipe: Recipe | None = None) -> Subject:
         """A recipe that was read from a file; `recipe` is the form of it that runs, where that is another."""
-        parts = {} if loaded.earlier is None else {"earlier": loaded.earlier}
+        to_come = dict(loaded.to_come)
+        parts: dict[str, Any] = {"earlier": to_come.pop(ADAPTER)} if ADAPTER in to_come else {}
+        parts |= {"judges_to_come": to_come}
         made = cls(recipe or loaded.recipe, loaded.base, **parts)
         made.said = tuple(loaded.warnings)
         return made
 
-    def continuing(self, earlier: Earlier) -> Subject:
-        """The same, with all that was worked out, now that the adapter which it continues is there."""
-        made = Subject(self.recipe, self.base, **{**self._parts, "earlier": earlier})
+    def continuing(self, there: Mapping[Keys, Earlier]) -> Subject:
+        """The same, with all that was worked out, now that adapters are there which it continues, or is judged by."""
+        judges = {**self.judges_to_come, **{keys: one for keys, one in there.items() if keys != ADAPTER}}
+        parts = {**self._parts, "judges_to_come": judges}
+        parts |= {"earlier": there[ADAPTER]} if ADAPTER in there else {}
+        made = Subject(self.recipe, self.base, **parts)
         made.said, made.about = self.said, self.about
         return made
 
@@ -100,6 +107,18 @@ class Subject:
     def earlier(self) -> Earlier | None:
         """The adapter that the run continues, which may be yet to come; None where it begins with a fresh one."""
         return cast("Earlier | None", self._part("earlier", self._find_earlier))
+
+    @property
+    def judges_to_come(self) -> dict[Keys, Earlier]:
+        """Adapters that judge and that another recipe of the same command makes, or has made, by the place that names each."""
+        return cast("dict[Keys, Earlier]", self._parts.get("judges_to_come", {}))
+
+    @property
+    def judges(self) -> dict[Keys, Earlier]:
+        """The adapters that judge answers, by the place that names each. Raises InputError where one names no run."""
+        from lorry.recipe.earlier import find_judges
+
+        return find_judges(self.recipe, self.base, self.judges_to_come)
 
     def fingerprints(self, split: str) -> Fingerprints:
         """What the rows of `train`, `eval` or `test` say, as numbers that are equal where texts are."""

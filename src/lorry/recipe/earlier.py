@@ -1,15 +1,17 @@
-"""The adapter that a recipe continues: a folder, what a run has delivered, or what an earlier recipe will make."""
+"""An adapter that a recipe continues or is judged by: a folder, what a run delivered, or what an earlier recipe will make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lorry.errors import InputError
+from lorry.recipe.layer import Keys
 from lorry.recipe.load import Loaded
 from lorry.recipe.name import experiment_name
+from lorry.recipe.own_files import ADAPTER, of_recipe, renamed
 from lorry.recipe.paths import from_home, is_run_name
 from lorry.recipe.schema import Recipe
 
@@ -18,7 +20,7 @@ PLACE = "model.adapter"
 
 @dataclass(frozen=True)
 class Earlier:
-    """What `model.adapter` means."""
+    """What `model.adapter` means, or a reward that names an adapter."""
 
     named: str
     """As the recipe says it."""
@@ -39,12 +41,12 @@ class Linked:
     """One of several recipes that take turns."""
 
     loaded: Loaded
-    maker: int | None
-    """The place among them of the one whose adapter it continues; None where it continues none of theirs."""
+    makers: Mapping[Keys, int]
+    """By the place that names an adapter, the one among them that makes it; empty where it needs none of theirs."""
 
 
-def find(named: str, base: Path) -> Earlier:
-    """What a recipe in the folder `base` continues. Raises InputError where a name means no run with an adapter."""
+def find(named: str, base: Path, place: str = PLACE) -> Earlier:
+    """What a recipe in the folder `base` means. Raises InputError where a name means no run with an adapter."""
     if not is_run_name(named, [base]):
         return Earlier(named, base / from_home(named))
     from lorry.track.delivered import delivered
@@ -52,33 +54,46 @@ def find(named: str, base: Path) -> Earlier:
     try:
         run = delivered(named)
     except InputError as error:
-        raise InputError(error.message, hint=error.hint, place=PLACE) from error
+        raise InputError(error.message, hint=error.hint, place=place) from error
     return Earlier(named, run.adapter, run.id)
 
 
+def find_judges(recipe: Recipe, base: Path, to_come: Mapping[Keys, Earlier]) -> dict[Keys, Earlier]:
+    """The adapters that judge answers, by the place that names each; some are known. Raises InputError as `find` does."""
+    named = [one for one in of_recipe(recipe) if one.is_run and one.keys != ADAPTER]
+    return {one.keys: to_come.get(one.keys) or find(one.path, base, one.place) for one in named}
+
+
 def linked(every: Sequence[Loaded]) -> list[Linked]:
-    """Recipes that take turns, each knowing what it continues: `last`, or the name of an experiment, of those before it."""
+    """Recipes that take turns, each knowing what it needs: `last`, or the name of an experiment, of those before it."""
     found: list[Linked] = []
     for number, loaded in enumerate(every):
-        named = loaded.recipe.model.adapter
-        maker = _maker(named, every[:number]) if named and is_run_name(named, [loaded.base]) else None
-        if named and maker is not None:
-            to_come = Earlier(named, None, maker=every[maker].recipe)
-            found.append(Linked(replace(loaded, earlier=to_come), maker))
-        else:
-            found.append(Linked(loaded, None))
+        named = [one for one in of_recipe(loaded.recipe) if one.is_run and is_run_name(one.path, [loaded.base])]
+        makers = {one.keys: (one.path, _maker(one.path, every[:number])) for one in named}
+        known = {keys: (path, maker) for keys, (path, maker) in makers.items() if maker is not None}
+        to_come = {keys: Earlier(path, None, maker=every[maker].recipe) for keys, (path, maker) in known.items()}
+        found.append(Linked(replace(loaded, to_come=to_come), {keys: maker for keys, (_, maker) in known.items()}))
     return found
 
 
-def as_continued(recipe: Recipe, kept: Recipe, continues: Any) -> Recipe:
-    """A recipe that is held against the one of a run, with the adapter that its name meant when the run began.
+def as_continued(recipe: Recipe, kept: Recipe, facts: Mapping[str, Any]) -> Recipe:
+    """A recipe that is held against the one of a run, with the adapters that its names meant when the run began.
 
-    `continues` is what the run's folder says of that.
+    `facts` are what the run's folder says.
     """
-    named = continues.get("named") if isinstance(continues, dict) else None
-    if named is None or recipe.model.adapter != named:
-        return recipe
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"adapter": kept.model.adapter})})
+    meant = {tuple(one.get("keys", ADAPTER)): one.get("named") for one in _told(facts)}
+    before = {one.keys: one.path for one in of_recipe(kept)}
+    return renamed(
+        recipe,
+        lambda one: before[one.keys] if one.keys in before and meant.get(one.keys) == one.path else one.path,
+    )
+
+
+def _told(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run's folder says of the adapters that its names meant."""
+    judges = facts.get("judges")
+    every = [facts.get("continues"), *(cast("list[Any]", judges) if isinstance(judges, list) else [])]
+    return [cast("dict[str, Any]", one) for one in every if isinstance(one, dict)]
 
 
 def _maker(named: str, before: Sequence[Loaded]) -> int | None:

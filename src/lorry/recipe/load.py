@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -41,8 +41,8 @@ class Loaded:
     """The file as given; empty for a recipe that came as a dictionary."""
     warnings: list[str]
     """One for each value that replaced another, naming both, and for each setting that has no effect."""
-    earlier: Earlier | None = None
-    """The adapter to continue, where another recipe of the same command makes it; else `model.adapter` alone tells."""
+    to_come: Mapping[Keys, Earlier] = field(default_factory=dict)
+    """Adapters that another recipe of the same command makes, by the place that names it; other places tell by themselves."""
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:

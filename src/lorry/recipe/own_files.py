@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lorry.recipe.schema import Recipe
     from lorry.trainer.rewards._base import Reward
 
+ADAPTER: Keys = ("model", "adapter")
+"""The adapter that training goes on from."""
 _REWARDS: Keys = ("method", "rewards")
 
 
@@ -35,6 +37,13 @@ class OwnFile:
     """What stands behind the path in the setting: `:FUNCTION`."""
     is_model: bool = False
     """Whether it may as well be a model's id on the Hub."""
+    is_run: bool = False
+    """Whether it may as well name a run: its adapter is meant then."""
+
+    @property
+    def place(self) -> str:
+        """As messages name it."""
+        return dotted(self.keys)
 
 
 def own_files(values: Mapping[str, Any]) -> Iterator[OwnFile]:
@@ -43,16 +52,26 @@ def own_files(values: Mapping[str, Any]) -> Iterator[OwnFile]:
     if _is_path(template) and template != "chatml":
         yield OwnFile(("data", "chat_template"), str(template), "chat_template.jinja")
     if _is_path(adapter):
-        yield OwnFile(("model", "adapter"), str(adapter), "adapter")
+        yield OwnFile(ADAPTER, str(adapter), "adapter", is_run=True)
     rewards = get(values, _REWARDS)
     for number, one in enumerate(cast("list[Any]", rewards) if isinstance(rewards, list) else []):
         yield from _of_reward(one, number)
 
 
+def dotted(keys: Keys) -> str:
+    """A place as messages name it: `method.rewards[0].adapter`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def of_recipe(recipe: Recipe) -> list[OwnFile]:
+    """All such places of a recipe that was checked."""
+    return list(own_files(recipe.model_dump(include={"data", "model", "method"})))
+
+
 def renamed(recipe: Recipe, name: Callable[[OwnFile], str]) -> Recipe:
     """The recipe with another path in each of these places."""
     values: dict[str, Any] = {"data": {}, "model": {}, "method": deepcopy(recipe.method)}
-    for one in own_files(recipe.model_dump(include={"data", "model", "method"})):
+    for one in of_recipe(recipe):
         put_path(values, one, name(one))
     changed = {section: getattr(recipe, section).model_copy(update=values[section]) for section in ("data", "model")}
     return recipe.model_copy(update={**changed, "method": values["method"]})
@@ -72,11 +91,14 @@ def _of_reward(given: Any, number: int) -> Iterator[OwnFile]:
             yield OwnFile(keys, named[0], _kept_name(named[0], number), f":{named[1]}")
         return
     reward = _plugin(given)
-    for setting in (*reward.files, *reward.models) if reward else ():
+    if reward is None:
+        return
+    for setting in (*reward.files, *reward.models):
         value = get(given, (setting,))
         if _is_path(value):
             name = _kept_name(str(value), number)
-            yield OwnFile((*keys, setting), str(value), name, is_model=setting in reward.models if reward else False)
+            is_model, is_run = setting in reward.models, setting in reward.runs
+            yield OwnFile((*keys, setting), str(value), name, is_model=is_model, is_run=is_run)
 
 
 def _plugin(given: Any) -> type[Reward] | None:

@@ -38,14 +38,14 @@ def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
 
 
 def is_run_name(value: Any, bases: Sequence[Path]) -> bool:
-    """Whether `model.adapter` names a run: one word, and no folder in any of `bases` has that name."""
+    """Whether a setting that holds an adapter names a run: one word, and no folder in any of `bases` has that name."""
     is_word = isinstance(value, str) and value[:1] not in ("", ".", "~") and not {"/", "\\"} & set(value)
     return is_word and not Path(value).is_absolute() and not any(_is_folder(base / value) for base in bases)
 
 
 def _is_name(one: OwnFile, bases: Sequence[Path]) -> bool:
     """Whether a place holds no path, but the name of a run, or of a model on the Hub."""
-    if one.keys == ("model", "adapter"):
+    if one.is_run:
         return is_run_name(one.path, bases)
     return one.is_model and not _is_local(one.path, bases)
 

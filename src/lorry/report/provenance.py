@@ -41,6 +41,8 @@ class Origins:
     """The command line; secrets in it are masked."""
     continues: Mapping[str, Any] | None = None
     """The adapter that it went on from: how the recipe names it, the run that made it, its folder; None for a fresh one."""
+    judges: Sequence[Mapping[str, Any]] = ()
+    """The runs whose adapters judged its answers, in the same way, each with its place in the recipe."""
 
 
 def collect(origins: Origins) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def collect(origins: Origins) -> dict[str, Any]:
         "split_seed": origins.recipe.data.split_seed,
         "model": dict(origins.model),
         "continues": None if origins.continues is None else dict(origins.continues),
+        "judges": [dict(one) for one in origins.judges],
         "data": dict(origins.data),
         "versions": versions(),
         "hardware": {**machine(), **origins.hardware},

@@ -253,5 +253,6 @@ def _provenance(assignment: Assignment, loaded: LoadedModel, frozen: str) -> dic
             hardware=hardware.describe(loaded.device),
             command=assignment.facts["command"],
             continues=assignment.facts.get("continues"),
+            judges=assignment.facts.get("judges") or (),
         )
     )

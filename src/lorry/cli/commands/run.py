@@ -60,7 +60,7 @@ def command(options: Options) -> int:
     links = linked(every)
     wishes = [job.Wish(link.loaded, options.smoke, tuple(sys.argv), answers) for link in links]
     if len(wishes) > 1:
-        return _in_turn(Chain(wishes, [link.maker for link in links]), terms)
+        return _in_turn(Chain(wishes, [link.makers for link in links]), terms)
     (wish,), (loaded,) = wishes, every
     if not options.dry_run:
         job.require_training_packages(wish.recipe)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import LorryError
-from lorry.recipe.own_files import own_files
+from lorry.recipe.own_files import of_recipe
 from lorry.recipe.paths import exists
 from lorry.recipe.schema import ModelSettings, Recipe
 from lorry.secrets.masking import mask
@@ -68,7 +68,7 @@ def _make_ready(folder: RunFolder, asked: dict[str, Any]) -> None:
 
 def _take_from_clone(recipe: Recipe, files: Path, clone: Path) -> None:
     """Has the files that did not come along found in the clone of the person's repository."""
-    for one in own_files(recipe.model_dump(include={"data", "model", "method"})):
+    for one in of_recipe(recipe):
         there, wanted = files / one.path, clone / one.path
         if not one.is_model and not exists(there) and exists(wanted):
             there.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from lorry.compute.needs import CPU, Needs
 from lorry.errors import InputError
 from lorry.plan.machine import Promised
 from lorry.plan.offers import Offer
-from lorry.recipe.own_files import OwnFile, own_files, renamed
+from lorry.recipe.own_files import OwnFile, of_recipe, renamed
 from lorry.recipe.paths import exists, from_home, in_clone
 from lorry.recipe.rewards import neighbours
 from lorry.recipe.schema import BudgetSettings, Recipe
@@ -84,7 +84,7 @@ def write_request(
     model = facts["recipe"]["model"]
     revision = model.get("revision") or facts["source"].get("revision")
     promised = Promised(0 if offer.gpu is None else offer.gpus, offer.memory if offer.gpu else 0, needs.disk_bytes)
-    kept = ("recipe", "source", "command", "smoke", "answers", "continues")
+    kept = ("recipe", "source", "command", "smoke", "answers", "continues", "judges")
     known = needs.on.get(CPU if offer.gpu is None else offer.gpu.name)
     sent_along = sent_model(facts)
     request = {
@@ -127,7 +127,7 @@ def at_home(recipe: Recipe, folder: RunFolder) -> Recipe:
 
 def with_kept_names(recipe: Recipe, before: Recipe) -> Recipe:
     """The recipe with its own files named as those that the run has kept since it began, where they are the same names."""
-    kept = {one.keys: one.path for one in own_files(before.model_dump(include={"data", "model", "method"}))}
+    kept = {one.keys: one.path for one in of_recipe(before)}
 
     def name(one: OwnFile) -> str:
         found = kept.get(one.keys, "")

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from lorry.errors import InputError, ModelError
+from lorry.errors import InputError
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, refusal, warning
 from lorry.plan.rows import conversations
 from lorry.plan.subject import UnavailableError
 from lorry.plugins import make
-from lorry.recipe.paths import exists, from_home, in_clone
+from lorry.recipe.paths import exists, from_home, in_clone, is_run_name
 from lorry.recipe.rewards import functions
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.rewards.adapter import AdapterReward
@@ -63,16 +63,6 @@ class RewardsCheck(Check):
             "No answer could be judged by it.",
             "Install what the finding names, or take another reward.",
         ),
-        "rewards.adapter": Explanation(
-            "The folder of a reward model's adapter has no adapter in it.",
-            "No answer could be judged.",
-            "Name the `adapter` folder of a run with `method: reward`, relative to the recipe.",
-        ),
-        "rewards.no-head": Explanation(
-            "The adapter that is to judge has no head that gives a number.",
-            "It was trained to write text, not to judge it.",
-            "Train it with `method: reward`.",
-        ),
         "rewards.same-name": Explanation(
             "Two rewards would be called the same, so the later ones get a number.",
             "Curves, and `rewards` in rows, know them by these names.",
@@ -115,15 +105,15 @@ def _of(reward: Reward, place: str, subject: Subject) -> Iterable[Finding]:
         if lacks and subject.recipe.compute.is_here:
             message = f"the metric `{reward.label}` cannot work here, so it can judge nothing"
             yield refusal("rewards.unavailable", message, remedy=lacks, place=place)
-    elif isinstance(reward, PythonReward):
-        cloned = in_clone(reward.file, subject.base, subject.recipe)
+    elif isinstance(reward, PythonReward | AdapterReward):
+        named = reward.file if isinstance(reward, PythonReward) else reward.adapter
+        is_run = isinstance(reward, AdapterReward) and is_run_name(named, [subject.base])
+        cloned = "" if is_run else in_clone(named, subject.base, subject.recipe)
         if cloned:
             message = f"`{cloned}` is not here: it is taken from the repository of compute.code, and was not looked at"
             yield note("rewards.in-clone", message, place=place)
-            return
-        yield from _of_function(reward, place, subject.base)
-    elif isinstance(reward, AdapterReward):
-        yield from _of_adapter(reward, place, subject.base)
+        elif isinstance(reward, PythonReward):
+            yield from _of_function(reward, place, subject.base)
 
 
 def _of_function(reward: PythonReward, place: str, base: Path) -> Iterable[Finding]:
@@ -145,23 +135,6 @@ def _of_function(reward: PythonReward, place: str, base: Path) -> Iterable[Findi
         plain = ", ".join(f"`{name}`" for name, is_plain in known.items() if is_plain) or "no function"
         message = f"`{reward.file}` has no function `{reward.function}`"
         yield error("rewards.function", message, remedy=f"it has {plain}", place=place)
-
-
-def _of_adapter(reward: AdapterReward, place: str, base: Path) -> Iterable[Finding]:
-    from lorry.trainer.sources.tensors import tensors
-
-    folder = Path(base, from_home(reward.adapter))
-    try:
-        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        names = tensors(folder) or {}
-    except (OSError, ValueError, ModelError):
-        config, names = {}, {}
-    if not config or not names:
-        message = f"{folder} is no adapter: it needs adapter_config.json and adapter_model.safetensors"
-        yield error("rewards.adapter", message, remedy="name the `adapter` folder of a run", place=place)
-    elif config.get("task_type") != "SEQ_CLS" and not any("score" in name.split(".") for name in names):
-        message = f"{folder} has no head that gives a number: it was trained to write"
-        yield error("rewards.no-head", message, remedy="train it with `method: reward`", place=place)
 
 
 def _names(named: Mapping[str, Reward]) -> Iterable[Finding]:

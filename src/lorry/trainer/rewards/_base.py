@@ -92,6 +92,8 @@ class Reward(Plugin):
     """Settings that name a file or folder, relative to the recipe."""
     models: ClassVar[tuple[str, ...]] = ()
     """Settings that name a model: a folder, relative to the recipe, or a Hub id."""
+    runs: ClassVar[tuple[str, ...]] = ()
+    """Those of `files` that may as well name a run, as `model.adapter` may: its adapter is meant then."""
     weight: float = Field(default=1.0)
     """What its scores are multiplied by before all rewards are added up; below 0 for what is unwanted."""
 

@@ -10,12 +10,13 @@ from lorry.trainer.rewards._base import Place, Reward, Scorer
 
 
 class AdapterReward(Reward):
-    """The reward of a reward model's adapter: the folder that a run with `method: reward` delivered."""
+    """The reward of a reward model's adapter: what a run with `method: reward` delivered."""
 
     files: ClassVar[tuple[str, ...]] = ("adapter",)
     models: ClassVar[tuple[str, ...]] = ("base_model",)
+    runs: ClassVar[tuple[str, ...]] = ("adapter",)
     adapter: str
-    """The adapter's folder, relative to the recipe."""
+    """A run with `method: reward` (its id, its experiment's name, or `last`), or a folder, relative to the recipe."""
     base_model: str | None = None
     """Its base model, where that is not the one that is trained here: a folder or a Hub id."""
     batch_size: int = Field(default=16, ge=1)

@@ -1,4 +1,4 @@
-"""What a run reads besides its rows and its base model, as fingerprints: the adapter that it continues, files and models of rewards.
+"""What a run reads besides rows and base model, as fingerprints: the adapter that it continues, files and models of rewards.
 
 A checkpoint keeps them, so that a run which goes on with others says so. They are of contents alone: names of folders and
 times are others on each machine. Of a large file its length and blocks all over it are read: any training changes every one
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import LorryError
-from lorry.recipe.own_files import OwnFile, own_files
+from lorry.recipe.own_files import OwnFile, of_recipe
 from lorry.recipe.paths import exists, from_home
 from lorry.recipe.rewards import neighbours
 from lorry.recipe.schema import ModelSettings, Recipe
@@ -28,8 +28,7 @@ _TEMPLATE = ("data", "chat_template")
 
 def fingerprints(recipe: Recipe, base: Path) -> dict[str, str]:
     """By the place in the recipe, such as `method.rewards[0].adapter`; what is not there, or cannot be read, is left out."""
-    found = own_files(recipe.model_dump(include={"data", "model", "method"}))
-    read = ((_place(one), _fingerprint(one, base)) for one in found if one.keys != _TEMPLATE)
+    read = ((one.place, _fingerprint(one, base)) for one in of_recipe(recipe) if one.keys != _TEMPLATE)
     return {place: digest for place, digest in read if digest}
 
 
@@ -38,10 +37,6 @@ def changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     places = [place for place, digest in now.items() if place in before and before[place] != digest]
     told = "has changed since the checkpoint was made: this run goes on with it as it is now"
     return [f"what `{place}` names {told}" for place in places]
-
-
-def _place(one: OwnFile) -> str:
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in one.keys).removeprefix(".")
 
 
 def _fingerprint(one: OwnFile, base: Path) -> str:
