@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from judges import given, save_adapter, save_classifier
 from lorry.plan.findings import Finding
 from lorry.plan.reward_models import labels_of, misfit
 from lorry.plan.subject import Subject
@@ -16,40 +17,14 @@ from lorry.recipe.earlier import Earlier
 from lorry.track.folder import RunFolder, home
 from lorry.track.store import Store
 from lorry.trainer.sources.tensors import Tensor
-from model_folders import config, save_model, save_tokenizer, write_json
+from model_folders import save_model
 from subjects import subject
-
-PROMPTS = [{"prompt": f"Say {number}", "answer": str(number)} for number in range(12)]
-
-
-def given(folder: Path, reward: dict[str, Any], **sections: Any) -> Subject:
-    method = {"name": "grpo", "group_size": 4, "max_new_tokens": 16, "rewards": [reward]}
-    return subject(folder, rows=PROMPTS, method=method, **sections)
 
 
 def found(asked: Subject) -> dict[str, Finding]:
     from lorry.plan.checks.reward_models import RewardModelsCheck
 
     return {finding.code: finding for finding in RewardModelsCheck().run(asked)}
-
-
-def save_adapter(
-    folder: Path, hidden: int = 32, task: str = "SEQ_CLS", *, head: bool = True, base: str = "tiny"
-) -> Path:
-    """What a reward model's adapter of such a width leaves, filled with zeros."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True)
-    module = "base_model.model.model.layers.0.self_attn.q_proj"
-    made = {f"{module}.lora_A.weight": np.zeros((4, hidden), np.float32)}
-    made |= {f"{module}.lora_B.weight": np.zeros((hidden, 4), np.float32)}
-    made |= {"base_model.model.score.weight": np.zeros((1, hidden), np.float32)} if head else {}
-    save_file(made, folder / "adapter_model.safetensors")
-    write_json(
-        folder / "adapter_config.json", {"task_type": task, "peft_type": "LORA", "base_model_name_or_path": base}
-    )
-    return folder
 
 
 def save_run(name: str, method: str = "reward", **adapter: Any) -> RunFolder:
@@ -153,14 +128,6 @@ def test_what_another_recipe_will_make_is_looked_at_in_that_recipe(tmp_path: Pat
     assert {code: one.severity for code, one in to_come("reward").items()} == {"rewards.to-come": "note"}
     assert "trains with `sft`" in to_come("sft")["rewards.no-head"].message
     assert "trains all weights" in to_come("reward", lora=None)["rewards.adapter"].message
-
-
-def save_classifier(folder: Path, labels: list[str], architecture: str = "BertForSequenceClassification") -> Path:
-    save_model(folder)
-    save_tokenizer(folder)
-    named = {str(number): label for number, label in enumerate(labels)}
-    write_json(folder / "config.json", config(architectures=[architecture], id2label=named))
-    return folder
 
 
 def test_classifier_of_several_labels_needs_one_to_be_named(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ from lorry.trainer.sources.tensors import read_header, tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_PLAIN_BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Ways to begin an adapter that leave the base as it is; PiSSA and its like take out of it what they put into the adapter."""
 _REFETCH = "copy the adapter's folder again, whole"
 
 
@@ -51,6 +54,16 @@ def base_model(config: dict[str, Any]) -> str | None:
     """The model that the adapter was made for, as it says itself."""
     name = config.get("base_model_name_or_path")
     return name if isinstance(name, str) and name else None
+
+
+def changes_base(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter of this configuration changes weights or layers of the model that it is put on."""
+    return (
+        str(config.get("peft_type", "")).rpartition(".")[2] != "LORA"
+        or config.get("init_lora_weights") not in _PLAIN_BEGINNINGS
+        or config.get("bias", "none") != "none"
+        or bool(config.get("layer_replication"))
+    )
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -39,6 +39,22 @@ _BLOCK = 64
 
 
 @dataclass(frozen=True)
+class Judge:
+    """A model that judges answers, beside the one that is trained."""
+
+    weights: int
+    """Bytes of what the device holds for it alone: a base that it shares is none of them."""
+    parameters: int
+    """That a token meets."""
+    working: int
+    """Bytes that a token takes while a layer computes it, at most."""
+    at_once: int
+    """Answers that it reads at once."""
+    fetched: int = 0
+    """Bytes that a machine fetches for it."""
+
+
+@dataclass(frozen=True)
 class Setup:
     """How a model is trained."""
 
@@ -57,6 +73,10 @@ class Setup:
     """Whether each step also asks what the model said before training, in a pass without gradients."""
     copies_reference: bool = False
     """Whether the trained weights are kept as they were for that: an earlier adapter is continued, or all weights trained."""
+    judges: tuple[Judge, ...] = ()
+    """The models that judge answers."""
+    engine: int = 0
+    """Bytes that vLLM takes of the device while it answers; 0 where Transformers does."""
 
     @property
     def size(self) -> int:
@@ -99,16 +119,21 @@ class Memory:
 
 
 def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: Load) -> Memory:
-    """What training takes at its peak: the end of a forward pass, or the answers of an evaluation, whichever is more."""
+    """What training takes at its peak: the end of a forward pass, the making of answers or their judging, whichever is more."""
     trained = trained_parameters(shape, tensors, setup)
     reference = {"reference": 4 * trained} if setup.copies_reference else {}
-    kept = {**weights(tensors, setup), **_states(trained, setup), **reference}
+    judges = {"reward models": sum(judge.weights for judge in setup.judges)}
+    kept = {**weights(tensors, setup), **_states(trained, setup), **reference, **judges}
     training = {
         "activations": _activations(shape, tensors, setup, load),
         "logits and loss": _logits(shape, setup, load),
     }
-    answering = {"keys and values of answers": _cache(shape, setup, load)}
-    passing = max(training, answering, key=lambda parts: sum(parts.values()))
+    if setup.engine:
+        answering = {"vLLM": setup.engine}
+    else:
+        answering = {"keys and values of answers": _cache(shape, setup, load)}
+    judging = {"rewards of answers": max((_judging(judge, load) for judge in setup.judges), default=0)}
+    passing = max(training, answering, judging, key=lambda parts: sum(parts.values()))
     live = {name: size for name, size in {**kept, **passing}.items() if size}
     snapshot = 12 * trained if setup.lora is not None else 0
     if not setup.on_gpu:
@@ -116,7 +141,8 @@ def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, loa
         return Memory({**parts, "holes in the heap": round(HEAP * sum(live.values()))}, {})
     moving = sum(live.values())
     parts = {**live, "CUDA itself": CUDA_CONTEXT, "fragmentation": round(FRAGMENTATION * moving)}
-    return Memory(parts, {"libraries": HOST, "copies for checkpoints": snapshot})
+    asleep = {"vLLM asleep": sum(weights(tensors, setup).values())} if setup.engine else {}
+    return Memory(parts, {"libraries": HOST, "copies for checkpoints": snapshot, **asleep})
 
 
 def trained_parameters(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup) -> int:
@@ -246,7 +272,17 @@ def _adapted(setup: Setup) -> frozenset[str]:
 
 def _working(shape: ModelShape, setup: Setup, load: Load) -> float:
     """Bytes of the backward pass through one layer: gradients of the MLP's inside and of its input."""
-    return setup.size * load.tokens * (3 * _inner(shape) + 2 * shape.hidden)
+    return load.tokens * working_of_token(shape, setup.size)
+
+
+def working_of_token(shape: ModelShape, size: int) -> int:
+    """Bytes that a layer takes of one token while it computes an MLP, its values of so many bytes each."""
+    return round(size * (3 * _inner(shape) + 2 * shape.hidden))
+
+
+def _judging(judge: Judge, load: Load) -> int:
+    """Bytes of a batch of the longest answers while a model reads them, which keeps none of its layers."""
+    return judge.working * judge.at_once * load.answer_tokens
 
 
 def _logits(shape: ModelShape, setup: Setup, load: Load) -> int:

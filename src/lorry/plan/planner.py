@@ -16,14 +16,17 @@ from lorry.plan.batches import Tokens
 from lorry.plan.cost import Work
 from lorry.plan.expected import Expected
 from lorry.plan.fit import Fit, fit
-from lorry.plan.memory import Load, Memory, Setup, estimate, trained_parameters
+from lorry.plan.judges import Judges, judges_of
+from lorry.plan.memory import BYTES, Load, Memory, Setup, estimate, trained_parameters, weights
 from lorry.plan.offers import Job, Offer, Ranked
 from lorry.plan.owning import Power
 from lorry.plan.ranges import Range
 from lorry.plan.speed import Device, Scoring, Workload
 from lorry.plan.speeds import Kind, Pace
 from lorry.trainer.ladder import Rung
+from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.proven import PROVEN
+from lorry.trainer.rollouts.vllm_engine import SHARE
 from lorry.trainer.watched import rows_answered
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class Planner:
         self._fits: dict[str, Fit] = {}
         self._counted: dict[int, Tokens] = {}
         self._speeds = speeds.known()
+        self._judges: dict[str, Judges] = {}
 
     def on_this_computer(self) -> tuple[Fit, int]:
         """How the run sits on this computer, and the bytes that it has for it."""
@@ -186,7 +190,7 @@ class Planner:
             full=recipe.lora is None,
         )
         has_reference = self._subject.method.needs_reference
-        return Setup(
+        setup = Setup(
             weights=precision.weights,
             lora=recipe.lora,
             autocast=precision.autocast is not None,
@@ -197,6 +201,30 @@ class Planner:
             has_reference=has_reference,
             copies_reference=has_reference and (recipe.lora is None or recipe.model.adapter is not None),
         )
+        if not self._subject.method.rolls_out:
+            return setup
+        if setup.weights not in self._judges:
+            self._judges[setup.weights] = judges_of(self._subject, setup, has_bf16=has_bf16)
+        return replace(setup, judges=self._judges[setup.weights].known, engine=self._engine(setup, offer.memory))
+
+    def _engine(self, setup: Setup, room: int) -> int:
+        """Bytes that vLLM takes of a GPU while it answers.
+
+        Where its share does not hold the weights and one answer, it would not start: then as much as would make it.
+        """
+        method = self._subject.method
+        if not isinstance(method, FromRollouts) or method.engine != "vllm" or not setup.on_gpu:
+            return 0
+        shape, length = self.shape, self._recipe.data.max_length
+        keys = 2 * shape.layers * shape.kv_heads * shape.head_dim * BYTES[setup.weights] * length
+        least = sum(weights(self._tensors, setup).values()) + keys
+        return round(SHARE * room if least <= SHARE * room else least / SHARE)
+
+    @property
+    def unknown_judges(self) -> Sequence[str]:
+        """The places of rewards by models of which no sizes are known."""
+        self._setup(self._here())
+        return next((found.unknown for found in self._judges.values()), ())
 
     def _fit(self, offer: Offer) -> Fit:
         name = _device_name(offer)

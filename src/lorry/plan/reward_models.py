@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,18 @@ def labels_of(config: Mapping[str, Any]) -> list[str]:
     return [f"LABEL_{number}" for number in range(count if isinstance(count, int) else 2)]
 
 
-def tensors_of(model: str, base: Path) -> Mapping[str, Tensor] | None:
-    """Names and shapes of a model's tensors, a folder or a Hub id; None where they are not known."""
+@dataclass(frozen=True)
+class Known:
+    """What is known of a model without its weights."""
+
+    config: dict[str, Any]
+    tensors: Mapping[str, Tensor]
+    fetched: int
+    """Bytes that a machine fetches it with; 0 for a folder, which is there or travels along."""
+
+
+def known(model: str, base: Path) -> Known | None:
+    """A model's configuration, and names and shapes of its tensors: a folder or a Hub id; None where they cannot be had."""
     from lorry.plan.architecture.blueprint import blueprint
     from lorry.trainer.sources import hub
     from lorry.trainer.sources.locate import locate
@@ -35,12 +46,16 @@ def tensors_of(model: str, base: Path) -> Mapping[str, Tensor] | None:
 
     try:
         source = locate(ModelSettings(id=model), base, weights=False)
-        found = tensors(source.folder)
+        config, found = read_config(source.folder, source.id), tensors(source.folder)
         if found is None and source.kind == "hub":
             found = hub.tensors(source.id, source.revision)
-        return found or blueprint(read_config(source.folder, source.id))
+        found = found or blueprint(config)
     except (LorryError, OSError, ValueError):
         return None
+    if found is None:
+        return None
+    stored = sum(one.bytes for one in found.values())
+    return Known(config, found, stored if source.kind == "hub" else 0)
 
 
 def misfit(adapter: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> str:

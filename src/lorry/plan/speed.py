@@ -121,20 +121,22 @@ def duration(work: Workload, device: Device, *, at_hand: bool) -> Duration:
     scoring = work.scoring
     return Duration(
         setup=_BOOT if device.is_rented else Range(5.0, 10.0, 25.0),
-        download=ZERO if at_hand else _per(size, _NETWORK),
-        loading=_per(size, _READING),
+        download=_per((0.0 if at_hand else size) + (_fetched(work) if device.is_rented else 0.0), _NETWORK),
+        loading=_per(size + sum(judge.weights for judge in work.setup.judges), _READING),
         training=training_seconds(work, device) + _rolling_out(work, device),
         evaluation=scoring.evaluations
         * (
             _per(forward * work.tokens.eval_tokens, reached)
             + device.scoring
             * (_per(forward * scoring.prompt_tokens_each, reached) + _answering(work, device, scoring.answers_each))
+            + _judging(work, device, scoring.prompt_tokens_each, scoring.answers_each)
         ),
         scoring=device.scoring
         * 2
         * (
             _per(forward * (scoring.loss_tokens + scoring.prompt_tokens), reached)
             + _answering(work, device, scoring.answers)
+            + _judging(work, device, scoring.prompt_tokens, scoring.answers)
         ),
         saving=Range(0.05, 0.3, 2.0) * scoring.saves,
     )
@@ -147,7 +149,23 @@ def _rolling_out(work: Workload, device: Device) -> Range:
         return ZERO
     forward, reached = 2.0 * work.shape.active_parameters, device.efficiency * device.rate
     one = _of_a_token(work, device, min(answers.count, answers.at_once))
-    return _per(forward * answers.prompt_tokens, reached) + answers.tokens * answers.batches * one
+    made = _per(forward * answers.prompt_tokens, reached) + answers.tokens * answers.batches * one
+    return made + _judging(work, device, answers.prompt_tokens, answers.count)
+
+
+def _judging(work: Workload, device: Device, prompt_tokens: float, answers: int) -> Range:
+    """Seconds in which models judge so many answers: a forward pass over each with its prompt, whatever they share."""
+    rolled = work.tokens.answers
+    if rolled is None or not work.setup.judges:
+        return ZERO
+    tokens = prompt_tokens + answers * rolled.tokens.low
+    reached = device.efficiency * device.rate
+    return _per(2.0 * tokens * sum(judge.parameters for judge in work.setup.judges), reached)
+
+
+def _fetched(work: Workload) -> float:
+    """Bytes of the models that judge, on a machine that has none of them."""
+    return float(sum(judge.fetched for judge in work.setup.judges))
 
 
 def _answering(work: Workload, device: Device, answers: int) -> Range:

@@ -24,12 +24,13 @@ from lorry.report.template import render
 _GPUS, _BARS, _ROWS = 5, 12, 40
 """How many GPUs' memory, costs and offers are shown."""
 _KINDS = {
-    "model": ("weights", "quantised weights", "constants", "16-bit weights"),
+    "model": ("weights", "quantised weights", "constants", "16-bit weights", "reward models"),
     "trained": ("adapter", "gradients", "optimizer", "copies for checkpoints"),
-    "passing": ("activations", "logits and loss", "keys and values of answers"),
+    "passing": ("activations", "logits and loss", "keys and values of answers", "vLLM", "rewards of answers"),
     "beside": ("CUDA itself", "libraries", "fragmentation", "holes in the heap"),
 }
-"""Parts of memory that are of one kind, and share a colour in four shades."""
+"""Parts of memory that are of one kind, and share a colour in some shades: those that never stand together may have one."""
+_SHADES = 4
 
 Chart = tuple[str, str, str]
 """Its title, its markup, and the words below it."""
@@ -157,7 +158,7 @@ def _parts(sizes: dict[str, int]) -> Iterator[Part]:
 def _kind(name: str) -> str:
     for kind, names in _KINDS.items():
         if name in names:
-            return f"{kind} shade{names.index(name)}"
+            return f"{kind} shade{names.index(name) % _SHADES}"
     return "beside"
 
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 
+from lorry.evaluate.adapter_files import changes_base
 from lorry.trainer.model import LoadedModel
 from lorry.trainer.score_head import scoring_over
 
-_PLAIN_BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Ways to begin an adapter that leave the base as it is; PiSSA and its like take out of it what they put into the adapter."""
 _OF_LAYERS = ("state", "quant_state")
 """What bitsandbytes keeps of a weight beside it: constants, and in 8 bits the weight itself."""
 _TOGETHER = "the reward model shares the base weights of the model that is trained"
@@ -41,21 +40,11 @@ def over_base_of(other: LoadedModel, adapter: Path, folder: Path, *, has_own_cod
 def _hindrance(other: LoadedModel, adapter: Path) -> str:
     if not other.has_adapter:
         return "all weights of the model are trained"
-    if any(_changes_base(one.to_dict()) for one in other.model.peft_config.values()):
+    if any(changes_base(one.to_dict()) for one in other.model.peft_config.values()):
         return "the adapter that is trained changes its base"
-    if _changes_base(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))):
+    if changes_base(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))):
         return "the reward model's adapter changes its base"
     return ""
-
-
-def _changes_base(config: dict[str, Any]) -> bool:
-    """Whether an adapter of this configuration changes weights or layers of the model that it is put on."""
-    return (
-        str(config.get("peft_type", "")).rpartition(".")[2] != "LORA"
-        or config.get("init_lora_weights") not in _PLAIN_BEGINNINGS
-        or config.get("bias", "none") != "none"
-        or bool(config.get("layer_replication"))
-    )
 
 
 def _body_of(other: LoadedModel) -> torch.nn.Module | None:

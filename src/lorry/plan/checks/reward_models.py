@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from lorry.errors import InputError, LorryError, ModelError
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
-from lorry.plan.reward_models import labels_of, misfit
+from lorry.plan.reward_models import known, labels_of, misfit
 from lorry.plan.subject import UnavailableError
 from lorry.plugins import make
 from lorry.recipe.earlier import Earlier, find
@@ -147,14 +147,13 @@ class _Judge:
 
     def _base_shapes(self) -> Mapping[str, Any] | None:
         """The tensors of the model that it is put on; None where they are not known, which other checks tell."""
-        from lorry.plan.reward_models import tensors_of
-
         if self.reward.base_model is None:
             try:
                 return self.subject.tensors
             except UnavailableError:
                 return None
-        return tensors_of(self.reward.base_model, self.subject.base)
+        found = known(self.reward.base_model, self.subject.base)
+        return found.tensors if found else None
 
     def _same_base(self, trained_on: str) -> Iterable[Finding]:
         put_on = self.reward.base_model or self.subject.recipe.model.id

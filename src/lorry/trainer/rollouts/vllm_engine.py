@@ -28,7 +28,7 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Greatest ranks that vLLM can be told of."""
 _TEMPERATURES = (0.01, 2.0)
 """It refuses what is above, and draws as with the least where less is asked for."""
-_SHARE = 0.4
+SHARE = 0.4
 """Of the GPU's memory, while it answers."""
 _OWN = "leave `engine` out: Transformers makes the answers then"
 
@@ -65,7 +65,7 @@ def options_of(recipe: Recipe, loaded: LoadedModel) -> dict[str, Any]:
         "max_lora_rank": next(most for most in _RANKS if most >= rank),
         # It refuses more than the model has positions for.
         "max_model_len": min(recipe.data.max_length, context_length(loaded.model) or recipe.data.max_length),
-        "gpu_memory_utilization": _SHARE,
+        "gpu_memory_utilization": SHARE,
         "enable_sleep_mode": True,
         "trust_remote_code": recipe.model.trust_remote_code is not None,
     }
