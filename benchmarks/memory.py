@@ -3,14 +3,17 @@
     python benchmarks/memory.py [CASE ...]
 
 Each case is a model of its own sizes with random weights, SmolLM2's tokenizer, and rows of one length, trained for three steps
-by the trainer itself in a process of its own. Measured is the most resident memory of that process, less what it had after its
+by the trainer itself in a process of its own. Where it is judged, three steps of GRPO learn from the rewards of an adapter on the
+same base, or on a copy of it, which then lies in memory a second time. Measured is the most resident memory of that process, less what it had after its
 imports; predicted is what `lorry plan` says for this computer. Memory does not depend on how busy the machine is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +30,10 @@ CASES: dict[str, dict[str, Any]] = {
     "fp32, all weights": {"hidden": 384, "inner": 1024, "layers": 6, "heads": 6, "kv": 6, "length": 256, "batch": 4, "full": True},
     "fp32, 1,024 tokens, twice": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 1024, "batch": 2, "twice": True},
     "bf16, 16 rows of 64": {"hidden": 576, "inner": 1536, "layers": 16, "heads": 9, "kv": 3, "length": 64, "batch": 16, "bf16": True},
+    "fp32, judged on its base": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "shared"},
+    "fp32, judged on another": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "apart"},
+    "bf16, judged on its base": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "shared", "bf16": True},
+    "bf16, judged on another": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "apart", "bf16": True},
 }  # fmt: skip
 
 
@@ -65,10 +72,36 @@ def measure(run: Path) -> None:
 def recipe(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """A recipe over a new model and rows in the folder."""
     model(folder / "model", case)
+    judged = learning(folder, case) if "judge" in case else {}
     return {
         **plain_recipe(folder, length=case["length"], micro_batch=case["batch"], twice="twice" in case),
+        **judged,
         "model": {"id": str(folder / "model"), "precision": "bf16" if "bf16" in case else "fp32"},
         "lora": None if "full" in case else {"rank": 16},
+    }
+
+
+def learning(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    """What differs where answers of half the length are judged by a reward model with random weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    base: Any = AutoModelForSequenceClassification.from_pretrained(folder / "model", num_labels=1)
+    known = {"r": 16, "target_modules": "all-linear", "task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+    torch.manual_seed(0)
+    get_peft_model(base, LoraConfig(**known)).save_pretrained(folder / "judge")
+    reward = {"name": "adapter", "adapter": str(folder / "judge"), "batch_size": case["batch"]}
+    if case["judge"] == "apart":
+        shutil.copytree(folder / "model", folder / "copy")
+        reward["base_model"] = str(folder / "copy")
+    rows = [{"prompt": f"{row:04d}", "answer": "green"} for row in range(64)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = {"group_size": case["batch"], "max_new_tokens": case["length"] // 2, "rewards": [reward]}
+    return {
+        "data": {"train": str(folder / "prompts.jsonl"), "eval_split": 0, "max_length": case["length"]},
+        "method": {"name": "grpo", **settings},
+        "train": {"steps": 3, "micro_batch": case["batch"]},
     }
 
 

@@ -152,4 +152,5 @@ def test_model_that_writes_or_is_not_there_is_no_classifier(tmp_path: Path):
         "does not classify"
         in found(given(tmp_path, {"name": "classifier", "model": "./writer"}))["rewards.model"].message
     )
-    assert "rewards.model" in found(given(tmp_path, {"name": "classifier", "model": "./nowhere"}))
+    told = found(given(tmp_path, {"name": "classifier", "model": "./nowhere"}))
+    assert {code: one.severity for code, one in told.items()} == {"rewards.model": "error", "rewards.size": "note"}

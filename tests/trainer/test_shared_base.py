@@ -254,3 +254,17 @@ def test_other_base_is_loaded_beside(tmp_path):
     run = tiny_runs.train_here(values)
     assert tiny_runs.events_of(run, "finished"), run.folder.events.read_text()[-2000:]
     assert "base weights" not in notes(run)
+
+
+@pytest.mark.filterwarnings("ignore:The following")
+@pytest.mark.parametrize("kind", ["gemma2", "qwen3", "qwen3_moe"])
+def test_other_architectures_are_shared_too(kind, tmp_path):
+    """Proven or not, and with experts that are one parameter."""
+    from tiny_models import tiny_model
+
+    tiny_model(kind, "eager" if kind == "gemma2" else "sdpa").save_pretrained(tmp_path / "model")
+    adapter, model = reward_adapter(tmp_path / "reward", tmp_path / "model"), settings(tmp_path)
+    alone = RewardModel.open(adapter, tmp_path / "model", settings=model).score(ROWS)
+    judge = RewardModel.open(adapter, tmp_path / "model", settings=model, beside=policy(tmp_path, model))
+    assert judge.score(ROWS) == alone
+    assert "shares the base weights" in judge.note

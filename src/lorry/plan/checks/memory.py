@@ -39,11 +39,6 @@ class MemoryCheck(Check):
             "The run would end in its first minute. Close to the limit it is a warning: the estimate may be 15 % off.",
             "Quantise the model (`model.quantization: nf4`), cut rows (`data.max_length`), or take a smaller model.",
         ),
-        "memory.judge": Explanation(
-            "The sizes of a model that judges answers are not known, or it could not be looked at.",
-            "Memory and time are those of the run without it: the truth is more.",
-            "Try it: `lorry run --smoke`.",
-        ),
         "memory.unknown": Explanation(
             "Of this architecture no sizes are known.",
             "It can be trained all the same; what it takes shows in its first minute.",
@@ -63,8 +58,6 @@ class MemoryCheck(Check):
         except RecipeError:
             return  # steps that cannot be made: the check `rollouts` says why
         yield _told(found, room, subject.recipe.train.micro_batch)
-        for place in subject.planner.unknown_judges:
-            yield note("memory.judge", "what this reward's model takes is not known, and in no figure", place=place)
 
 
 def _told(found: Fit, room: int, asked: int) -> Finding:

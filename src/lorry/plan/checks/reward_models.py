@@ -53,6 +53,11 @@ class RewardModelsCheck(Check):
             "An adapter only means something on the weights that it was trained on; on others it is noise.",
             "Set the reward's `base_model` to the model that the adapter names.",
         ),
+        "rewards.size": Explanation(
+            "The sizes of a model that judges answers are not known, or it could not be looked at.",
+            "Memory and time in the plan are those of the run without it: the truth is more.",
+            "Try it: `lorry run --smoke`.",
+        ),
         "rewards.model": Explanation(
             "A model that is to judge, or the base model of one, is not there, or is no classifier.",
             "No answer could be judged.",
@@ -78,6 +83,8 @@ class RewardModelsCheck(Check):
                 yield from _Judge(reward, place, subject).findings(number)
             elif isinstance(reward, ClassifierReward):
                 yield from _of_classifier(reward, place, subject)
+        if isinstance(method, FromRollouts):
+            yield from _unknown(subject)
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,16 @@ class _Judge:
             told = f"the reward model was trained on {trained_on}, and is put on {put_on}"
             remedy = "set the reward's `base_model` to the model that it was made for"
             yield warning("rewards.other-base", told, remedy=remedy, place=self.place)
+
+
+def _unknown(subject: Subject) -> Iterable[Finding]:
+    """The models that are in no figure; nothing where there are no figures at all."""
+    try:
+        places = subject.planner.unknown_judges
+    except (UnavailableError, LorryError):
+        return
+    for place in places:
+        yield note("rewards.size", "what this model takes is not known, and is in no figure of the plan", place=place)
 
 
 def _of_classifier(reward: ClassifierReward, place: str, subject: Subject) -> Iterable[Finding]:
