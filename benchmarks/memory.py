@@ -30,8 +30,10 @@ CASES: dict[str, dict[str, Any]] = {
     "fp32, all weights": {"hidden": 384, "inner": 1024, "layers": 6, "heads": 6, "kv": 6, "length": 256, "batch": 4, "full": True},
     "fp32, 1,024 tokens, twice": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 1024, "batch": 2, "twice": True},
     "bf16, 16 rows of 64": {"hidden": 576, "inner": 1536, "layers": 16, "heads": 9, "kv": 3, "length": 64, "batch": 16, "bf16": True},
+    "fp32, judged by a metric": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "metric"},
     "fp32, judged on its base": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "shared"},
     "fp32, judged on another": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "apart"},
+    "bf16, judged by a metric": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "metric", "bf16": True},
     "bf16, judged on its base": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "shared", "bf16": True},
     "bf16, judged on another": {"hidden": 768, "inner": 2048, "layers": 10, "heads": 12, "kv": 4, "length": 128, "batch": 4, "judge": "apart", "bf16": True},
 }  # fmt: skip
@@ -82,7 +84,20 @@ def recipe(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def learning(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
-    """What differs where answers of half the length are judged by a reward model with random weights."""
+    """What differs where answers of half the length are judged: by a metric, or by a reward model with random weights."""
+    reward = {"name": "metric", "metric": "exact_match"} if case["judge"] == "metric" else judge(folder, case)
+    rows = [{"prompt": f"{row:04d}", "answer": "green"} for row in range(64)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = {"group_size": case["batch"], "max_new_tokens": case["length"] // 2, "rewards": [reward]}
+    return {
+        "data": {"train": str(folder / "prompts.jsonl"), "eval_split": 0, "max_length": case["length"]},
+        "method": {"name": "grpo", **settings},
+        "train": {"steps": 3, "micro_batch": case["batch"]},
+    }
+
+
+def judge(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    """A reward model's adapter, on the base that is trained or on a copy of it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification
@@ -95,14 +110,7 @@ def learning(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     if case["judge"] == "apart":
         shutil.copytree(folder / "model", folder / "copy")
         reward["base_model"] = str(folder / "copy")
-    rows = [{"prompt": f"{row:04d}", "answer": "green"} for row in range(64)]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    settings = {"group_size": case["batch"], "max_new_tokens": case["length"] // 2, "rewards": [reward]}
-    return {
-        "data": {"train": str(folder / "prompts.jsonl"), "eval_split": 0, "max_length": case["length"]},
-        "method": {"name": "grpo", **settings},
-        "train": {"steps": 3, "micro_batch": case["batch"]},
-    }
+    return reward
 
 
 def model(folder: Path, case: dict[str, Any]) -> None:
