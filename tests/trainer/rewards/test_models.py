@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import tiny_rewards
 import tiny_runs
 from lorry.errors import ModelError
 from lorry.recipe.schema import Recipe
@@ -103,3 +105,62 @@ def test_conversation_that_is_too_long_for_the_judge_is_a_fault_and_not_the_end(
     judged = judge.judge([short, long])
     assert "tokens, of which the reward model reads" in judged.faults[0]
     assert judged.totals[0] == pytest.approx(judge.judge([short]).totals[0])
+
+
+def opened(folder: Path, adapter: Path, **more: str) -> Jury:
+    return Jury.open([{"name": "adapter", "adapter": str(adapter), **more}], place(folder))
+
+
+def random_adapter(folder: Path) -> Path:
+    recipe(folder, "grpo")
+    return tiny_rewards.reward_adapter(folder / "reward", folder / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda found: {name: one for name, one in found.items() if "score" not in name}, "has no head"),
+        (
+            lambda found: {name: one * float("nan") if "score" in name else one for name, one in found.items()},
+            "no number",
+        ),
+        (lambda found: {name: one[..., :7].clone() for name, one in found.items()}, "does not fit"),
+    ],
+    ids=["without a head", "of no numbers", "of another shape"],
+)
+def test_spoilt_adapter_is_told_and_not_filled_up(change, told, tmp_path):
+    adapter = random_adapter(tmp_path)
+    tiny_rewards.change_adapter(adapter, change)
+    with pytest.raises(ModelError, match=told):
+        opened(tmp_path, adapter)
+
+
+def test_adapter_on_layers_that_the_base_has_not_got_is_told(tmp_path):
+    adapter = random_adapter(tmp_path)
+    tiny_rewards.change_config(adapter / "adapter_config.json", target_modules=["c_attn"])
+    with pytest.raises(ModelError, match="does not fit"):
+        opened(tmp_path, adapter)
+
+
+@pytest.mark.parametrize("gone", ["adapter_config.json", "adapter_model.safetensors", "."])
+def test_folder_that_is_gone_or_half_gone_is_told(gone, tmp_path):
+    adapter = random_adapter(tmp_path)
+    shutil.rmtree(adapter) if gone == "." else (adapter / gone).unlink()
+    with pytest.raises(ModelError, match="missing"):
+        opened(tmp_path, adapter)
+
+
+def test_weights_that_are_cut_short_are_told(tmp_path):
+    adapter = random_adapter(tmp_path)
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ModelError, match="cut short"):
+        opened(tmp_path, adapter)
+
+
+def test_adapter_without_a_tokenizer_reads_its_bases(tmp_path):
+    adapter = random_adapter(tmp_path)
+    assert not (adapter / "tokenizer.json").exists()
+    judged = opened(tmp_path, adapter).judge(answers())
+    assert not judged.faults
+    assert len(set(judged.totals.tolist())) > 1
