@@ -32,7 +32,8 @@ def stand_in(subject: Subject) -> Subject | None:
     folder = cache() / "stand-ins" / known["id"].replace("/", "--")
     _write(folder, known["config"])
     source = Source(subject.recipe.model.id, "hub", folder)
-    made = Subject(subject.recipe, subject.base, source=source, hardware=subject.hardware)
+    parts = {"source": source, "hardware": subject.hardware, "judges_to_come": subject.judges_to_come}
+    made = Subject(subject.recipe, subject.base, **parts)
     made.about = (
         f"the model cannot be had here: sizes are those of lorry's card of {known['as_of']}, tokens are counted by a rule of "
         "thumb, and beginnings that rows share are not spared"
