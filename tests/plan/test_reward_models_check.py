@@ -106,7 +106,8 @@ def test_base_of_its_own_is_what_it_is_held_against(tmp_path: Path):
     reward = {"name": "adapter", "adapter": "./judge", "base_model": "./wide"}
     assert "48 wide" in found(given(tmp_path, reward))["rewards.other-base"].message
     shutil.rmtree(tmp_path / "wide")
-    assert found(given(tmp_path, reward))["rewards.model"].severity == "error"
+    told = found(given(tmp_path, reward))["rewards.model"]
+    assert (told.severity, told.place) == ("error", "method.rewards[0].base_model")
 
 
 def test_shapes_that_cannot_be_told_are_let_pass():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -168,7 +168,7 @@ class _Judge:
             try:
                 _folder(self.reward.base_model, self.subject.base)
             except LorryError as cause:
-                yield from_error("rewards.model", cause)
+                yield replace(from_error("rewards.model", cause), place=f"{self.place}.base_model")
                 return
         if trained_on and trained_on != put_on and Path(trained_on).name != Path(put_on).name:
             told = f"the reward model was trained on {trained_on}, and is put on {put_on}"
@@ -192,7 +192,7 @@ def _of_classifier(reward: ClassifierReward, place: str, subject: Subject) -> It
         folder = _folder(reward.model, subject.base)
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except LorryError as cause:
-        yield from_error("rewards.model", cause)
+        yield replace(from_error("rewards.model", cause), place=place)
         return
     except (OSError, ValueError) as cause:
         told = f"`{reward.model}` cannot be read: {cause}"
