@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+import borrowed
+import sshd
 import tiny_rollouts
 import tiny_runs
 from lorry import job, resuming
@@ -23,6 +25,7 @@ from lorry.recipe.earlier import as_continued, linked
 from lorry.recipe.load import load
 from lorry.track.events import read
 from lorry.track.folder import RunFolder
+from lorry.track.leases import Leases
 from lorry.track.run import Run
 from lorry.track.store import Store
 from lorry.trainer.process import work
@@ -129,3 +132,17 @@ def test_files_of_a_named_run_travel(tmp_path: Path):
     assert (sent / "adapter_model.safetensors").read_bytes() == tiny_runs.weights(judge)
     told = {"judges": [{"keys": list(keys), **one.as_json()} for keys, one in judges.items()]}
     assert with_kept_names(as_continued(loaded.recipe, kept, told), kept) == kept
+
+
+@pytest.mark.slow
+@sshd.needed()
+def test_rented_machine_judges_by_what_the_run_before_brought_home(tmp_path: Path):
+    with borrowed.host(tmp_path, scripted=False) as machine:
+        words = ["--on", f"ssh:{machine.name}", "-o", "compute.gpu=[cpu]", "--yes"]
+        assert run(["run", *recipes(tmp_path, "judge"), *words]) == 0
+    judge, policy = runs()["judge"], runs()["policy"]
+    assert facts(policy)["recipe"]["method"]["rewards"][0]["adapter"] == "rewards/0/adapter"
+    assert "shares the base weights" in notes(policy)
+    (told,) = json.loads(policy.folder.provenance.read_text())["judges"]
+    assert told["run"] == judge.id
+    assert not Leases.open().opened()
