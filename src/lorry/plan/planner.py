@@ -216,8 +216,10 @@ class Planner:
         if not isinstance(method, FromRollouts) or method.engine != "vllm" or not setup.on_gpu:
             return 0
         shape, length = self.shape, self._recipe.data.max_length
-        keys = 2 * shape.layers * shape.kv_heads * shape.head_dim * BYTES[setup.weights] * length
-        least = sum(weights(self._tensors, setup).values()) + keys
+        # It has no fp32 for adapters, and takes 16 bits for it.
+        held = replace(setup, weights="bfloat16") if setup.weights == "float32" else setup
+        keys = 2 * shape.layers * shape.kv_heads * shape.head_dim * BYTES[held.weights] * length
+        least = sum(weights(self._tensors, held).values()) + keys
         return round(SHARE * room if least <= SHARE * room else least / SHARE)
 
     @property
