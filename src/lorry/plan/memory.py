@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorry.plan.adapter_size import adapter_parameters, linear, modules
+from lorry.plan.adapter_places import linear, modules, names_experts
+from lorry.plan.adapter_size import adapter_parameters
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.logits import tokens_at_once
 from lorry.trainer.precision import SEEING
@@ -215,7 +216,7 @@ def _norms(shape: ModelShape, setup: Setup) -> float:
 def _inputs(shape: ModelShape, setup: Setup) -> float:
     """Bytes of the inputs of matrices whose gradient is asked for; a frozen matrix without an adapter keeps none."""
     wide, inner = shape.heads * shape.head_dim, _inner(shape)
-    on = _adapted(setup)
+    on = _adapted(shape, setup)
     if (setup.is_fused or setup.lora is None) and not setup.autocast:
         groups = [(("q", "k", "v"), shape.hidden), (("o",), wide), (("gate", "up"), shape.hidden), (("down",), inner)]
         return setup.size * sum(width for names, width in groups if on & set(names))
@@ -241,7 +242,7 @@ def _ranks(shape: ModelShape, setup: Setup) -> float:
     """Bytes between the two matrices of each adapter."""
     if setup.lora is None:
         return 0.0
-    return (setup.size if setup.is_fused else 4) * setup.lora.rank * len(_adapted(setup) - _absent(shape))
+    return (setup.size if setup.is_fused else 4) * setup.lora.rank * len(_adapted(shape, setup) - _absent(shape))
 
 
 def _absent(shape: ModelShape) -> frozenset[str]:
@@ -261,11 +262,13 @@ _PLACES: dict[str, tuple[str, ...]] = {
 """What each family calls the matrices of a layer."""
 
 
-def _adapted(setup: Setup) -> frozenset[str]:
+def _adapted(shape: ModelShape, setup: Setup) -> frozenset[str]:
     """Which of a layer's matrices have an adapter; all of them where all weights are trained."""
     every = frozenset({"q", "k", "v", "o", "gate", "up", "down"})
-    if setup.lora is None or setup.lora.target_modules == "all-linear":
+    if setup.lora is None or (setup.lora.target_modules == "all-linear" and not _leaves_experts(shape, setup)):
         return every
+    if setup.lora.target_modules == "all-linear":
+        return frozenset({"q", "k", "v", "o"})
     leaves = (name.rpartition(".")[2] for name in setup.lora.target_modules)
     return frozenset(place for leaf in leaves for place in _PLACES.get(leaf, ()))
 

@@ -5,29 +5,18 @@ The docstring under a field is its help: it appears in `lorry recipe schema` and
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from lorry.recipe.alert_address import checked as checked_address
+from lorry.recipe.lora import LoraSettings
+from lorry.recipe.section import Name, Names, Section
 
 Selected = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
 ]
 """A plugin chosen by name: `sft`, or `{name: sft, train_on: all}` with its own settings."""
-
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[list[Name], Field(min_length=1)]
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 """Bytes of a file's name, and of a path, that Linux takes; other systems take no longer ones."""
@@ -52,31 +41,6 @@ FileNames = Annotated[list[FileName], Field(min_length=1)]
 
 _GIVEN_BY_LORRY = ("add_generation_prompt", "documents", "messages", "tools")
 """Variables that every chat template gets."""
-
-_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-class Section(BaseModel):
-    """A part of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain_values(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` is no number, though Python counts it as 1; and no setting needs more than 2^53."""
-        expected = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and expected is not bool and not {bool, Any} & set(get_args(expected)):
-            raise ValueError(f"must not be {str(value).lower()}")
-        if isinstance(value, int) and abs(value) > 2**53:
-            raise ValueError("is too large")
-        texts: list[Any] = value if isinstance(value, list) else [value]
-        if any(isinstance(text, str) and _UNUSABLE.search(text) for text in texts):
-            raise ValueError("holds a character that no file name and no prompt can have")
-        return value
-
 
 class ModelSettings(Section):
     """The model that is trained, and how it is loaded."""
@@ -106,23 +70,6 @@ class ModelSettings(Section):
         if self.trust_remote_code is not None and self.trust_remote_code != self.id:
             raise ValueError(f"trust_remote_code must repeat the model's id: {self.id}")
         return self
-
-
-class LoraSettings(Section):
-    """The adapter. `lora: null` in a recipe trains all weights instead."""
-
-    rank: int = Field(default=16, ge=1, le=4096)
-    """Width of the adapter's two matrices."""
-    alpha: float = Field(default=32, gt=0)
-    """The adapter's output is scaled by alpha / rank (alpha / sqrt(rank) with `rslora`)."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the adapter's inputs dropped while training; above 0 rows cannot share their beginnings."""
-    target_modules: Literal["all-linear"] | Names = "all-linear"
-    """`all-linear`, or names of modules as they end: `[q_proj, v_proj]`."""
-    rslora: bool = False
-    """Rank-stabilised scaling (arXiv 2312.03732)."""
-    dora: bool = False
-    """Weight-decomposed adaptation (arXiv 2402.09353): slower, at times better at low ranks."""
 
 
 class DataSettings(Section):
@@ -188,6 +135,9 @@ class TrainSettings(Section):
     """Micro-batches per optimizer step. The loss is averaged over the trained tokens of the whole step."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Highest learning rate."""
+    router_aux_loss_coef: float | None = Field(default=None, ge=0)
+    """Weight of the loss that evens out a mixture's experts, over the whole optimizer step; null for the model's own, 0 for none.
+    With `accumulation` above 1 each step takes one more forward pass."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """How the learning rate falls after the warm-up, to zero after the last step (`constant`: not at all)."""
     warmup: float = Field(default=0.03, ge=0)

@@ -53,6 +53,7 @@ class Forest:
     members: NDArray[np.int64]  # (R,) each row's index in its set; -1 where it is in none
     context: NDArray[np.bool_]  # (N,) which trained tokens belong to the prompt
     ends: NDArray[np.int64]  # (R,) where in the sequence stands each row's last token
+    uses: NDArray[np.int64]  # (T,) how many rows each token stands for
     known: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """By name, `(N,)`: what a method knew of each trained token beforehand; of all rows, or it is not here."""
 
@@ -152,6 +153,7 @@ class _Builder:
             members=np.asarray(members if members is not None else [-1] * len(examples), dtype=np.int64),
             context=_joined([_context(example, at) for example, at in zip(examples, trained, strict=True)]) > 0,
             ends=_joined([path[-1:] for path in paths]),
+            uses=np.bincount(_joined(paths), minlength=int(sum(branch.length for branch in ordered))),
             known=_known(examples),
         )
 

@@ -11,6 +11,7 @@ import torch
 
 from lorry.trainer.attention import lay_out
 from lorry.trainer.forest import Forest
+from lorry.trainer.routers import Routers, uses_of
 
 Body = Callable[..., Any]
 
@@ -28,6 +29,8 @@ class Forward:
     device: torch.device
     way: str
     vocabulary: int
+    routers: Routers | None = None
+    """Of a mixture whose experts' load is watched."""
 
     def hidden(self, forest: Forest) -> torch.Tensor:
         """The last hidden state of each token of the forest, `(T, hidden size)`."""
@@ -38,19 +41,31 @@ class Forward:
         """Whether forests with shared beginnings may be given."""
         return self.way == "forest"
 
+    def run(self, forest: Forest, places: torch.Tensor | None = None, **inputs: Any) -> torch.Tensor:
+        """The body's last hidden states; routers that are watched are told of the forest's tokens.
+
+        `places` are those of the forest's tokens among all that are computed, padding with them; None where there is none.
+        """
+        if self.routers is None or not self.routers.are_watched:
+            return self.body(**inputs, use_cache=False).last_hidden_state
+        out = self.body(**inputs, use_cache=False, output_router_logits=True)
+        said = out.router_logits
+        self.routers.told(
+            said if places is None else tuple(one.flatten(0, -2)[places] for one in said), uses_of(forest, self.device)
+        )
+        return out.last_hidden_state
+
 
 def _as_forest(forward: Forward, forest: Forest) -> torch.Tensor:
     # A mask of four dimensions is handed through as it is: it keeps the model from making one of T x T.
     layout = lay_out(forest, forward.device)
     untouched = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=forward.device)
-    out = forward.body(**_row(forward, forest), attention_mask=untouched, use_cache=False, forest_layout=layout)
-    return out.last_hidden_state[0]
+    return forward.run(forest, **_row(forward, forest), attention_mask=untouched, forest_layout=layout)[0]
 
 
 def _as_flash(forward: Forward, forest: Forest) -> torch.Tensor:
     # Positions that start again mark a new row, but only while there is no attention mask.
-    out = forward.body(**_row(forward, forest), attention_mask=None, use_cache=False)
-    return out.last_hidden_state[0]
+    return forward.run(forest, **_row(forward, forest), attention_mask=None)[0]
 
 
 def _as_padded(forward: Forward, forest: Forest) -> torch.Tensor:
@@ -61,8 +76,8 @@ def _as_padded(forward: Forward, forest: Forest) -> torch.Tensor:
         ids[line, : segment.length] = forest.ids[segment.start : segment.start + segment.length]
         mask[line, : segment.length] = 1
     places = torch.from_numpy(np.flatnonzero(mask)).to(forward.device)
-    out = forward.body(input_ids=_to(ids, forward), attention_mask=_to(mask, forward), use_cache=False)
-    return out.last_hidden_state.flatten(0, 1).index_select(0, places)
+    hidden = forward.run(forest, places, input_ids=_to(ids, forward), attention_mask=_to(mask, forward))
+    return hidden.flatten(0, 1).index_select(0, places)
 
 
 _WAYS: dict[str, Callable[[Forward, Forest], torch.Tensor]] = {

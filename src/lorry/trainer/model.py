@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 
 from lorry import plugins
 from lorry.errors import ModelError
+from lorry.plan.adapter_places import places
 from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
 from lorry.trainer import attention, hardware, lora_linear
 from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
@@ -21,6 +22,7 @@ from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
 from lorry.trainer.methods._base import Head, Method
 from lorry.trainer.precision import SEEING, Precision, decide
+from lorry.trainer.routers import routers_of
 from lorry.trainer.score_head import SCORE, load_scoring, score_of
 
 attention.register()
@@ -238,7 +240,7 @@ def _with_adapter(
         base.train()
         return base
     else:
-        model = get_peft_model(cast("Any", base), lora_config(recipe.lora, head_for(recipe)))
+        model = get_peft_model(cast("Any", base), lora_config(recipe.lora, head_for(recipe), base))
     lora_linear.speed_up(model)
     for settings in model.peft_config.values():
         # The folder that the model was loaded from may be lorry's cache, which means nothing on another machine.
@@ -261,15 +263,18 @@ def put_adapter(loaded: LoadedModel, folder: Path) -> None:
         raise ModelError(f"the model has no place for {result.unexpected_keys[0]}", place=str(folder))
 
 
-def lora_config(lora: LoraSettings, head: Head = "language") -> Any:
-    """PEFT's configuration of the recipe's adapter; a scalar head is trained as a whole, and kept with it."""
+def lora_config(lora: LoraSettings, head: Head = "language", base: torch.nn.Module | None = None) -> Any:
+    """PEFT's configuration of the recipe's adapter on `base`; a scalar head is trained as a whole, and kept with it."""
     from peft import LoraConfig
 
+    shapes = {name: tuple(weight.shape) for name, weight in base.named_parameters()} if base else {}
+    on = places(lora, shapes, str(base.config.model_type) if base else "")  # pyright: ignore
     return LoraConfig(
         r=lora.rank,
         lora_alpha=cast("int", lora.alpha),
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=on.modules,
+        target_parameters=on.parameters or None,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         **_task(head),
@@ -334,4 +339,7 @@ def _forward(
     if recipe.train.activation_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     vocabulary = int(base.get_input_embeddings().weight.shape[0])  # pyright: ignore
-    return Forward(base.get_decoder(), head, hardware.device(), way, vocabulary)
+    routers = routers_of(base, recipe.train.router_aux_loss_coef)
+    if routers is not None and routers.coefficient:
+        notes.append(f"the loss that evens the experts' load counts {routers.coefficient:g} times, over each optimizer step")
+    return Forward(base.get_decoder(), head, hardware.device(), way, vocabulary, routers)

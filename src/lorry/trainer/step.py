@@ -17,6 +17,7 @@ from lorry.trainer.methods._base import Method, Share, Sums, Whole
 from lorry.trainer.order import Order
 from lorry.trainer.policy import Policy
 from lorry.trainer.rollouts.collect import Rollouts
+from lorry.trainer.routers import Balance, Load, together
 from lorry.trainer.saving import rng
 from lorry.trainer.schedule import learning_rate
 
@@ -72,12 +73,13 @@ class Stepper:
         self.forget_gradients()
         parts, forests, looked_at = self._parts(step, rung, left_out)
         whole = self._whole(step, forests, looked_at)
+        balance = Balance(self.loaded.forward.routers, self._load(step, parts, forests))
         computed = [*forests, *looked_at]
         loss, told = 0.0, Sums(self.rollouts.told if self.rollouts else {})
         for rows, forest in zip(parts, forests, strict=True):
             self.beat(step)
             torch.manual_seed(_draw_seed(self.train.seed, step, rows))
-            share = self._backward(forest, whole)
+            share = self._backward(forest, whole, balance)
             loss += float(share.loss.detach())
             told.add(share.told)
         return Step(
@@ -91,8 +93,22 @@ class Stepper:
             taken_tokens=sum(self.order.tokens_of(step))
             if self.rollouts
             else sum(forest.row_tokens for forest in computed),
-            told=told,
+            told={**told, **balance.told()},
         )
+
+    def _load(self, step: int, parts: Sequence[list[int]], forests: Sequence[Forest]) -> Load | None:
+        """How often a mixture's experts are chosen in the whole step; None where no loss asks, or one pass tells it by itself."""
+        routers = self.loaded.forward.routers
+        if routers is None or not routers.coefficient or len(forests) < 2:
+            return None
+        loads: list[Load] = []
+        for rows, forest in zip(parts, forests, strict=True):
+            self.beat(step)
+            torch.manual_seed(_draw_seed(self.train.seed, step, rows))
+            with torch.no_grad(), self.loaded.computing(), routers.watched(with_gradients=False) as seen:
+                self.loaded.forward.hidden(forest)
+            loads.append(seen.load())
+        return together(loads)
 
     def _parts(
         self, step: int, rung: Rung, left_out: frozenset[int]
@@ -182,7 +198,8 @@ class Stepper:
             trained = [one for one in examples if one.kind not in self.method.looks_at]
             forest = self._planted(trained, [-1] * len(trained))
             others = [self._planted(looked_at, [-1] * len(looked_at))] if looked_at else []
-            self._backward(forest, {name: one or 1 for name, one in self._whole(0, [forest], others).items()})
+            whole = {name: one or 1 for name, one in self._whole(0, [forest], others).items()}
+            self._backward(forest, whole, Balance(self.loaded.forward.routers))
             del filler
         finally:
             self.forget_gradients()
@@ -207,11 +224,12 @@ class Stepper:
     def _planted(self, examples: Sequence[Example], rows: Sequence[int]) -> Forest:
         return plant(examples, share=self._share, members=rows)
 
-    def _backward(self, forest: Forest, whole: Whole) -> Share:
+    def _backward(self, forest: Forest, whole: Whole, balance: Balance) -> Share:
         """Adds one micro-batch's gradients; returns its share."""
-        with self.loaded.computing():
+        with self.loaded.computing(), balance.watched() as seen:
             share = self.method.loss(self.policy, forest, whole)
-        self._accelerator.backward(self.scaler.scale(share.loss))
+        evening = balance.added(seen)
+        self._accelerator.backward(self.scaler.scale(share.loss if evening is None else share.loss + evening))
         return share
 
     def _clip(self) -> float:

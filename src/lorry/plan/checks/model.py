@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry import units
 from lorry.errors import LorryError
-from lorry.plan.adapter_size import modules, parameters
+from lorry.plan.adapter_places import modules
+from lorry.plan.adapter_size import parameters
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
 from lorry.plan.subject import UnavailableError

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry.errors import DataError, LorryError
-from lorry.plan.adapter_size import modules
+from lorry.plan.adapter_places import modules
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
 from lorry.plan.subject import UnavailableError
