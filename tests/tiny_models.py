@@ -11,11 +11,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lorry.data.examples import Example
+from lorry.recipe.schema import LoraSettings
 from lorry.trainer import attention, lora_linear
 from lorry.trainer.architectures import head_of
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.forward import Forward
 from lorry.trainer.loss import token_loss
+from lorry.trainer.model import lora_config
 from lorry.trainer.score_head import score_of
 
 VOCABULARY = 97
@@ -35,6 +37,11 @@ SIZES: dict[str, Any] = {
 }
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 REWARD_LORA: dict[str, Any] = {**LORA, "task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+_GROUPED = {
+    **{"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_shared_experts": 1},
+    **{"first_k_dense_replace": 1, "n_group": 1, "topk_group": 1},
+}
+"""Mixtures with dense layers and shared experts."""
 SPECIAL: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 9},
     "starcoder2": {"sliding_window": None, "residual_dropout": 0.0, "embedding_dropout": 0.0},
@@ -58,6 +65,21 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 16,
     },
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    **dict.fromkeys(("flex_olmo", "olmoe"), {"num_experts": 4, "num_experts_per_tok": 2}),
+    **dict.fromkeys(("gpt_oss", "minimax_m2"), {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    **dict.fromkeys(("granitemoe", "granitemoeshared"), {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 16, "moe_num_shared_experts": 1},
+    "mellum": {
+        **{"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+        **{"sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
+    },
+    "glm4_moe": _GROUPED,
+    "dots1": {**_GROUPED, "sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
+    "deepseek_v3": {
+        **_GROUPED,
+        **{"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
+        "num_key_value_heads": 4,
+    },
 }
 
 
@@ -93,6 +115,17 @@ def with_lora(model: Any, *, fast: bool = False, **settings: Any) -> Any:
                 weight.normal_(std=0.1)
     if fast:
         assert lora_linear.speed_up(adapted) > 0
+    return adapted
+
+
+def with_recipe_lora(model: Any, **settings: Any) -> Any:
+    """The model with the adapter that a recipe's `lora` means, its B not zero."""
+    adapted = get_peft_model(model, lora_config(LoraSettings(rank=4, alpha=8, **settings), "language", model))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
     return adapted
 
 

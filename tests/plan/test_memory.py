@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from lorry.data.examples import Example
@@ -19,12 +19,12 @@ from lorry.plan.architecture.cards import card
 from lorry.plan.architecture.model_shape import model_shape
 from lorry.plan.memory import Load, Setup
 from lorry.recipe.schema import LoraSettings, ModelSettings
-from lorry.trainer import attention, lora_linear
+from lorry.trainer import attention, lora_experts, lora_linear
 from lorry.trainer.architectures import head_of
 from lorry.trainer.forest import plant
 from lorry.trainer.forward import Forward
 from lorry.trainer.loss import token_loss
-from lorry.trainer.model import _quantization
+from lorry.trainer.model import _quantization, lora_config
 from lorry.trainer.precision import Precision
 
 SIZES: dict[str, Any] = {
@@ -41,16 +41,16 @@ SIZES: dict[str, Any] = {
 ROWS, LENGTH, TRAINED = 4, 96, 24
 
 
-def really_kept(kind: str, setup: Setup) -> int:
+def really_kept(kind: str, setup: Setup, **more: int) -> int:
     """Bytes that autograd keeps of a forward pass, each piece of memory once, weights not counted."""
     attention.register()
-    config, lora, dtype = AutoConfig.for_model(kind, **SIZES), setup.lora, getattr(torch, setup.weights)
+    config, lora, dtype = AutoConfig.for_model(kind, **SIZES, **more), setup.lora, getattr(torch, setup.weights)
     base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention.NAME)
     model: Any = base
     if lora is not None:
-        settings = LoraConfig(r=lora.rank, target_modules=lora.target_modules, task_type="CAUSAL_LM")
-        model = get_peft_model(base, settings)
+        model = get_peft_model(base, lora_config(lora, "language", base))
         lora_linear.speed_up(model)
+        lora_experts.speed_up(model)
     forward = Forward(base.get_decoder(), head_of(base), torch.device("cpu"), "forest", config.vocab_size)
     held = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -94,6 +94,21 @@ def test_kept_activations_are_what_autograd_keeps(kind, way):
     of_loss = 4 * SIZES["vocab_size"] if setup.lora is None else setup.size * SIZES["hidden_size"]
     expected = memory.kept(shape, tensors, setup, load) + of_loss * load.trained
     assert expected == pytest.approx(really_kept(kind, setup), rel=0.08)
+
+
+EXPERTS = {"num_experts": 8, "num_local_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral", "olmoe"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("experts", [False, True])
+def test_mixture_keeps_what_its_experts_and_routers_keep(kind, precision, experts):
+    setup = Setup(precision, LoraSettings(rank=8, experts=experts), on_gpu=False)
+    config = {"model_type": kind, **SIZES, **EXPERTS}
+    shape, tensors = model_shape(config), blueprint(config)
+    load = Load(ROWS * LENGTH, ROWS * LENGTH, ROWS * TRAINED)
+    expected = memory.kept(shape, tensors, setup, load) + setup.size * SIZES["hidden_size"] * load.trained
+    assert expected == pytest.approx(really_kept(kind, setup, **EXPERTS), rel=0.08)
 
 
 @pytest.mark.parametrize(("lora", "least"), [(LoraSettings(rank=8), 0), (None, 4 * 600 * 128)])

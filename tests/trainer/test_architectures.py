@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lorry.trainer.architectures import PROVEN, head_of, makes_the_same_logits
-from tiny_models import compare, rows, tiny_model, with_lora
+from tiny_models import compare, rows, tiny_model, with_recipe_lora
 
 RELATIVE = 1e-5
 
 
 @pytest.mark.parametrize("kind", sorted(PROVEN))
 def test_shared_beginnings_give_the_plain_loss_and_gradients(kind):
-    # PEFT maps `all-linear` onto fused experts with a warning of its own; attention is what differs here.
-    targets = ["q_proj", "v_proj", "o_proj"] if kind in ("mixtral", "qwen3_moe") else "all-linear"
-    loss, gradients = compare(kind, lambda way: with_lora(tiny_model(kind, way), target_modules=targets), rows())
+    loss, gradients = compare(kind, lambda way: with_recipe_lora(tiny_model(kind, way)), rows())
     assert loss < RELATIVE
     assert gradients < RELATIVE
 

@@ -31,7 +31,8 @@ _NOT_LINEAR = re.compile(
 _EXPERT = re.compile(r"^(.*\.experts)\.\d+\.(\w+)\.weight$")
 """An expert that a checkpoint stores by itself. Transformers 5 fuses them: no module of the model is one expert."""
 _STACK = re.compile(r"\.experts\.\w+$")
-_ROUTERS = ("gate", "router")
+ROUTERS = ("gate", "router")
+"""What the modules are called that send tokens to experts."""
 _FUSED = {
     **dict.fromkeys(("gate_proj", "up_proj", "w1", "w3", "gate_up_proj"), "gate_up_proj"),
     **dict.fromkeys(("down_proj", "w2"), "down_proj"),
@@ -107,9 +108,9 @@ def places(lora: LoraSettings, shapes: Shapes, model_type: str = "") -> Places:
         parts += _named(asked, plain, experts_too=lora.experts is None)
     taken = _taken_for_experts(model_type)
     meant = [target for target in targets if _leaf(target) not in taken]
-    kept = [one for one in meant if matching(one, plain) or not _part(one)]
+    kept = [one for one in meant if matching(one, plain) or not expert_tensor(one)]
     return Places(
-        [one for one in kept if not (_leaf(one) in _ROUTERS and matching(one, plain))],
+        [one for one in kept if not (_leaf(one) in ROUTERS and matching(one, plain))],
         list(dict.fromkeys([*parts, *lora.target_parameters])),
         [name for one in targets if _leaf(one) in taken for name in matching(one, linear(plain))],
     )
@@ -120,7 +121,15 @@ def names_experts(lora: LoraSettings) -> bool:
     if lora.experts is not None:
         return lora.experts
     named = [*lora.target_parameters, *(() if isinstance(lora.target_modules, str) else lora.target_modules)]
-    return any(_part(name) for name in named)
+    return any(expert_tensor(name) for name in named)
+
+
+def expert_tensor(target: str) -> str:
+    """The tensor of all experts that a target's name means; "" where it means none, as `shared_expert.up_proj` does."""
+    parent, _, leaf = target.rpartition(".")
+    if leaf not in _FUSED or (parent and parent.rpartition(".")[2] != "experts"):
+        return ""
+    return f"{parent or 'experts'}.{_FUSED[leaf]}"
 
 
 def trouble(lora: LoraSettings, found: Places) -> str:
@@ -162,20 +171,12 @@ def _named(targets: Iterable[str], plain: Shapes, *, experts_too: bool) -> list[
     """The tensors that names of modules mean: those of experts, and routers, which are no linear modules any more."""
     found: list[str] = []
     for target in targets:
-        part = _part(target)
+        part = expert_tensor(target)
         if part and experts_too:
             found.append(part)
-        elif _leaf(target) in _ROUTERS and matching(target, plain):
+        elif _leaf(target) in ROUTERS and matching(target, plain):
             found.append(f"{target}.weight")
     return found
-
-
-def _part(target: str) -> str:
-    """The tensor of all experts that a target's name means; "" where it means none, as `shared_expert.up_proj` does."""
-    parent, _, leaf = target.rpartition(".")
-    if leaf not in _FUSED or (parent and parent.rpartition(".")[2] != "experts"):
-        return ""
-    return f"{parent or 'experts'}.{_FUSED[leaf]}"
 
 
 def _has_experts(found: Places) -> bool:

@@ -45,8 +45,13 @@ def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_
     found = places(lora, shapes, model_type)
     whole = math.prod(shapes[SCORE]) if SCORE in shapes else 0
     named = lora.model_copy(update={"target_modules": found.modules})
-    on_tensors = sum(_on_tensor(lora.rank, shape) for shape in parameters_of(found.parameters, shapes).values())
-    return whole + lora_parameters(named, modules(tensors), model_type) + on_tensors
+    return whole + lora_parameters(named, modules(tensors), model_type) + on_tensors(lora, shapes, model_type)
+
+
+def on_tensors(lora: LoraSettings, shapes: Shapes, model_type: str) -> int:
+    """The part of them that sits on tensors which are no modules: those of experts."""
+    found = places(lora, shapes, model_type)
+    return sum(_on_tensor(lora.rank, shape) for shape in parameters_of(found.parameters, shapes).values())
 
 
 def parameters_of(names: list[str], shapes: Shapes) -> dict[str, Shape]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorry.plan.adapter_places import linear, modules, names_experts
-from lorry.plan.adapter_size import adapter_parameters
+from lorry.plan.adapter_size import adapter_parameters, on_tensors
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.logits import tokens_at_once
 from lorry.trainer.precision import SEEING
@@ -190,9 +190,18 @@ def kept(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, load: L
     """Bytes that autograd keeps of a forward pass, the loss's not counted."""
     layer = kept_by_layer(shape, setup, load)
     cast = 2 * sum(math.prod(one) for one in linear(modules(tensors)).values()) if setup.autocast else 0
+    layer += _expert_copies(shape, tensors, setup) / shape.layers
     if setup.checkpointing:
         return shape.layers * load.tokens * shape.hidden * setup.size + layer + cast
     return shape.layers * layer + cast
+
+
+def _expert_copies(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup) -> float:
+    """Bytes of adapters on experts as they are multiplied: in the model's precision, and the second matrix by expert."""
+    if setup.lora is None or not shape.experts:
+        return 0.0
+    count = on_tensors(setup.lora, {name: one.shape for name, one in tensors.items()}, shape.model_type)
+    return count * (setup.size if setup.size < 4 else 2)
 
 
 def kept_by_layer(shape: ModelShape, setup: Setup, load: Load) -> float:
@@ -200,7 +209,7 @@ def kept_by_layer(shape: ModelShape, setup: Setup, load: Load) -> float:
     size, wide, narrow = setup.size, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = _norms(shape, setup) + (_norm(setup) * (wide + narrow) if shape.qk_norm else 0)
     attention = 4 * shape.heads + size * 2 * wide  # sums of exponents; queries, results
-    per_token = norms + attention + _inputs(shape, setup) + _ranks(shape, setup) + _mlp(shape, setup)
+    per_token = norms + attention + _inputs(shape, setup) + _ranks(shape, setup) + _mlp(shape, setup) + routed(shape, setup)
     return per_token * load.tokens + size * 2 * narrow * load.keys
 
 
@@ -215,14 +224,15 @@ def _norms(shape: ModelShape, setup: Setup) -> float:
 
 def _inputs(shape: ModelShape, setup: Setup) -> float:
     """Bytes of the inputs of matrices whose gradient is asked for; a frozen matrix without an adapter keeps none."""
-    wide, inner = shape.heads * shape.head_dim, _inner(shape)
-    on = _adapted(shape, setup)
+    wide = shape.heads * shape.head_dim
+    into, inner = _plain_mlp(shape)
+    on = _adapted(setup)
     if (setup.is_fused or setup.lora is None) and not setup.autocast:
-        groups = [(("q", "k", "v"), shape.hidden), (("o",), wide), (("gate", "up"), shape.hidden), (("down",), inner)]
+        groups = [(("q", "k", "v"), shape.hidden), (("o",), wide), (("gate", "up"), into), (("down",), inner)]
         return setup.size * sum(width for names, width in groups if on & set(names))
     # Autocast makes a copy in 16 bits for each matrix, and PEFT one in fp32.
-    single = {"q": shape.hidden, "k": shape.hidden, "v": shape.hidden, "o": wide}
-    single |= {"gate": shape.hidden, "up": shape.hidden, "down": inner}
+    single: dict[str, float] = {"q": shape.hidden, "k": shape.hidden, "v": shape.hidden, "o": wide}
+    single |= {"gate": into, "up": into, "down": inner}
     size = setup.size if setup.autocast else 4
     return float(size * sum(width for name, width in single.items() if name in on - _absent(shape)))
 
@@ -238,11 +248,38 @@ def _inner(shape: ModelShape) -> float:
     return (sparse + (shape.layers - shape.sparse_layers) * shape.intermediate) / shape.layers
 
 
+def _plain_mlp(shape: ModelShape) -> tuple[float, float]:
+    """Widths of the input and of the inside of MLPs that every token goes through, on average over all layers."""
+    dense = shape.layers - shape.sparse_layers
+    has_any = dense + (shape.sparse_layers if shape.shared_intermediate else 0)
+    inner = dense * shape.intermediate + shape.sparse_layers * shape.shared_intermediate
+    return shape.hidden * has_any / shape.layers, inner / shape.layers
+
+
+def routed(shape: ModelShape, setup: Setup) -> float:
+    """Bytes a token of what experts and routers keep besides, on average over all layers; the MLP's own not counted.
+
+    What each chosen expert gives, where its choice came from, and the routers' logits and probabilities; where experts are
+    trained or have adapters, also what each was given, and its inside.
+    """
+    if not shape.experts:
+        return 0.0
+    is_trained = setup.lora is None or names_experts(setup.lora)
+    rank = 2 * setup.lora.rank if setup.lora is not None else 0
+    given = shape.hidden + shape.expert_intermediate + rank if is_trained else 0
+    choices = shape.active_experts * (setup.size * (shape.hidden + given) + _CHOICE)
+    return (choices + shape.experts * (setup.size + 8)) * shape.sparse_layers / shape.layers
+
+
+_CHOICE = 32
+"""Bytes of a choice's expert, of its place among those sorted by expert and back, and of its weight."""
+
+
 def _ranks(shape: ModelShape, setup: Setup) -> float:
     """Bytes between the two matrices of each adapter."""
     if setup.lora is None:
         return 0.0
-    return (setup.size if setup.is_fused else 4) * setup.lora.rank * len(_adapted(shape, setup) - _absent(shape))
+    return (setup.size if setup.is_fused else 4) * setup.lora.rank * len(_adapted(setup) - _absent(shape))
 
 
 def _absent(shape: ModelShape) -> frozenset[str]:
@@ -262,13 +299,11 @@ _PLACES: dict[str, tuple[str, ...]] = {
 """What each family calls the matrices of a layer."""
 
 
-def _adapted(shape: ModelShape, setup: Setup) -> frozenset[str]:
-    """Which of a layer's matrices have an adapter; all of them where all weights are trained."""
+def _adapted(setup: Setup) -> frozenset[str]:
+    """Which of a layer's matrices have an adapter, those of experts aside; all of them where all weights are trained."""
     every = frozenset({"q", "k", "v", "o", "gate", "up", "down"})
-    if setup.lora is None or (setup.lora.target_modules == "all-linear" and not _leaves_experts(shape, setup)):
+    if setup.lora is None or setup.lora.target_modules == "all-linear":
         return every
-    if setup.lora.target_modules == "all-linear":
-        return frozenset({"q", "k", "v", "o"})
     leaves = (name.rpartition(".")[2] for name in setup.lora.target_modules)
     return frozenset(place for leaf in leaves for place in _PLACES.get(leaf, ()))
 

@@ -25,6 +25,7 @@ from lorry.plan.speed import Device, Scoring, Workload
 from lorry.plan.speeds import Kind, Pace
 from lorry.trainer.ladder import Rung
 from lorry.trainer.methods._rollouts import FromRollouts
+from lorry.trainer.mixtures import coefficient, text_settings
 from lorry.trainer.proven import PROVEN
 from lorry.trainer.rollouts.vllm_engine import SHARE
 from lorry.trainer.watched import rows_answered
@@ -144,10 +145,15 @@ class Planner:
     def _tokens_of(self, micro_batch: int) -> Tokens:
         """Smaller micro-batches are more of them, and share fewer beginnings."""
         if micro_batch not in self._counted:
-            self._counted[micro_batch] = batches.tokens(
-                self._subject.prepared, self._recipe, micro_batch, shares=self._shares
-            )
+            counted = batches.tokens(self._subject.prepared, self._recipe, micro_batch, shares=self._shares)
+            # The loss that evens a mixture's experts counts beforehand, where a step is more than one micro-batch.
+            more = counted.micro_batches > counted.steps and self._evens_experts
+            self._counted[micro_batch] = replace(counted, asked=counted.asked + more)
         return self._counted[micro_batch]
+
+    @property
+    def _evens_experts(self) -> bool:
+        return coefficient(self._recipe.train.router_aux_loss_coef, text_settings(self._config)) > 0
 
     @property
     def _shares(self) -> bool:

@@ -16,7 +16,7 @@ from lorry import plugins
 from lorry.errors import ModelError
 from lorry.plan.adapter_places import places
 from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
-from lorry.trainer import attention, hardware, lora_linear
+from lorry.trainer import attention, hardware, lora_experts, lora_linear
 from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
 from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
@@ -242,6 +242,7 @@ def _with_adapter(
     else:
         model = get_peft_model(cast("Any", base), lora_config(recipe.lora, head_for(recipe), base))
     lora_linear.speed_up(model)
+    lora_experts.speed_up(model)
     for settings in model.peft_config.values():
         # The folder that the model was loaded from may be lorry's cache, which means nothing on another machine.
         settings.base_model_name_or_path, settings.revision = recipe.model.id, recipe.model.revision

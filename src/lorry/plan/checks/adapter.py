@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lorry.errors import LorryError
+from lorry.plan.adapter_places import ROUTERS, expert_tensor, names_experts
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, warning
 from lorry.plan.subject import UnavailableError
@@ -94,7 +95,8 @@ def _to_come(maker: Recipe, subject: Subject) -> Iterable[Finding]:
         )
         return
     lora = maker.lora
-    promised = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
+    promised: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
+    promised |= {"target_parameters": ["experts.down_proj"] if names_experts(lora) else []}
     yield from _agreement(recipe.lora, {**promised, "target_modules": lora.target_modules})
     if cast("Method", make("methods", maker.method)).head != "language" and subject.method.head == "language":
         yield _that_of_a_reward_model()
@@ -140,12 +142,20 @@ def _agreement(lora: LoraSettings | None, config: dict[str, Any]) -> Iterable[Fi
     wanted = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
     names = {"r": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "use_dora": "dora"}
     targets = config.get("target_modules")
-    if lora.target_modules != "all-linear" and isinstance(targets, list) and set(targets) != set(lora.target_modules):
+    if isinstance(targets, list) and _is_otherwise(lora, targets, config):
         yield error(
             "adapter.disagrees",
             f"the adapter sits on {', '.join(sorted(map(str, targets)))}, and the recipe asks for other modules",
             remedy=f"set lora.target_modules to [{', '.join(sorted(map(str, targets)))}]",
             place="lora.target_modules",
+        )
+    on_experts = any("experts." in name for name in config.get("target_parameters") or ())
+    if lora.experts is not None and lora.experts is not on_experts:
+        yield error(
+            "adapter.disagrees",
+            f"the adapter sits on {'experts' if on_experts else 'no experts'}, and the recipe asks for another",
+            remedy=f"set lora.experts to {_text(on_experts)}",
+            place="lora.experts",
         )
     for key, asked in wanted.items():
         has = config.get(key, asked)
@@ -156,6 +166,16 @@ def _agreement(lora: LoraSettings | None, config: dict[str, Any]) -> Iterable[Fi
                 remedy=f"set lora.{names[key]} to {_text(has)}",
                 place=f"lora.{names[key]}",
             )
+
+
+def _is_otherwise(lora: LoraSettings, targets: list[str], config: dict[str, Any]) -> bool:
+    """Whether the recipe names other modules; of mixtures the file names experts and routers apart from modules."""
+    if isinstance(lora.target_modules, str):
+        return False
+    differing = set(targets) ^ set(lora.target_modules)
+    if config.get("target_parameters") or lora.experts is False:
+        return any(not expert_tensor(name) and name.rpartition(".")[2] not in ROUTERS for name in differing)
+    return bool(differing)
 
 
 def _text(value: object) -> str:

@@ -7,16 +7,15 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_size import expert_parts, expert_trouble, linear, matching, modules, targeted
+from lorry.plan.adapter_places import ROUTERS, Shapes, expert_tensor, linear, matching, modules, places, stacks, targeted
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.trainer.sources.model_folder import read_config
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
-    from lorry.trainer.sources.tensors import Tensor
+    from lorry.recipe.lora import LoraSettings
 
-Shapes = Mapping[str, tuple[int, ...]]
 _PLACE = "lora.target_modules"
 
 
@@ -44,15 +43,10 @@ class TargetsCheck(Check):
             "It is large, many servers refuse it, and where the model ties the two, merging it changes both.",
             "Leave the module out, unless new words are to be learnt.",
         ),
-        "targets.experts": Explanation(
-            "Experts of a mixture are kept in one tensor for all, not in linear modules.",
-            "They stay in 16 bits under 4-bit quantisation; in some families PEFT adapts each of them: a large adapter.",
-            "Plan memory for them, or name the modules of attention alone in `lora.target_modules`.",
-        ),
-        "targets.experts-refused": Explanation(
-            "The adapter would sit on a mixture's experts in a way that PEFT does not make.",
-            "The run would end when the adapter is added.",
-            "Leave out dropout and DoRA, or name other modules, such as those of attention.",
+        "targets.router": Explanation(
+            "The adapter sits on a mixture's router.",
+            "It then learns which experts tokens are sent to, which few rows can unbalance.",
+            "Leave it out of `lora.target_modules`: routers get no adapter unless they are named.",
         ),
         "targets.size": Explanation(
             "How many parameters the adapter has, and on how many modules it sits.",
@@ -69,15 +63,17 @@ class TargetsCheck(Check):
             message = "the modules' names could not be read before the weights are here"
             yield note("targets.unknown-names", message, place=_PLACE)
             return
-        shapes = modules(tensors)
+        shapes, every = modules(tensors), {name: tensor.shape for name, tensor in tensors.items()}
+        is_mixture = bool(stacks(every))
         if lora.target_modules != "all-linear":
             for target in lora.target_modules:
-                yield from _of(target, shapes)
-        yield from _embeddings(subject, shapes)
-        yield from _experts(subject, tensors)
+                if not (is_mixture and expert_tensor(target)):
+                    yield from _of(target, shapes)
+        yield from _embeddings(lora, shapes, is_mixture=is_mixture)
         count = subject.adapter_parameters
         if count:
-            on = len(targeted(lora, shapes))
+            kind = str(read_config(subject.source.folder, subject.source.id).get("model_type", ""))
+            on = len(targeted(places(lora, every, kind).modules, shapes))
             yield note("targets.size", f"the adapter has {units.count(count)} parameters on {on} modules", place=_PLACE)
 
 
@@ -102,12 +98,16 @@ def _of(target: str, shapes: Shapes) -> Iterable[Finding]:
         )
 
 
-def _embeddings(subject: Subject, shapes: Shapes) -> Iterable[Finding]:
-    """An adapter on the table of words, or on the output layer, which in many models is the same matrix."""
-    lora = subject.recipe.lora
-    if lora is None or lora.target_modules == "all-linear":
+def _embeddings(lora: LoraSettings, shapes: Shapes, *, is_mixture: bool) -> Iterable[Finding]:
+    """An adapter on the table of words, or on the output layer, which in many models is the same matrix, or on a router."""
+    if lora.target_modules == "all-linear":
         return
     for target in lora.target_modules:
+        if is_mixture and target.rpartition(".")[2] in ROUTERS:
+            told = f"`{target}` is the router, which sends tokens to experts"
+            remedy = "leave it out unless that is to be learnt, too"
+            yield warning("targets.router", told, remedy=remedy, place=_PLACE)
+            continue
         found = [name for name in matching(target, shapes) if name not in linear(shapes) and len(shapes[name]) == 2]
         if found:
             yield warning(
@@ -117,25 +117,3 @@ def _embeddings(subject: Subject, shapes: Shapes) -> Iterable[Finding]:
                 remedy="leave it out unless new words are to be learnt",
                 place=_PLACE,
             )
-
-
-def _experts(subject: Subject, tensors: Mapping[str, Tensor]) -> Iterable[Finding]:
-    """Mixture-of-experts weights that Transformers keeps as one parameter for all experts, not as linear modules."""
-    experts = [name for name, tensor in tensors.items() if len(tensor.shape) == 3 or ".experts." in name]
-    lora, model = subject.recipe.lora, subject.recipe.model
-    if not experts or lora is None:
-        return
-    kind = str(read_config(subject.source.folder, subject.source.id).get("model_type", ""))
-    trouble = expert_trouble(lora, kind)
-    if trouble:
-        remedy = "name other modules in lora.target_modules, such as those of attention"
-        yield error("targets.experts-refused", f"PEFT refuses this adapter: {trouble}", remedy=remedy, place=_PLACE)
-        return
-    adapted = "every expert gets an adapter of its own" if expert_parts(lora, kind) else "the experts get no adapter"
-    whole = "" if model.quantization == "none" else ", and their weights stay in 16 bits: plan memory for that"
-    yield warning(
-        "targets.experts",
-        f"{adapted}{whole}",
-        evidence=f"{len(experts)} tensors such as {experts[0]}",
-        place=_PLACE,
-    )

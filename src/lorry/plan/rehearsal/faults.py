@@ -37,7 +37,7 @@ _REMEDIES: Mapping[str, str] = {
 }
 _SIGNS: Sequence[tuple[str, str, str]] = (
     (r"[Tt]arget module", "lora.target_modules", "name modules that PEFT can adapt, or use all-linear"),
-    (r"lora\.ParamWrapper|target_parameters", "lora", "experts take no such adapter: leave them out of target_modules"),
+    (r"lora\.ParamWrapper|target_parameters", "lora", "experts take no such adapter: set lora.experts to false"),
     (r"/trainer/methods/|in loss\n", "method", "correct the method, or its settings"),
     (r"/evaluate/metrics/|in score(_all)?\n", "evaluate.metrics", "correct the metric"),
 )
