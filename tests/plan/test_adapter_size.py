@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lorry.plan.adapter_size import adapter_parameters, lora_parameters, modules, targeted, with_score
+from lorry.plan.adapter_places import modules, targeted
+from lorry.plan.adapter_size import adapter_parameters, lora_parameters, with_score
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.sources.tensors import tensors
 from model_folders import HIDDEN, save_model
@@ -42,7 +43,7 @@ def test_modules_and_size_are_those_of_peft(targets: Any, dora: bool, tmp_path: 
     shapes = modules(tensors(folder) or {})
     config = LoraConfig(r=4, target_modules=targets, use_dora=dora, task_type="CAUSAL_LM")
     real = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config)
-    assert set(targeted(lora, shapes)) == set(real.base_model.targeted_module_names)
+    assert set(targeted(lora.target_modules, shapes)) == set(real.base_model.targeted_module_names)
     assert lora_parameters(lora, shapes) == real.get_nb_trainable_parameters()[0]
 
 

@@ -315,23 +315,6 @@ def test_module_without_a_matrix_is_an_error(tmp_path: Path):
     assert grave("targets", subject(tmp_path, lora={"target_modules": ["norm", "q_proj"]})) == {"targets.no-matrix"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "lora", "code", "told"),
-    [
-        ("qwen2_moe", {}, "targets.experts", "the experts get no adapter, and their weights stay in 16 bits"),
-        ("qwen3_moe", {}, "targets.experts", "every expert gets an adapter of its own"),
-        ("qwen3_moe", {"dropout": 0.1}, "targets.experts-refused", "no adapter with dropout"),
-    ],
-)
-def test_experts_are_told_as_peft_treats_them(tmp_path: Path, kind: str, lora: dict[str, Any], code: str, told: str):
-    save_model(tmp_path / "tiny")
-    file = tmp_path / "tiny" / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": kind}))
-    fused = {"model.layers.0.mlp.experts.down_proj": Tensor((8, 32, 64)), "a.q_proj.weight": Tensor((32, 32))}
-    given = Subject(recipe(model={"quantization": "nf4"}, lora=lora), tmp_path, tensors=fused)
-    assert told in run("targets", given)[code].message
-
-
 def test_unknown_names_and_full_training_are_let_be(tmp_path: Path):
     assert grave("targets", Subject(recipe(), tmp_path, tensors=None)) == set()
     assert run("targets", subject(tmp_path, lora=None)) == {}

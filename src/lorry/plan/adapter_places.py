@@ -102,7 +102,7 @@ def places(lora: LoraSettings, shapes: Shapes, model_type: str = "") -> Places:
         return Places(lora.target_modules, list(lora.target_parameters))
     plain = _modules(shapes)
     asked = lora.target_modules
-    targets = sorted({_leaf(name) for name in linear(plain)}) if isinstance(asked, str) else asked
+    targets = _names_of(plain) if isinstance(asked, str) else asked
     parts = sorted({f"experts.{_leaf(name)}" for name in experts}) if lora.experts else []
     if not isinstance(asked, str):
         parts += _named(asked, plain, experts_too=lora.experts is None)
@@ -150,6 +150,13 @@ def trouble(lora: LoraSettings, found: Places) -> str:
 def _modules(shapes: Shapes) -> dict[str, Shape]:
     named = {name: shape for name, shape in shapes.items() if _WEIGHT.search(name) and not _EXPERT.search(name)}
     return {_WEIGHT.sub("", name): shape for name, shape in named.items()}
+
+
+def _names_of(plain: Shapes) -> list[str]:
+    """Names that mean all linear modules and no others: the last parts of theirs, or a whole one that another module shares."""
+    meant = linear(plain)
+    others = {_leaf(name) for name in plain if name not in meant}
+    return sorted({name if _leaf(name) in others else _leaf(name) for name in meant})
 
 
 def _stacked(shapes: Shapes) -> dict[str, Shape]:

@@ -108,6 +108,8 @@ TARGETS: dict[str, Target] = {
     "lora_dropout": Target("lora.dropout"),
     "lora_target_modules": Target("lora.target_modules", _modules),
     "target_modules": Target("lora.target_modules", _modules),
+    "target_parameters": Target("lora.target_parameters", _modules),
+    "lora_target_parameters": Target("lora.target_parameters", _modules),
     "use_rslora": Target("lora.rslora"),
     "use_dora": Target("lora.dora"),
     "full_finetuning": Target("lora", _when(None)),

@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from lorry.plan.adapter_size import (
-    adapter_parameters,
-    expert_parts,
-    expert_trouble,
-    lora_parameters,
-    modules,
-    parameters,
-    targeted,
-)
+from lorry.plan.adapter_places import modules, places, stacks, targeted, trouble
+from lorry.plan.adapter_size import adapter_parameters, lora_parameters, parameters
 from lorry.plan.architecture.blueprint import SUPPORTED, blueprint
 from lorry.plan.architecture.family_defaults import DEFAULTS
 from lorry.plan.architecture.vision import VISION
 from lorry.recipe.schema import LoraSettings
+from lorry.trainer.model import lora_config
 
 TOKENS: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SMALL: dict[str, Any] = {
@@ -233,24 +227,20 @@ def first_of(kind: str) -> dict[str, Any]:
 
 
 def peft_size(config: dict[str, Any], lora: LoraSettings) -> tuple[set[str], int]:
-    """The adapted modules and the adapter's parameters, of PEFT itself."""
-    targets: Any = lora.target_modules
-    settings = LoraConfig(
-        r=lora.rank,
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        use_dora=lora.dora,
-        task_type="CAUSAL_LM",
-    )
-    adapted: Any = get_peft_model(real_model(config), settings)
+    """The adapted modules and the adapter's parameters, of PEFT itself, as lorry asks it for them."""
+    base = real_model(config)
+    adapted: Any = get_peft_model(base, lora_config(lora, "language", base))
     return set(adapted.base_model.targeted_module_names), adapted.get_nb_trainable_parameters()[0]
 
 
-ON_EXPERTS = ["deepseek_v3", "glm4_moe", "mixtral", "olmoe", "qwen3_moe"]
-"""Mixtures whose experts PEFT adapts; it warns in vain that it ignores the rank that it gives them."""
+MIXTURES = ["deepseek_v3", "glm4_moe", "gpt_oss", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_vl_moe"]
 
 
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys", "ignore:fan_in_fan_out")
+def shapes_of(kind: str) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in (blueprint(first_of(kind)) or {}).items()}
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("kind", sorted(SUPPORTED))
 def test_all_linear_adapter_has_the_size_that_peft_makes(kind: str):
     config, lora = first_of(kind), LoraSettings(rank=4)
@@ -258,13 +248,22 @@ def test_all_linear_adapter_has_the_size_that_peft_makes(kind: str):
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
-@pytest.mark.parametrize("kind", sorted(SUPPORTED - set(ON_EXPERTS)))
+@pytest.mark.parametrize("kind", sorted(SUPPORTED))
 def test_all_linear_adapter_sits_where_peft_puts_it(kind: str):
     config, lora = first_of(kind), LoraSettings(rank=4)
-    assert set(targeted(lora, modules(blueprint(config) or {}))) == peft_size(config, lora)[0]
+    found = places(lora, shapes_of(kind), kind).modules
+    assert set(targeted(found, modules(blueprint(config) or {}))) == peft_size(config, lora)[0]
 
 
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys", "ignore:fan_in_fan_out")
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_adapter_on_experts_has_the_size_that_peft_makes(kind: str):
+    config, lora = first_of(kind), LoraSettings(rank=4, experts=True)
+    with_experts = adapter_parameters(lora, blueprint(config) or {}, kind)
+    assert with_experts == peft_size(config, lora)[1]
+    assert with_experts > adapter_parameters(LoraSettings(rank=4), blueprint(config) or {}, kind)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize(
     ("kind", "targets"),
     [
@@ -282,7 +281,8 @@ def test_all_linear_adapter_sits_where_peft_puts_it(kind: str):
         ("falcon", ["query_key_value", "dense_4h_to_h"]),
         ("mixtral", ["q_proj", "o_proj"]),
         ("mixtral", ["w1", "w2", "w3"]),
-        ("qwen2_moe", ["q_proj", "gate_proj", "shared_expert_gate"]),
+        ("qwen2_moe", ["q_proj", "shared_expert.gate_proj", "shared_expert_gate"]),
+        ("qwen2_moe", ["gate_proj", "up_proj"]),
         ("qwen3_moe", ["q_proj", "gate_proj", "up_proj", "down_proj"]),
         ("qwen3_moe", ["gate", "experts.down_proj"]),
         ("deepseek_v3", ["q_a_proj", "kv_b_proj", "down_proj"]),
@@ -295,35 +295,57 @@ def test_adapter_on_named_modules_has_the_size_that_peft_makes(kind: str, target
     assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
 
 
-@pytest.mark.filterwarnings("ignore:fan_in_fan_out", "ignore:The following (rank|alpha)_pattern keys")
-@pytest.mark.parametrize("kind", sorted(SUPPORTED - set(ON_EXPERTS)))
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize("kind", sorted(SUPPORTED))
 def test_dora_adds_a_magnitude_for_each_output(kind: str):
     config, lora = first_of(kind), LoraSettings(rank=4, dora=True)
     assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
 
 
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
-        ("qwen3_moe", {"dropout": 0.1}),
-        ("olmoe", {"dora": True}),
-        ("qwen3_moe", {"target_modules": ["gate_proj"]}),
-        ("mixtral", {"target_modules": ["q_proj", "w3"]}),
+        ("qwen3_moe", {"dropout": 0.1, "experts": True}),
+        ("olmoe", {"dora": True, "target_modules": ["w1", "w2", "w3"]}),
+        ("qwen3_moe", {"dropout": 0.1, "target_parameters": ["mlp.gate.weight"]}),
+        ("qwen3_moe", {"target_modules": ["w1"], "experts": False}),
     ],
 )
 def test_settings_that_peft_refuses_on_experts_are_known(kind: str, changes: dict[str, Any]):
     lora = LoraSettings(rank=4, **changes)
-    assert expert_trouble(lora, kind)
-    with pytest.raises(ValueError, match=r"does not work|without also targeting"):
+    assert trouble(lora, places(lora, shapes_of(kind), kind))
+    with pytest.raises(ValueError, match=r"does not work|No `target_modules`"):
         peft_size(first_of(kind), lora)
 
 
+def test_half_of_what_is_one_tensor_is_refused():
+    lora = LoraSettings(target_modules=["q_proj", "w3"])
+    assert "both are adapted, or none" in trouble(lora, places(lora, shapes_of("mixtral"), "mixtral"))
+
+
 def test_experts_that_stay_as_they_are_make_no_trouble():
-    lora = LoraSettings(dropout=0.1)
-    assert [kind for kind in sorted(SUPPORTED) if expert_parts(lora, kind)] == ON_EXPERTS
-    assert not expert_trouble(lora, "qwen2_moe")
-    assert not expert_trouble(LoraSettings(dropout=0.1, target_modules=["q_proj"]), "qwen3_moe")
+    for kind in MIXTURES:
+        for lora in (LoraSettings(dropout=0.1), LoraSettings(dora=True), LoraSettings(dropout=0.1, experts=False)):
+            found = places(lora, shapes_of(kind), kind)
+            assert not trouble(lora, found)
+            assert found.parameters == []
+
+
+def test_experts_that_a_checkpoint_stores_by_themselves_are_those_of_the_model():
+    fused = stacks(shapes_of("qwen3_moe"))
+    single: dict[str, tuple[int, ...]] = {}
+    for name, (count, out, width) in fused.items():
+        root, _, part = name.rpartition(".")
+        parts = {"gate_up_proj": ["gate_proj", "up_proj"], "down_proj": ["down_proj"]}[part]
+        single |= {f"{root}.{at}.{one}.weight": (out // len(parts), width) for at in range(count) for one in parts}
+    assert stacks(single) == fused
+
+
+def test_layers_whose_names_peft_takes_for_the_experts_are_told():
+    lora = LoraSettings()
+    assert places(lora, shapes_of("deepseek_v3"), "deepseek_v3").unreached
+    assert not places(lora, shapes_of("qwen2_moe"), "qwen2_moe").unreached
+    assert not places(lora, shapes_of("qwen3_moe"), "qwen3_moe").unreached
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2_moe", "smolvlm"])

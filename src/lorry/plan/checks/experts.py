@@ -119,11 +119,10 @@ def _on_experts(lora: LoraSettings, found: Places, shapes: Shapes, kind: str) ->
     each, layers = _extent(shapes)
     if count:
         told = f"{each} experts in each of {layers} layers get adapters of their own: {units.count(count)} parameters"
-        remedy = f"lora.experts: false leaves {units.count(count)} of them out"
-        yield note("experts.adapted", told, remedy=remedy, place="lora.experts")
+        yield note("experts.adapted", told, evidence="lora.experts: false leaves them out", place="lora.experts")
     else:
         told = f"the {each} experts in each of {layers} layers get no adapter"
-        yield note("experts.left", told, remedy="lora.experts: true adapts them, too", place="lora.experts")
+        yield note("experts.left", told, evidence="lora.experts: true adapts them, too", place="lora.experts")
     if found.unreached:
         told = f"{len(found.unreached)} modules outside of the experts get no adapter: PEFT takes their names for the experts'"
         yield note("experts.unreached", told, evidence=f"such as {found.unreached[0]}", place="lora.target_modules")
