@@ -189,11 +189,17 @@ def test_loss_that_is_no_number_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_adapter_that_peft_refuses_is_found(tmp_path: Path):
-    router = bare_model(tmp_path / "moe", model_type="qwen2_moe", num_experts=8, moe_intermediate_size=64)
-    finding = found(rehearsed(tmp_path, model=router, lora={"target_modules": ["gate"]}))
+    recurrent = bare_model(tmp_path / "mamba", model_type="mamba", state_size=16)
+    finding = found(rehearsed(tmp_path, model=recurrent, lora={"target_modules": ["conv1d"]}))
     assert finding.code == "rehearsal.model"
-    assert "is not supported" in finding.message
+    assert "incompatible" in finding.message
     assert finding.place.startswith("lora")
+
+
+def test_mixture_is_rehearsed_as_one_with_adapters_on_its_experts(tmp_path: Path):
+    mixture = bare_model(tmp_path / "moe", model_type="qwen3_moe", num_experts=8, moe_intermediate_size=64)
+    result = rehearsed(tmp_path, model=mixture, lora={"experts": True}, train={"micro_batch": 2, "accumulation": 2})
+    assert result.passed, result.findings
 
 
 def test_adapter_on_embeddings_that_are_the_head_is_warned_of(tmp_path: Path):

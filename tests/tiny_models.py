@@ -65,9 +65,12 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "shared_expert_intermediate_size": 16,
     },
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
-    **dict.fromkeys(("flex_olmo", "olmoe"), {"num_experts": 4, "num_experts_per_tok": 2}),
-    **dict.fromkeys(("gpt_oss", "minimax_m2"), {"num_local_experts": 4, "num_experts_per_tok": 2}),
-    **dict.fromkeys(("granitemoe", "granitemoeshared"), {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "flex_olmo": {"num_experts": 4, "num_experts_per_tok": 2},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    **{
+        kind: {"num_local_experts": 4, "num_experts_per_tok": 2}
+        for kind in ("gpt_oss", "granitemoe", "granitemoeshared", "minimax_m2")
+    },
     "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 16, "moe_num_shared_experts": 1},
     "mellum": {
         **{"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lorry import plugins
 from lorry.plan.architecture.blueprint import blueprint
 from lorry.plan.architecture.cards import card
-from lorry import plugins
 from lorry.plan.findings import Finding
 from lorry.plan.subject import Subject
 from lorry.recipe.schema import Recipe
@@ -17,14 +17,22 @@ from lorry.trainer.sources.tensors import Tensor
 from model_folders import config, save_model, write_json
 from subjects import recipe
 
-SMALL = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 16}
+SMALL = {
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "head_dim": 16,
+}
 
 
 def run(name: str, given: Subject) -> dict[str, Finding]:
     return {found.code: found for found in plugins.make("checks", name).run(given)}  # type: ignore[attr-defined]
 
 
-def mixture(folder: Path, kind: str = "qwen3_moe", tensors: dict[str, Tensor] | None = None, **sections: Any) -> Subject:
+def mixture(
+    folder: Path, kind: str = "qwen3_moe", tensors: dict[str, Tensor] | None = None, **sections: Any
+) -> Subject:
     save_model(folder / "tiny")
     settings = config(model_type=kind, **SMALL)
     write_json(folder / "tiny" / "config.json", settings)

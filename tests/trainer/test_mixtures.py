@@ -112,9 +112,7 @@ def test_shared_beginnings_change_nothing_under_adapters_on_experts(kind):
 
 
 def test_packed_rows_of_a_mixture_are_rows_alone():
-    packed, alone = (
-        with_recipe_lora(tiny_model("qwen3_moe", way), experts=True) for way in (attention.NAME, "sdpa")
-    )
+    packed, alone = (with_recipe_lora(tiny_model("qwen3_moe", way), experts=True) for way in (attention.NAME, "sdpa"))
     one = loss_and_gradients(packed, forward_of(packed), [plant(rows(8), share=False)])
     other = loss_and_gradients(alone, forward_of(alone, "padded"), [plant([row]) for row in rows(8)])
     assert one[0] == pytest.approx(other[0], rel=RELATIVE)

@@ -27,7 +27,17 @@ from lorry.trainer.step import Step, Stepper
 from tiny_models import forward_of, rows, tiny_model, with_recipe_lora, worst_difference
 from tiny_runs import cut_back, events_of, recipe, train_here, weights
 
-KINDS = ["ernie4_5_moe", "flex_olmo", "granitemoe", "mellum", "minimax_m2", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe"]
+KINDS = [
+    "ernie4_5_moe",
+    "flex_olmo",
+    "granitemoe",
+    "mellum",
+    "minimax_m2",
+    "mixtral",
+    "olmoe",
+    "qwen2_moe",
+    "qwen3_moe",
+]
 
 
 def watched(model: torch.nn.Module, way: str) -> Forward:
@@ -178,7 +188,9 @@ def mixture_recipe(folder: Any, **sections: Any) -> dict[str, Any]:
 
     values = recipe(folder, **sections)
     before = AutoConfig.from_pretrained(folder / "model").to_dict()
-    kept = {name: before[name] for name in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")}
+    kept = {
+        name: before[name] for name in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")
+    }
     config = AutoConfig.for_model("qwen3_moe", **kept, **MIXTURE, num_hidden_layers=2, num_attention_heads=2)
     config.num_key_value_heads, config.bos_token_id, config.eos_token_id = 2, 1, 2
     torch.manual_seed(0)

@@ -209,7 +209,9 @@ def kept_by_layer(shape: ModelShape, setup: Setup, load: Load) -> float:
     size, wide, narrow = setup.size, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = _norms(shape, setup) + (_norm(setup) * (wide + narrow) if shape.qk_norm else 0)
     attention = 4 * shape.heads + size * 2 * wide  # sums of exponents; queries, results
-    per_token = norms + attention + _inputs(shape, setup) + _ranks(shape, setup) + _mlp(shape, setup) + routed(shape, setup)
+    per_token = (
+        norms + attention + _inputs(shape, setup) + _ranks(shape, setup) + _mlp(shape, setup) + routed(shape, setup)
+    )
     return per_token * load.tokens + size * 2 * narrow * load.keys
 
 

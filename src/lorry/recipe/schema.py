@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from lorry.recipe.alert_address import checked as checked_address
 from lorry.recipe.lora import LoraSettings
-from lorry.recipe.section import Name, Names, Section
+from lorry.recipe.section import Name, Section
 
 Selected = Annotated[
     dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
@@ -41,6 +41,7 @@ FileNames = Annotated[list[FileName], Field(min_length=1)]
 
 _GIVEN_BY_LORRY = ("add_generation_prompt", "documents", "messages", "tools")
 """Variables that every chat template gets."""
+
 
 class ModelSettings(Section):
     """The model that is trained, and how it is loaded."""
@@ -136,8 +137,8 @@ class TrainSettings(Section):
     learning_rate: float = Field(default=2e-4, gt=0)
     """Highest learning rate."""
     router_aux_loss_coef: float | None = Field(default=None, ge=0)
-    """Weight of the loss that evens out a mixture's experts, over the whole optimizer step; null for the model's own, 0 for none.
-    With `accumulation` above 1 each step takes one more forward pass."""
+    """Weight of the loss that evens the load of a mixture's experts, over the whole optimizer step; null for the model's own, 0
+    for none. With `accumulation` above 1 each micro-batch takes one more forward pass."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """How the learning rate falls after the warm-up, to zero after the last step (`constant`: not at all)."""
     warmup: float = Field(default=0.03, ge=0)

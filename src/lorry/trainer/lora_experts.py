@@ -1,14 +1,14 @@
 """A faster adapter on a mixture's experts: the low-rank product of the tokens alone, never that of the weights.
 
-PEFT adds `B A` to the tensor of all experts in every forward pass, and autograd keeps that sum until the backward pass: a second
-copy of all experts, and a gradient of the same size. Here each token's low-rank product is added to its expert's output, as in a
-LoRA layer, and both are grouped products over tokens sorted by expert. In fp32 it computes the same numbers to rounding. What is
-saved is PEFT's own.
+PEFT adds `B A` to the tensor of all experts in every forward pass, and autograd keeps that sum until the backward pass: a
+second copy of all experts, and a gradient of the same size. Here each token's low-rank product is added to its expert's
+output, as in a LoRA layer, and both are grouped products over tokens sorted by expert. In fp32 it computes the same numbers to
+rounding. What is saved is PEFT's own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora.layer import ParamWrapper
@@ -38,8 +38,9 @@ class FusedExperts(ParamWrapper):
     """The outermost of PEFT's wrappers around the experts of a layer, computing for all of them."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """What the experts make of `x`, `(tokens, hidden)`; as in Transformers, each token's experts and their weights follow."""
-        wrappers, experts = _around(self), self.get_base_layer()
+        """What the experts make of `x`, `(tokens, hidden)`; each token's experts and their weights follow, as in Transformers."""
+        wrappers = _around(self)
+        experts: Any = self.get_base_layer()
         is_off = any(one.disable_adapters or one.merged or len(one.active_adapters) != 1 for one in wrappers.values())
         if is_off or kwargs or len(args) != 2 or x.dtype != experts.down_proj.dtype:
             return super().forward(x, *args, **kwargs)
@@ -58,7 +59,11 @@ class FusedExperts(ParamWrapper):
 
 
 def _product(
-    experts: Any, wrappers: dict[str, ParamWrapper], name: str, x: torch.Tensor, groups: tuple[torch.Tensor, torch.Tensor]
+    experts: Any,
+    wrappers: dict[str, ParamWrapper],
+    name: str,
+    x: torch.Tensor,
+    groups: tuple[torch.Tensor, torch.Tensor],
 ) -> torch.Tensor:
     """`x`, `(choices, in)` sorted by expert, through one tensor of the experts and its adapter, `(choices, out)`."""
     which, ends = groups
@@ -73,8 +78,9 @@ def _product(
 
 def _matrices(wrapper: ParamWrapper, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, float]:
     """The adapter's `(experts, rank, in)` and `(experts, out, rank)`, and its scale."""
-    name = wrapper.active_adapters[0]
-    down, up = wrapper.lora_A[name].weight.to(dtype), wrapper.lora_B[name].weight.to(dtype)
+    name, matrices = wrapper.active_adapters[0], cast("Any", wrapper)
+    down: torch.Tensor = matrices.lora_A[name].weight.to(dtype)
+    up: torch.Tensor = matrices.lora_B[name].weight.to(dtype)
     count = wrapper.num_experts
     down = down.reshape(count, -1, down.shape[-1])
     up = up.reshape(len(up), -1, count).permute(2, 0, 1).contiguous()

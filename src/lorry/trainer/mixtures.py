@@ -1,4 +1,4 @@
-"""Mixtures of experts whose load is evened by a loss of its own, as their authors trained them. Imports no torch: plans ask, too."""
+"""Mixtures of experts that are trained with a loss which evens their load. Imports no torch: plans ask, too."""
 
 from __future__ import annotations
 

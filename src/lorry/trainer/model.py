@@ -342,5 +342,7 @@ def _forward(
     vocabulary = int(base.get_input_embeddings().weight.shape[0])  # pyright: ignore
     routers = routers_of(base, recipe.train.router_aux_loss_coef)
     if routers is not None and routers.coefficient:
-        notes.append(f"the loss that evens the experts' load counts {routers.coefficient:g} times, over each optimizer step")
+        notes.append(
+            f"the loss that evens the experts' load counts {routers.coefficient:g} times, over each optimizer step"
+        )
     return Forward(base.get_decoder(), head, hardware.device(), way, vocabulary, routers)

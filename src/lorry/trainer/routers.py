@@ -68,7 +68,7 @@ class Routers:
         return self._said is not None and torch.is_grad_enabled() is self._with_gradients
 
     def told(self, logits: tuple[torch.Tensor, ...], uses: torch.Tensor) -> None:
-        """Takes the routers' logits, one `(tokens, experts)` a layer; `uses`, `(tokens,)`, how many rows each token stands for."""
+        """Takes routers' logits, one `(tokens, experts)` a layer; `uses`, `(tokens,)`, how many rows each token stands for."""
         if self._said is not None:
             self._said += [(one.reshape(len(uses), -1), uses) for one in logits]
 

@@ -97,7 +97,7 @@ class Stepper:
         )
 
     def _load(self, step: int, parts: Sequence[list[int]], forests: Sequence[Forest]) -> Load | None:
-        """How often a mixture's experts are chosen in the whole step; None where no loss asks, or one pass tells it by itself."""
+        """How often a mixture's experts are chosen in the whole step; None where no loss asks, or one pass tells it itself."""
         routers = self.loaded.forward.routers
         if routers is None or not routers.coefficient or len(forests) < 2:
             return None

@@ -233,7 +233,17 @@ def peft_size(config: dict[str, Any], lora: LoraSettings) -> tuple[set[str], int
     return set(adapted.base_model.targeted_module_names), adapted.get_nb_trainable_parameters()[0]
 
 
-MIXTURES = ["deepseek_v3", "glm4_moe", "gpt_oss", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "qwen3_vl_moe"]
+MIXTURES = [
+    "deepseek_v3",
+    "glm4_moe",
+    "gpt_oss",
+    "granitemoe",
+    "mixtral",
+    "olmoe",
+    "qwen2_moe",
+    "qwen3_moe",
+    "qwen3_vl_moe",
+]
 
 
 def shapes_of(kind: str) -> dict[str, tuple[int, ...]]:

@@ -95,7 +95,12 @@ def _to_come(maker: Recipe, subject: Subject) -> Iterable[Finding]:
         )
         return
     lora = maker.lora
-    promised: dict[str, Any] = {"r": lora.rank, "lora_alpha": lora.alpha, "use_rslora": lora.rslora, "use_dora": lora.dora}
+    promised: dict[str, Any] = {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "use_rslora": lora.rslora,
+        "use_dora": lora.dora,
+    }
     promised |= {"target_parameters": ["experts.down_proj"] if names_experts(lora) else []}
     yield from _agreement(recipe.lora, {**promised, "target_modules": lora.target_modules})
     if cast("Method", make("methods", maker.method)).head != "language" and subject.method.head == "language":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_places import Places, Shapes, linear, modules, places, stacks, trouble
+from lorry.plan.adapter_places import Places, Shapes, linear, places, stacks, trouble
 from lorry.plan.adapter_size import on_tensors, parameters_of
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
@@ -53,8 +53,8 @@ class ExpertsCheck(Check):
         ),
         "experts.whole": Explanation(
             "4-bit and 8-bit quantisation leaves a mixture's experts as they are.",
-            "Transformers keeps all experts of a layer in one tensor, and bitsandbytes packs linear modules alone: nearly all of "
-            "the model stays in 16 bits.",
+            "Transformers keeps all experts of a layer in one tensor, and bitsandbytes packs linear modules alone: nearly all "
+            "of the model stays in 16 bits.",
             "Plan memory for it, or take an engine that packs experts, too: Unsloth.",
         ),
         "experts.no-aux-loss": Explanation(
@@ -99,13 +99,15 @@ def _adapter(lora: LoraSettings, shapes: Shapes, kind: str, *, quantised: bool) 
 
 
 def _named(lora: LoraSettings, shapes: Shapes, *, quantised: bool) -> Iterable[Finding]:
-    packed = set(linear({name.removesuffix(".weight"): shape for name, shape in shapes.items()})) if quantised else set()
+    packed = (
+        set(linear({name.removesuffix(".weight"): shape for name, shape in shapes.items()})) if quantised else set()
+    )
     for target in lora.target_parameters:
         found = parameters_of([target], shapes)
         if not found:
             why = f"the model has no tensor called `{target}`"
         elif any(len(shape) not in {2, 3} for shape in found.values()):
-            why = f"`{target}` is no matrix, nor one for each expert: {[*found.values()][0]}"
+            why = f"`{target}` is no matrix, nor one for each expert: {list(next(iter(found.values())))}"
         elif any(name.removesuffix(".weight") in packed for name in found):
             why = f"`{target}` is quantised, and takes an adapter as a module alone"
         else:

@@ -7,7 +7,17 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry import units
-from lorry.plan.adapter_places import ROUTERS, Shapes, expert_tensor, linear, matching, modules, places, stacks, targeted
+from lorry.plan.adapter_places import (
+    ROUTERS,
+    Shapes,
+    expert_tensor,
+    linear,
+    matching,
+    modules,
+    places,
+    stacks,
+    targeted,
+)
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.trainer.sources.model_folder import read_config

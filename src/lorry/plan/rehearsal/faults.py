@@ -36,7 +36,7 @@ _REMEDIES: Mapping[str, str] = {
     "plain PEFT": "leave out settings of `lora` one by one to find which PEFT cannot load",
 }
 _SIGNS: Sequence[tuple[str, str, str]] = (
-    (r"[Tt]arget module", "lora.target_modules", "name modules that PEFT can adapt, or use all-linear"),
+    (r"[Tt]arget[ _]module", "lora.target_modules", "name modules that PEFT can adapt, or use all-linear"),
     (r"lora\.ParamWrapper|target_parameters", "lora", "experts take no such adapter: set lora.experts to false"),
     (r"/trainer/methods/|in loss\n", "method", "correct the method, or its settings"),
     (r"/evaluate/metrics/|in score(_all)?\n", "evaluate.metrics", "correct the metric"),
