@@ -20,6 +20,7 @@ from hungry_models import answering_at_most, hungry, train_limited
 from lorry.trainer import held_back, launch
 from lorry.trainer.methods.sft import SupervisedFineTuning
 from lorry.trainer.process import work
+from mixture_runs import mixture_recipe
 from tiny_runs import begin, chat_rows, cut_back, events_of, recipe, train_here, weights, write_rows
 
 THIRD_RUNG_ONLY = 170_000_000
@@ -101,6 +102,17 @@ def test_memory_that_runs_out_in_the_middle_of_a_step_repeats_it_one_rung_down(t
     assert difference(run.adapter, calm.adapter) < 1e-4  # six rows as 3 + 3: fp32 rounding over eight steps
     rung = events_of(run, "rung")[-1].data
     assert (rung["micro_batch"], rung["accumulation"]) == (3, 4)
+
+
+def test_mixture_goes_down_the_ladder_and_learns_the_same(tmp_path, monkeypatch):
+    lora, train = {"rank": 4, "experts": True}, {**TRAIN, "steps": 3, "router_aux_loss_coef": 0.5}
+    calm = train_here(mixture_recipe(tmp_path, lora=lora, train=train))
+    with running_out(monkeypatch, lambda rows: rows > 3):
+        run = train_here(mixture_recipe(tmp_path, lora=lora, train=train))
+    assert events_of(run, "rung")[-1].data["micro_batch"] == 3
+    assert difference(run.adapter, calm.adapter) < 1e-3
+    one, other = (events_of(each, "step")[0].data["router_aux_loss"] for each in (run, calm))
+    assert one == pytest.approx(other, rel=1e-5)
 
 
 def test_run_that_went_down_stays_there_when_it_is_continued(tmp_path, monkeypatch):

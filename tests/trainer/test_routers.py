@@ -24,8 +24,9 @@ from lorry.trainer.precision import Precision
 from lorry.trainer.process import work
 from lorry.trainer.routers import Load, Routers, loss, routers_of
 from lorry.trainer.step import Step, Stepper
+from mixture_runs import mixture_recipe
 from tiny_models import forward_of, rows, tiny_model, with_recipe_lora, worst_difference
-from tiny_runs import cut_back, events_of, recipe, train_here, weights
+from tiny_runs import cut_back, events_of, train_here, weights
 
 KINDS = [
     "ernie4_5_moe",
@@ -38,6 +39,26 @@ KINDS = [
     "qwen2_moe",
     "qwen3_moe",
 ]
+
+
+RECURRENT = {
+    **{"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    **{"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "layer_types": ["linear_attention", "full_attention"],
+}
+OTHERS = {
+    "gpt_oss": {},
+    "granitemoeshared": {},
+    "minimax": {"num_local_experts": 4, "num_experts_per_tok": 2, "layer_types": ["full_attention"] * 2},
+    "phimoe": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_5_moe_text": RECURRENT,
+    "qwen3_next": RECURRENT,
+}
+"""Mixtures that compute each row whole."""
+
+
+def model_of(kind: str) -> torch.nn.Module:
+    return tiny_model(kind, "eager" if kind == "gpt_oss" else "sdpa", **OTHERS.get(kind, {})).eval()
 
 
 def watched(model: torch.nn.Module, way: str) -> Forward:
@@ -55,7 +76,7 @@ def balance(forward: Forward, examples: list[Example], *, share: bool) -> float:
 @torch.no_grad()
 def of_transformers(kind: str, examples: list[Example]) -> float:
     """By the model's own function, with a mask for padding."""
-    model = tiny_model(kind)
+    model = model_of(kind)
     width = max(len(one.ids) for one in examples)
     ids, mask = (torch.zeros(len(examples), width, dtype=torch.long) for _ in range(2))
     for row, one in enumerate(examples):
@@ -72,6 +93,14 @@ def test_micro_batch_has_transformers_loss_padded_packed_and_shared(kind):
     assert balance(forest, rows(), share=False) == pytest.approx(wanted, rel=1e-5)
     assert plant(rows()).is_shared
     assert balance(forest, rows(), share=True) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # slow reference kernels warn of themselves, gpt-oss of its positions, made short
+@pytest.mark.parametrize("kind", OTHERS)
+def test_mixtures_that_share_nothing_have_transformers_loss_too(kind):
+    assert balance(watched(model_of(kind), "padded"), rows(), share=False) == pytest.approx(
+        of_transformers(kind, rows()), rel=1e-5
+    )
 
 
 def test_models_without_such_a_loss_have_no_routers_to_watch():
@@ -180,24 +209,6 @@ def test_passes_without_gradients_are_not_watched():
 # --- whole runs
 
 
-MIXTURE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 16}
-
-
-def mixture_recipe(folder: Any, **sections: Any) -> dict[str, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    values = recipe(folder, **sections)
-    before = AutoConfig.from_pretrained(folder / "model").to_dict()
-    kept = {
-        name: before[name] for name in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")
-    }
-    config = AutoConfig.for_model("qwen3_moe", **kept, **MIXTURE, num_hidden_layers=2, num_attention_heads=2)
-    config.num_key_value_heads, config.bos_token_id, config.eos_token_id = 2, 1, 2
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder / "model")
-    return values
-
-
 TRAIN = {"steps": 6, "save_every": 2, "keep": 50, "learning_rate": 0.02, "router_aux_loss_coef": 0.5}
 
 
@@ -207,8 +218,9 @@ TRAIN = {"steps": 6, "save_every": 2, "keep": 50, "learning_rate": 0.02, "router
         {"train": {**TRAIN, "micro_batch": 2, "accumulation": 2}},
         {"train": {**TRAIN, "activation_checkpointing": True, "micro_batch": 2, "accumulation": 2}},
         {"train": {**TRAIN, "micro_batch": 2}, "data": {"packing": True}},
+        {"train": TRAIN, "model": {"quantization": "nf4"}},
     ],
-    ids=["accumulation", "recomputed", "packed"],
+    ids=["accumulation", "recomputed", "packed", "quantised"],
 )
 def test_mixture_with_adapters_on_experts_continues_to_the_bit(tmp_path, more):
     run = train_here(mixture_recipe(tmp_path, lora={"rank": 4, "experts": True}, **more))
@@ -220,3 +232,13 @@ def test_mixture_with_adapters_on_experts_continues_to_the_bit(tmp_path, more):
     cut_back(run, 2)
     assert work(run.folder.path) == 0
     assert weights(run) == wanted
+
+
+def test_adapter_on_experts_is_continued(tmp_path):
+    values = mixture_recipe(tmp_path, lora={"rank": 4, "experts": True}, train={**TRAIN, "steps": 2})
+    first = train_here(values)
+    values["model"]["adapter"] = str(first.adapter)
+    second = train_here(values)
+    assert events_of(second, "finished"), [event.data for event in events_of(second, "failed")]
+    assert weights(second) != weights(first)
+    assert (second.adapter / "adapter_config.json").read_text() == (first.adapter / "adapter_config.json").read_text()

@@ -38,7 +38,7 @@ class FusedExperts(ParamWrapper):
     """The outermost of PEFT's wrappers around the experts of a layer, computing for all of them."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """What the experts make of `x`, `(tokens, hidden)`; each token's experts and their weights follow, as in Transformers."""
+        """What the experts make of `x`, `(tokens, hidden)`; its experts and their weights follow, as in Transformers."""
         wrappers = _around(self)
         experts: Any = self.get_base_layer()
         is_off = any(one.disable_adapters or one.merged or len(one.active_adapters) != 1 for one in wrappers.values())
