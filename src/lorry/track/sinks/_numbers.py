@@ -12,6 +12,8 @@ _OF_A_STEP = {
     "loss": "train/loss",
     "learning_rate": "train/learning_rate",
     "grad_norm": "train/grad_norm",
+    "router_aux_loss": "train/router_aux_loss",
+    "router_max_share": "train/router_max_share",
     "tokens_per_second": "speed/tokens_per_second",
     "trained_tokens": "speed/trained_tokens",
     "memory_bytes": "machine/memory_bytes",
