@@ -96,6 +96,11 @@ def adapted(values: Values) -> list[str]:
     return sorted(name.rpartition(".")[2] for name, module in modules(values).items() if hasattr(module, "lora_A"))
 
 
+def adapted_tensors(values: Values) -> list[str]:
+    """Names of the tensors that have an adapter and are no layers."""
+    return sorted({str(one.parameter_name) for one in modules(values).values() if hasattr(one, "parameter_name")})
+
+
 def recomputations(values: Values) -> int:
     """How often a layer computes in one forward and backward pass."""
     model, count = loaded(values), list[None]()
@@ -157,6 +162,7 @@ _NO_LIGER, _LIGER = (None, []), ({"fused_linear_cross_entropy": False}, ["Liger'
 _NO_V9 = "model.revision: `owner/tiny` has no revision `v9`"
 _HUB = {"model.id": "owner/tiny"}
 _NF4 = {"model.quantization": "nf4"}
+_MIXTURE = {"model.id": "./mixture"}
 _CODED = {"model.id": "./coded"}
 
 PROBES = [
@@ -179,6 +185,8 @@ PROBES = [
     Probe("lora.dropout", (0.25, 0.5), losses, given=THREE_STEPS),
     Probe("lora.target_modules", (["q_proj"], ["k_proj", "v_proj"]), adapted, (["q_proj"], ["k_proj", "v_proj"])),
     Probe("lora.dropout", (0, 0.5), losses, given={**ONE_STEP, "model.adapter": "adapter"}),
+    Probe("lora.experts", (False, True), adapted_tensors, ([], ["down_proj", "gate_up_proj"]), _MIXTURE),
+    Probe("lora.target_parameters", ([], ["experts.down_proj"]), adapted_tensors, ([], ["down_proj"]), _MIXTURE),
     Probe("lora.dora", (False, True), magnitudes, (False, True)),
     Probe("lora.rslora", (False, True), scaling, (2.0, 4.0)),
     Probe("train.activation_checkpointing", (False, True), recomputations, (1, 2)),

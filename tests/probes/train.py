@@ -166,6 +166,7 @@ PROBES = [
     Probe("train.schedule", ("linear", "cosine"), losses, given={**THREE_STEPS, "train.steps": 4}),
     Probe("train.warmup", (0, 2), losses, given=THREE_STEPS),
     Probe("train.weight_decay", (0, 10), losses, given=THREE_STEPS),
+    Probe("train.router_aux_loss_coef", (0, 5), losses, given={**THREE_STEPS, "model.id": "./mixture"}),
     Probe("train.max_grad_norm", (0, 1e-9), losses, given=THREE_STEPS),
     Probe("train.share_prefixes", (True, False), computed_tokens, given=ONE_STEP),
     Probe("train.seed", (0, 1), rows_of_first_step),

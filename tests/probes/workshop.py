@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from mixture_runs import make_mixture
 from model_folders import TEMPLATE, save_model
 from tiny_runs import chat_rows, write_rows
 
@@ -36,6 +37,7 @@ def furnish(folder: Path) -> Path:
     """Writes everything; tests may read it all and change nothing."""
     save_model(folder / "model")
     save_model(folder / "other", rms_norm_eps=1.0)
+    make_mixture(save_model(folder / "mixture"))
     _save_coded(folder / "coded", "coded")
     _save_coded(folder / "disguised", "llama")
     _save_adapter(folder)

@@ -16,7 +16,7 @@ FREE_IN_TRAIN = {
 }
 FIXED_IN_TRAIN = {
     *("micro_batch", "accumulation", "learning_rate", "schedule", "warmup", "optimizer", "weight_decay"),
-    *("max_grad_norm", "activation_checkpointing", "share_prefixes", "liger", "seed"),
+    *("max_grad_norm", "activation_checkpointing", "share_prefixes", "liger", "seed", "router_aux_loss_coef"),
 }
 OTHER_VALUES: dict[str, Any] = {
     "steps": 900,
@@ -40,6 +40,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer": "adamw_8bit",
     "weight_decay": 0.1,
     "max_grad_norm": 0,
+    "router_aux_loss_coef": 0.1,
     "activation_checkpointing": True,
     "share_prefixes": False,
     "liger": False,

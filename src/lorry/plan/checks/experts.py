@@ -52,7 +52,7 @@ class ExpertsCheck(Check):
             "Nothing.",
         ),
         "experts.whole": Explanation(
-            "4-bit and 8-bit quantisation leaves a mixture's experts as they are.",
+            "Quantisation in 4 or 8 bits leaves a mixture's experts as they are.",
             "Transformers keeps all experts of a layer in one tensor, and bitsandbytes packs linear modules alone: nearly all "
             "of the model stays in 16 bits.",
             "Plan memory for it, or take an engine that packs experts, too: Unsloth.",
