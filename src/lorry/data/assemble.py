@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorry.data import said
+from lorry.data.alike.repeats import near_repeats
+from lorry.data.alike.tasks import told_by
 from lorry.data.bad_rows import BadRows
 from lorry.data.detect import Layout
 from lorry.data.divide import drawn, held_back, wanted
@@ -34,6 +36,7 @@ class Assembler:
         self._folder = folder
         self.notes: list[str] = []
         self.said: list[Said] = []
+        self.near_duplicates = 0
 
     def assemble(self, blobs: Mapping[str, list[Blob]], digests: dict[str, str]) -> DataFacts:
         """Stages all files, then takes the splits. Raises DataError for bad rows unless they are to be skipped."""
@@ -56,6 +59,7 @@ class Assembler:
             bad_rows=bad.count,
             bad_row_lines=bad.lines(),
             dropped_rows=dropped,
+            near_duplicates=self.near_duplicates,
             notes=self.notes,
             said=self.said,
         )
@@ -94,8 +98,9 @@ class Assembler:
     def _split(self, staged: Mapping[str, Staged]) -> dict[str, SplitFacts]:
         """Takes every split from what was staged."""
         train = staged["train"]
-        everything = np.arange(len(train.keys), dtype=np.int64)
-        back = self._held_back(train) if "eval" not in staged else np.zeros(len(train.keys), dtype=np.bool_)
+        everything = self._without_near_duplicates(train)
+        keys = train.keys[everything]
+        back = self._held_back(keys) if "eval" not in staged else np.zeros(len(keys), dtype=np.bool_)
         splits: dict[str, SplitFacts] = {}
         if back.any():
             splits["eval"] = self._taken("eval", train, self._subset("eval", everything[back]))
@@ -106,13 +111,23 @@ class Assembler:
         splits["train"] = self._taken("train", train, self._subset("train", everything[~back]))
         return splits
 
-    def _held_back(self, train: Staged) -> NDArray[np.bool_]:
+    def _without_near_duplicates(self, train: Staged) -> Rows:
+        """All rows of the training files, or those that do not nearly repeat an earlier one."""
+        asked = self._data.drop_near_duplicates
+        if asked is None:
+            return _all(train)
+        repeated = near_repeats(told_by(train, self._renderer.tokenizer), asked)
+        self.near_duplicates = len(repeated)
+        self.notes.append(said.near_duplicates(len(repeated), len(train.keys), asked))
+        return np.setdiff1d(_all(train), np.array([*repeated], dtype=np.int64))
+
+    def _held_back(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Training rows to evaluate on."""
-        rows, size = len(train.keys), self._data.eval_split
+        rows, size = len(keys), self._data.eval_split
         if not size or self._data.eval_subset == 0:
             return np.zeros(rows, dtype=np.bool_)
         number = wanted(size, rows)
-        back = held_back(train.keys, number, self._data.split_seed)
+        back = held_back(keys, number, self._data.split_seed)
         self.notes += said.split(rows, int(back.sum()), self._data)
         return back
 

@@ -55,6 +55,8 @@ class DataFacts:
     """The first of them: place, field, reason, hint."""
     dropped_rows: int
     """Rows of which `max_length` left nothing to train on."""
+    near_duplicates: int = 0
+    """Training rows that were left out because they nearly repeat an earlier one."""
     notes: list[str] = field(default_factory=list[str])
     """What was resolved for the person, to be said aloud."""
     said: list[Said] = field(default_factory=list[Said])

@@ -83,6 +83,12 @@ def split(rows: int, back: int, data: DataSettings) -> list[str]:
     return [said] if back >= _FEW else [said, f"{counted(back, 'evaluation row')} cannot say much about the loss"]
 
 
+def near_duplicates(dropped: int, rows: int, threshold: float) -> str:
+    """How many training rows are left out because they nearly repeat an earlier one."""
+    many = f"{dropped:,} of {counted(rows, 'training row')}"
+    return f"{many} left out, for they nearly repeat an earlier one (data.drop_near_duplicates {threshold:g})"
+
+
 def subset(name: str, size: int, rows: int) -> str:
     """What a subset means for the rows that there are."""
     if size > rows:

@@ -1,4 +1,5 @@
-"""Rows by what they say, blanks and case aside: numbers that are equal where prompts, or whole rows, are."""
+"""Rows by what they say, blanks and case aside: numbers that are equal where prompts, or whole rows, are, and sketches that are
+alike where these are."""
 
 from __future__ import annotations
 
@@ -11,35 +12,60 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorry.plan.rows import conversations, documents
+from lorry.data.alike.repeats import Sketcher, Told
+from lorry.data.alike.tasks import asked_and_answered, reader
+from lorry.plan.rows import documents, placed_conversations, spread
 
 if TYPE_CHECKING:
+    from lorry.data.examples import ExampleSet
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
+
+COMPARED = 5_000
+"""Pairs of nearly equal rows that checks read and compare, in a second or two; sketches decide about the rest."""
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """64 bits for each row of a split, `(rows,)`. Raw text has no prompt: both say the same of it."""
+    """Of each row of a split. Raw text has no prompt: both numbers say the same of it."""
 
     prompts: Hashes
+    """64 bits for each row, `(rows,)`."""
     rows: Hashes
+    told: Told
+    """The same rows by what they nearly say."""
 
 
 def fingerprints(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Fingerprints:
     """The fingerprints of the rows that `conversations` or `documents` give, in their order."""
-    prompts, rows = array("Q"), array("Q")
-    for line in conversations(prepared, split):
+    file = prepared.tasks_file(split)
+    if file is None:
+        return _of_documents(prepared, split, tokenizer)
+    prompts, rows, offsets, sketcher = array("Q"), array("Q"), array("q"), Sketcher()
+    for offset, line in placed_conversations(prepared, split):
         task: dict[str, Any] = json.loads(line)
         prompt = _prompt(task)
         prompts.append(_hash(prompt))
         rows.append(_hash(f"{prompt}\0{_plain(task['truth'])}\0{_plain(task.get('apart', ''))}"))
+        offsets.append(offset)
+        sketcher.add(*asked_and_answered(task))
+    return Fingerprints(_numbers(prompts), _numbers(rows), sketcher.told(reader(file, offsets)))
+
+
+def _of_documents(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Fingerprints:
+    rows, sketcher = array("Q"), Sketcher()
     for text, _ in documents(prepared, split, tokenizer):
         rows.append(_hash(_plain(text)))
-        prompts.append(rows[-1])
-    return Fingerprints(_numbers(prompts), _numbers(rows))
+        sketcher.add("", text)
+    examples: ExampleSet = getattr(prepared, split)
+    indices = spread(len(examples))
+
+    def read(index: int) -> tuple[str, str]:
+        return "", tokenizer.decode(examples[indices[index]].ids.tolist())
+
+    return Fingerprints(_numbers(rows), _numbers(rows), sketcher.told(read))
 
 
 def _prompt(task: dict[str, Any]) -> str:

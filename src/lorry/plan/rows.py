@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorry.data.alike.tasks import placed_lines
 from lorry.data.examples import UNWANTED
 
 if TYPE_CHECKING:
@@ -49,16 +50,23 @@ def whole(prepared: Prepared, tokenizer: Tokenizer, worth: Callable[[str], bool]
 
 def conversations(prepared: Prepared, split: str, worth: Callable[[str], bool] = bool) -> Iterator[str]:
     """Rows of a split as JSON, those that are worth reading; none for raw text."""
+    for _, line in placed_conversations(prepared, split):
+        text = line.decode()
+        if worth(text):
+            yield text
+
+
+def placed_conversations(prepared: Prepared, split: str) -> Iterator[tuple[int, bytes]]:
+    """Rows of a split as JSON, each with the byte at which it begins in the file of tasks; none for raw text."""
     file = prepared.tasks_file(split)
     if file is None:
         return
     examples: ExampleSet = getattr(prepared, split)
     count = examples.unit_count
     chosen = set(spread(count)) if count > MOST else None
-    with file.open(encoding="utf-8") as lines:
-        for index, line in enumerate(lines):
-            if (chosen is None or index in chosen) and worth(line):
-                yield line
+    for index, placed in enumerate(placed_lines(file)):
+        if chosen is None or index in chosen:
+            yield placed
 
 
 def documents(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Placed:

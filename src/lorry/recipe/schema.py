@@ -100,6 +100,9 @@ class DataSettings(Section):
     """Tokens a row may have; what is longer loses its end (`cpt`: is continued in the next piece)."""
     packing: bool = False
     """Fills each of the micro-batch's sequences up to `max_length` with whole rows that do not see each other."""
+    drop_near_duplicates: float | None = Field(default=None, ge=0.6, le=1)
+    """Leaves out training rows whose prompt and answer share so much of their letters with an earlier row's: 0.8 is usual, 1
+    leaves out those that differ in blanks and case alone. Of such rows the first stays. Null keeps all."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`fail` reports every bad row and stops; `skip` reports them and goes on without."""
 

@@ -1,0 +1,89 @@
+"""Shingles: the pieces of five letters that a text is made of, as numbers, and how alike two texts are by them.
+
+Blanks, and upper and lower case, are no difference. A piece that holds a digit counts four times: rows that differ in a
+date, a size or a number of steps ask for something else, though they share nearly all their letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+WIDTH = 5
+"""Letters in a shingle."""
+_DIGIT_WEIGHT = 4
+_BEHIND = "\0" * (WIDTH - 1)
+"""Stands behind every text, so that it has as many shingles as letters and none that reaches into the next one."""
+_RADIX = np.uint64(0x9E3779B97F4A7C15)
+_SALT = 0xD1B54A32D192ED03
+
+
+def shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
+    """The shingles of all texts, 64 bits each, and for each of them the index of its text; both `(shingles,)`.
+
+    A text has at least one. Repeated ones are given as often as they stand there.
+    """
+    written = [plain(text) or "\0" for text in texts]
+    lengths = np.array([len(text) for text in written], dtype=np.int64)
+    joined = _BEHIND.join([*written, ""]).encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(joined, dtype=np.uint32)
+    count = len(codes) - WIDTH + 1
+    hashes = np.zeros(count, dtype=np.uint64)
+    has_digit = np.zeros(count, dtype=np.bool_)
+    is_digit = (codes >= 48) & (codes <= 57)
+    for place in range(WIDTH):
+        hashes *= _RADIX
+        hashes += codes[place : place + count]
+        has_digit |= is_digit[place : place + count]
+    owners = np.repeat(np.arange(len(written)), lengths + len(_BEHIND))[:count]
+    starts = np.cumsum(lengths + len(_BEHIND)) - lengths - len(_BEHIND)
+    own = np.arange(count) - starts[owners] < lengths[owners]
+    hashes, owners, has_digit = hashes[own], owners[own], has_digit[own]
+    salts = [np.uint64(_SALT * time % 2**64) for time in range(1, _DIGIT_WEIGHT)]
+    more = [hashes[has_digit] + salt for salt in salts]
+    return mixed(np.concatenate([hashes, *more])), np.concatenate([owners, *[owners[has_digit]] * len(more)])
+
+
+def mixed(values: Hashes) -> Hashes:
+    """The same number of other numbers, in which every bit depends on all (the last steps of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def plain(text: str) -> str:
+    """A text without what makes no difference."""
+    return " ".join(text.casefold().split())
+
+
+def likeness(first: str, second: str) -> float:
+    """The share of two texts' shingles that both have (Jaccard), from 0 for nothing in common to 1 for the same.
+
+    Lines that both have are set aside first, where what is left differs by more than its half: two questions about one
+    long passage are two questions.
+    """
+    whole = _shared(first, second)
+    ours, theirs = _lines(first), _lines(second)
+    common = ours.keys() & theirs.keys()
+    left = ["\n".join(line for key, line in lines.items() if key not in common) for lines in (ours, theirs)]
+    if not common or not all(left):
+        return whole
+    rest = _shared(*left)
+    return whole if rest >= whole / 2 else rest
+
+
+def _lines(text: str) -> dict[str, str]:
+    return {plain(line): line for line in text.splitlines() if line.strip()}
+
+
+def _shared(first: str, second: str) -> float:
+    if first == second:
+        return 1.0
+    hashes, owners = shingles([first, second])
+    ours, theirs = np.unique(hashes[owners == 0]), np.unique(hashes[owners == 1])
+    both = len(np.intersect1d(ours, theirs, assume_unique=True))
+    return both / (len(ours) + len(theirs) - both)
