@@ -23,6 +23,7 @@ from lorry.errors import InputError
 
 KINDS: dict[str, str] = {
     "formats": "lorry.data.formats",
+    "converters": "lorry.data.converters",
     "checks": "lorry.plan.checks",
     "methods": "lorry.trainer.methods",
     "metrics": "lorry.evaluate.metrics",

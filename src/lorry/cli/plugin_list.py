@@ -17,14 +17,14 @@ def described(kind: str) -> list[dict[str, Any]]:
     return [_described(plugins.find(kind, name), name) for name in plugins.names(kind)]
 
 
-def show(kind: str, key: str) -> None:
-    """Prints a table of a kind's plugins, and says where a recipe chooses one."""
+def show(kind: str, key: str, said: str = "") -> None:
+    """Prints a table of a kind's plugins, and says where a recipe chooses one; or `said`, where none does."""
     listed = described(kind)
     output.table(
         [kind.removesuffix("s"), "settings", "what it is"],
         [[one["name"], ", ".join(map(_setting, one["settings"])) or "-", one["summary"]] for one in listed],
     )
-    output.note(f"a recipe chooses in `{key}`; `lorry {kind} --json` explains each setting")
+    output.note(said or f"a recipe chooses in `{key}`; `lorry {kind} --json` explains each setting")
 
 
 def _described(plugin: type[plugins.Plugin], name: str) -> dict[str, Any]:

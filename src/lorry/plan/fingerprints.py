@@ -1,5 +1,7 @@
-"""Rows by what they say, blanks and case aside: numbers that are equal where prompts, or whole rows, are, and sketches that are
-alike where these are."""
+"""Rows by what they say, blanks and case aside: numbers that are equal where prompts, or whole rows, are.
+
+Beside them stand sketches, which are alike where the rows are.
+"""
 
 from __future__ import annotations
 

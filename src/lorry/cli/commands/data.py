@@ -1,19 +1,21 @@
-"""`lorry data`: rows as the model will see them, their statistics, and the formats that they may have."""
+"""`lorry data`: rows as the model will see them, their statistics, the formats that they may have, and what makes rows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorry.cli import output
+from lorry.cli.options import takes
 
 if TYPE_CHECKING:
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
 
-app = typer.Typer(help="Show rows as the model will see them, and their statistics.", no_args_is_help=True)
+app = typer.Typer(help="Make rows, and show them as the model will see them.", no_args_is_help=True)
 
 RecipePath = Annotated[Path, typer.Argument(help="A YAML or Python recipe.")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--override", help="`data.max_length=512`.")]
@@ -71,6 +73,72 @@ def formats(json_: Json = False) -> None:
         output.pieces([(entry["name"], "bold"), (f"  {entry['summary']}", "")])
         output.data(f"{entry['about']}\n")
     output.note("`data.format: auto` finds the format by itself; `data.format: NAME` names it")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `lorry data convert` takes."""
+
+    files: Annotated[list[str], typer.Argument(help="Files, folders or `hub:OWNER/NAME` to convert.")]
+    out: Annotated[Path, typer.Option("--out", help="The file of rows, a name that ends in `.jsonl`.")]
+    kind: Annotated[str, typer.Option("--from", help="What it is: see `lorry data converters`.")] = "auto"
+    override: Annotated[
+        list[str] | None, typer.Option("-o", "--override", help="A setting of the converter: `min_quality=0.7`.")
+    ] = None
+    drop_near_duplicates: Annotated[
+        float | None,
+        typer.Option("--drop-near-duplicates", min=0.6, max=1, help="Leave out what is so alike; 0.8 is usual."),
+    ] = None
+    test: Annotated[
+        float, typer.Option("--test", min=0, max=0.9, help="Share of the input to hold back, in OUT.test.jsonl.")
+    ] = 0.0
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seeds every draw.")] = 0
+    update: Annotated[bool, typer.Option("--update", help="Bring what was converted before up to date.")] = False
+    new: Annotated[
+        Path | None, typer.Option("--new", help="A further file for the rows of what is new since then.")
+    ] = None
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without rows that cannot be used.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+
+
+@app.command()
+@takes(Conversion)
+def convert(asked: Conversion) -> None:
+    """Make rows to train on, from dated notes, Alpaca, ShareGPT, or questions about passages.
+
+    The same files, settings and seed give the same rows. `OUT.state` beside them tells `--update` what is new since then.
+    """
+    from lorry.cli import conversion
+    from lorry.data.converting import convert
+    from lorry.data.converting.outputs import Outputs
+
+    outputs = Outputs.at(asked.out, test=asked.test > 0, new=asked.new)
+    wish = convert.Wish(
+        outputs,
+        seed=asked.seed,
+        test=asked.test,
+        drop_near=asked.drop_near_duplicates,
+        skip_bad=asked.skip_bad,
+        update=asked.update,
+        force=asked.force,
+    )
+    outcome = convert.convert(asked.kind, conversion.settings(asked.override or []), asked.files, wish)
+    if asked.json:
+        output.emit_json({**vars(outcome), "files": [str(file) for file in outputs.files]})
+    else:
+        conversion.tell(outcome, outputs)
+
+
+@app.command()
+def converters(json_: Json = False) -> None:
+    """List what `lorry data convert` can read, with the settings of each."""
+    from lorry.cli.plugin_list import described, show
+
+    if json_:
+        output.emit_json(described("converters"))
+    else:
+        show("converters", "", "`lorry data convert --from NAME -o SETTING=VALUE`; `--json` explains each setting")
 
 
 def _prepared(path: Path, overrides: list[str] | None) -> tuple[Prepared, Tokenizer]:

@@ -76,11 +76,16 @@ def near_repeats(told: Told, threshold: float, most: int | None = None) -> dict[
     compare = _Comparer(told, told, threshold, most)
     stays: dict[int, int] = {}
     for later, earlier in _grouped(*within(told.rows, threshold)):
-        roots = dict.fromkeys(stays.get(one, one) for one in earlier)
-        found = next((root for root in roots if compare.rows(later, root)), None)
-        if found is not None:
+        candidates: list[int] = earlier.tolist()
+        found = next((root for root in _roots(candidates, stays) if compare.rows(later, root)), -1)
+        if found >= 0:
             stays[later] = found
     return stays
+
+
+def _roots(rows: list[int], stays: dict[int, int]) -> list[int]:
+    """The rows that stay in the place of these, each once."""
+    return [*dict.fromkeys(stays.get(row, row) for row in rows)]
 
 
 def near_rows_between(scored: Told, train: Told, threshold: float, most: int | None = None) -> dict[int, int]:
@@ -105,8 +110,7 @@ def _first_that(
 def _grouped(other: Indices, asked: Indices) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each row with its candidates; pairs are ordered by it."""
     rows, begins = np.unique(asked, return_index=True)
-    for row, candidates in zip(rows.tolist(), np.split(other, begins[1:]), strict=bool(len(rows))):
-        yield row, candidates
+    yield from zip(rows.tolist(), np.split(other, begins[1:]), strict=False)
 
 
 class _Comparer:

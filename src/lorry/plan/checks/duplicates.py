@@ -37,8 +37,8 @@ class DuplicatesCheck(Check):
             "Remove the repetitions, unless they are meant as a weight.",
         ),
         "duplicates.near": Explanation(
-            "Training rows nearly repeat an earlier one: prompt and answer have at least 0.8 of their letters in common, counted "
-            "in pieces of five; a piece that holds a digit counts four times.",
+            "Training rows nearly repeat an earlier one: prompt and answer have at least 0.8 of their letters in common, "
+            "counted in pieces of five; a piece that holds a digit counts four times.",
             "The model sees them more often than the others, and learns them by heart; held-back rows like them flatter it.",
             "Set `data.drop_near_duplicates: 0.8` to keep the first of such rows alone, unless their differences matter.",
         ),
@@ -84,7 +84,9 @@ def _near(subject: Subject, train: Fingerprints) -> Iterable[Finding]:
         yield say(
             "duplicates.near",
             f"{len(repeated):,} of {total:,} training rows nearly repeat an earlier one",
-            evidence="\n".join(f"{_place(subject, later)} is near {_place(subject, before)}" for later, before in pairs),
+            evidence="\n".join(
+                f"{_place(subject, later)} is near {_place(subject, before)}" for later, before in pairs
+            ),
             place=_place(subject, pairs[0][0]),
         )
 

@@ -43,7 +43,7 @@ class LeakageCheck(Check):
             "Evaluation or test rows are nearly training rows: prompt and answer have at least 0.8 of their letters in common, "
             "counted in pieces of five; a piece that holds a digit counts four times.",
             "The model has all but learnt their answers by heart, so their scores say little about other rows.",
-            "Remove them from one of the two sides; `data.drop_near_duplicates: 0.8` keeps them out of what `data.eval_split` holds back.",
+            "Remove them from one of the two sides; with `data.drop_near_duplicates: 0.8`, `data.eval_split` holds back none.",
         ),
         "leakage.near-prompts": Explanation(
             "Evaluation or test rows have prompts that are nearly trained on, with other answers.",

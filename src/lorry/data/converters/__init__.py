@@ -1,0 +1,1 @@
+"""What makes rows to train on of what people have: one file a converter."""

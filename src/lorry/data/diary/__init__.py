@@ -1,0 +1,1 @@
+"""Dated notes: read, judged, weighed, and asked about."""
