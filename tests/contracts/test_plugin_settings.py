@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import conversion_probes as conversions
 import provider_probes as market
 import rollout_probes as rollouts
 from lorry import plugins
@@ -210,6 +211,7 @@ PROBES = [
     Probe("methods", "grpo", "beta", (0.0, 1.0), rollouts.loss, (-0.2, 0.146), ONE),
     Probe("methods", "grpo", "scale_rewards", (True, False), ADVANTAGE, ([0.707, -0.707], [0.5, -0.5]), ONE),
     Probe("methods", "grpo", "mask_truncated", (False, True), rollouts.credited("counted"), ([], [1.0, 0.0]), ONE),
+    *(Probe("converters", *probe) for probe in conversions.PROBES),
     *of_ppo("ppo"),
     *of_ppo("rlhf"),
     Probe("rewards", "metric", "metric", ("exact_match", ANY_CASE), rollouts.judged("Red"), (0.0, 1.0)),

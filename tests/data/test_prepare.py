@@ -485,3 +485,44 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, tokenizer: Tokenizer
         sizes.append(int(megabytes))
     assert (tmp_path / "rows30000.jsonl").stat().st_size > 120e6
     assert sizes[1] - sizes[0] < 50, sizes
+
+
+# --- near-duplicates
+
+TOLD = "the quick brown fox went over the hill and into the wood, where it slept until the moon was high"
+
+
+def test_near_duplicates_are_dropped_and_the_first_stays(tmp_path: Path, tokenizer: Tokenizer):
+    rows = [
+        *chats(6, "find the {}th animal of the wood", "it is number {} of all"),
+        *chats(3, "where is the fox?", TOLD + "{}"),
+    ]
+    write(tmp_path, "train.jsonl", [rows[6], *rows[:6], {"messages": turns("Where is  the fox?", TOLD + "!")}])
+    kept = prepare(recipe(eval_split=0), tmp_path, tokenizer)
+    dropped = prepare(recipe(eval_split=0, drop_near_duplicates=0.8), tmp_path, tokenizer)
+    assert (kept.facts.train.rows, kept.facts.near_duplicates) == (8, 0)
+    assert (dropped.facts.train.rows, dropped.facts.near_duplicates) == (7, 1)
+    assert str(dropped.train.origin(0)) == "train.jsonl:1"
+    assert "1 of 8 training rows left out" in dropped.facts.notes[0]
+    assert Prepared.open(dropped.folder).facts == dropped.facts
+
+
+def test_held_back_rows_are_drawn_from_what_stays(tmp_path: Path, tokenizer: Tokenizer):
+    write(tmp_path, "train.jsonl", [row for row in chats(40, "where is fox {}?", TOLD + " {}") for _ in range(2)])
+    found = prepare(recipe(eval_split=5, drop_near_duplicates=1), tmp_path, tokenizer)
+    assert found.facts.eval
+    assert (found.facts.train.rows, found.facts.eval.rows, found.facts.near_duplicates) == (35, 5, 40)
+    assert not {task.messages[-1]["content"] for task in found.tasks("eval")} & {
+        task.messages[-1]["content"] for task in found.tasks("train")
+    }
+
+
+def test_near_duplicates_of_raw_text_and_of_pairs_are_dropped(tmp_path: Path, tokenizer: Tokenizer):
+    texts = [{"text": f"{name} {TOLD} {TOLD} {name}"} for name in ("fox", "bear", "fox.")]
+    write(tmp_path, "train.jsonl", texts)
+    found = prepare(recipe("cpt", eval_split=0, drop_near_duplicates=0.8, max_length=16), tmp_path, tokenizer)
+    assert (found.facts.train.rows, found.facts.near_duplicates) == (2, 1)
+    pairs = [{"prompt": "where?", "chosen": TOLD, "rejected": word * 9} for word in ("here ", "there ", "Here ")]
+    write(tmp_path, "train.jsonl", pairs)
+    found = prepare(recipe("dpo", eval_split=0, drop_near_duplicates=0.9), tmp_path, tokenizer)
+    assert (found.facts.train.rows, found.facts.near_duplicates) == (2, 1)

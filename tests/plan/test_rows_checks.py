@@ -52,6 +52,53 @@ def test_leak_of_raw_text_is_found(tmp_path: Path):
     assert found["leakage.rows"].evidence == "eval.jsonl:1 is rows.jsonl:5"
 
 
+LONG = "Mix the flour with the eggs and the milk, let it rest for an hour, and bake thin cakes of it in hot butter"
+ASKED = "How are the thin pancakes made that my mother used to bake"
+
+
+def test_rows_that_are_nearly_trained_on_leak(tmp_path: Path):
+    own = [*ROWS, row(f"{ASKED}?", f"{LONG}.")]
+    scored_rows = [row("New?", "yes"), row(f"{ASKED} for us?", f"{LONG}!"), row(f"{ASKED} for us?", "I do not know.")]
+    save_rows(tmp_path / "eval.jsonl", scored_rows)
+    found = run("leakage", subject(tmp_path, rows=own, data={"eval": "eval.jsonl"}))
+    assert {code: one.severity for code, one in found.items()} == {
+        "leakage.near-rows": "warning",
+        "leakage.near-prompts": "note",
+    }
+    rows, prompts = found["leakage.near-rows"], found["leakage.near-prompts"]
+    assert rows.message == "1 of 3 eval rows are nearly training rows: their scores measure memory"
+    assert rows.evidence == f"eval.jsonl:2 is near rows.jsonl:{len(own)}"
+    assert prompts.message == "1 of 3 eval rows have a prompt that is nearly trained on, with another answer"
+    assert prompts.place == "eval.jsonl:3"
+
+
+def test_near_leak_of_raw_text_is_found(tmp_path: Path):
+    save_rows(tmp_path / "rows.jsonl", [{"text": f"{word} {LONG} {word}"} for word in ("One", "Nine", "Six")])
+    save_rows(tmp_path / "eval.jsonl", [{"text": f"Nine {LONG} nine."}])
+    found = run("leakage", subject(tmp_path, method="cpt", data={"eval": "eval.jsonl"}))
+    assert [*found] == ["leakage.near-rows"]
+    assert found["leakage.near-rows"].place == "eval.jsonl:1"
+
+
+def test_rows_that_nearly_repeat_each_other_are_told(tmp_path: Path):
+    rows = [*ROWS, row(f"{ASKED}?", LONG), row(f"{ASKED}??", f"{LONG}."), row(f"{ASKED}?", f"{LONG}!")]
+    found = run("duplicates", subject(tmp_path, rows=rows, **WHOLE))
+    assert [*found] == ["duplicates.near"]
+    assert found["duplicates.near"].message == f"2 of {len(rows)} training rows nearly repeat an earlier one"
+    first = len(ROWS) + 1
+    places = [f"rows.jsonl:{first + later} is near rows.jsonl:{first}" for later in (1, 2)]
+    assert found["duplicates.near"].evidence.splitlines() == places
+    assert found["duplicates.near"].severity == "warning"
+
+
+def test_what_is_dropped_is_not_told_of(tmp_path: Path):
+    rows = [*ROWS, row(f"{ASKED}?", LONG), row(f"{ASKED}??", f"{LONG}.")]
+    given = subject(tmp_path, rows=rows, data={"eval_split": 0, "drop_near_duplicates": 0.8})
+    assert run("duplicates", given) == {}
+    assert given.prepared.facts.near_duplicates == 1
+    assert "1 of 42 training rows left out, for they nearly repeat an earlier one" in given.prepared.facts.notes[0]
+
+
 def test_same_words_in_other_turns_are_no_leak(tmp_path: Path):
     other = {"messages": [{"role": "system", "content": "Say 7"}, *row("Go on", "7 it is")["messages"]]}
     assert run("leakage", scored(tmp_path, [other])) == {}

@@ -16,6 +16,7 @@ from lorry.data.alike.sketch import BINS, Sketches, estimated, sketches
 LIKENESS = 0.8
 """How alike rows are that are reported."""
 _AT_ONCE = 512
+_LETTERS_AT_ONCE = 500_000
 _KEPT_TEXTS = 4096
 
 Text = tuple[str, str]
@@ -41,13 +42,15 @@ class Sketcher:
 
     def __init__(self) -> None:
         self._waiting: list[Text] = []
+        self._letters = 0
         self._prompts = bytearray()
         self._rows = bytearray()
 
     def add(self, prompt: str, answer: str) -> None:
         """One row more."""
         self._waiting.append((prompt, answer))
-        if len(self._waiting) >= _AT_ONCE:
+        self._letters += len(prompt) + len(answer)
+        if len(self._waiting) >= _AT_ONCE or self._letters >= _LETTERS_AT_ONCE:
             self._flush()
 
     def told(self, text: Callable[[int], Text]) -> Told:
@@ -61,6 +64,7 @@ class Sketcher:
             self._prompts += prompts.tobytes()
             self._rows += rows.tobytes()
             self._waiting.clear()
+            self._letters = 0
 
 
 def _array(held: bytearray) -> Sketches:

@@ -26,6 +26,8 @@ def within(found: Sketches, threshold: float) -> tuple[Indices, Indices]:
     In each group of rows with an equal band, rows are paired with the first of the group and with the one before.
     """
     pairs = np.zeros(0, dtype=np.int64)
+    if not len(found):
+        return pairs, pairs
     for band in _bands(found).T:
         order = np.argsort(band, kind="stable")
         same = band[order][1:] == band[order][:-1]

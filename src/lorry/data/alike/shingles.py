@@ -15,9 +15,11 @@ Hashes = NDArray[np.uint64]
 
 WIDTH = 5
 """Letters in a shingle."""
+LONGEST = 200_000
+"""Letters that are looked at; what stands behind them in a longer text makes no difference."""
 _DIGIT_WEIGHT = 4
 _BEHIND = "\0" * (WIDTH - 1)
-"""Stands behind every text, so that it has as many shingles as letters and none that reaches into the next one."""
+"""Stands behind every text, so that the shortest has a shingle, and so that none reaches into the next text."""
 _RADIX = np.uint64(0x9E3779B97F4A7C15)
 _SALT = 0xD1B54A32D192ED03
 
@@ -41,7 +43,7 @@ def shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
         has_digit |= is_digit[place : place + count]
     owners = np.repeat(np.arange(len(written)), lengths + len(_BEHIND))[:count]
     starts = np.cumsum(lengths + len(_BEHIND)) - lengths - len(_BEHIND)
-    own = np.arange(count) - starts[owners] < lengths[owners]
+    own = np.arange(count) - starts[owners] < np.maximum(lengths - len(_BEHIND), 1)[owners]
     hashes, owners, has_digit = hashes[own], owners[own], has_digit[own]
     salts = [np.uint64(_SALT * time % 2**64) for time in range(1, _DIGIT_WEIGHT)]
     more = [hashes[has_digit] + salt for salt in salts]
@@ -57,7 +59,7 @@ def mixed(values: Hashes) -> Hashes:
 
 def plain(text: str) -> str:
     """A text without what makes no difference."""
-    return " ".join(text.casefold().split())
+    return " ".join(text[:LONGEST].casefold().split())
 
 
 def likeness(first: str, second: str) -> float:

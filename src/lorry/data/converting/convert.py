@@ -87,7 +87,12 @@ def convert(name: str, settings: Mapping[str, Any], named: Sequence[str], wish: 
 
 
 def _counted(rows: Iterator[RawRow], room: Room) -> Iterator[RawRow]:
-    for row in rows:
+    while True:
+        before = room.bad.count
+        row = next(rows, None)
+        room.read += room.bad.count - before  # what is no row is not given
+        if row is None:
+            return
         room.read += 1
         yield row
 
@@ -96,7 +101,7 @@ def _judge(room: Room, wish: Wish) -> None:
     """Raises DataError for bad rows that are not to be skipped."""
     bad: BadRows = room.bad
     if bad.count and not wish.skip_bad:
-        error = bad.error(max(room.read, bad.count))
+        error = bad.error(room.read)
         raise DataError(
             error.message, place=error.place, hint=error.hint.replace("-o data.on_bad_row=skip", "--skip-bad")
         )

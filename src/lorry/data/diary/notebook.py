@@ -63,7 +63,7 @@ class Notebook:
     def settle(self) -> None:
         """Leaves repetitions out. Of entries that say the same the earliest stays, and of those of one time the first."""
         order = np.argsort(np.array(self._at), kind="stable")
-        _, first = np.unique(np.array(self._texts)[order] if len(order) else order, return_index=True)
+        _, first = np.unique(np.array(self._texts, dtype="U16")[order], return_index=True)
         once = order[np.sort(first)]
         told = self._sketcher.told(lambda index: ("", self._entry(index).text)).of(once)
         near, drop = self._room.repeats(told)
