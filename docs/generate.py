@@ -39,6 +39,7 @@ KINDS: dict[Any, str] = {
 }
 CHOSEN_IN = {
     "formats": "`data.format`; `auto` finds the format by itself",
+    "converters": "none is chosen, `lorry data convert --from NAME -o SETTING=VALUE` does",
     "checks": "none is chosen, `lorry check` and `lorry run` do them all",
     "methods": "`method`",
     "metrics": "`evaluate.metrics`",
@@ -180,8 +181,8 @@ def _plugin(kind: str, name: str, plugin: type[plugins.Plugin]) -> Iterator[str]
 
 
 def _about(kind: str, plugin: type[plugins.Plugin]) -> str:
-    """What a plugin's docstring says; a format's file explains it with an example, a method also says what it tells."""
-    if kind == "formats":
+    """What a plugin's docstring says; the file of a format or converter explains it with an example, a method also says what it tells."""
+    if kind in ("formats", "converters"):
         return (sys.modules[plugin.__module__].__doc__ or "").strip()
     tells: dict[str, bool] = getattr(plugin, "tells", {})
     told = [f"`{name}` ({'higher' if is_higher else 'lower'} is better)" for name, is_higher in tells.items()]

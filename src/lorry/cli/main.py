@@ -54,7 +54,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "volume": "Make, list and delete network volumes",
     },
     "Look": {
-        "data": "Show rows as the model will see them, and their statistics",
+        "data": "Make rows of diaries and other tools' files, and show what the model will see",
         "recipe": "Show a recipe with every default filled in, or the schema",
         "methods": "List the methods of training",
         "metrics": "List the metrics of evaluation",
