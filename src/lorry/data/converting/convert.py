@@ -80,7 +80,7 @@ def convert(name: str, settings: Mapping[str, Any], named: Sequence[str], wish: 
         rows = _counted(files.read(blobs, room.bad), room)
         converter, rows = chosen(name, settings, rows, room)
         with Shelf(aside / "all") as shelf:
-            conversion = _Conversion(room, shelf)
+            conversion = _Conversion(room, shelf, is_compared=converter.compares_rows or wish.test > 0)
             conversion.take(converter.convert(rows, room))
             _judge(room, wish)
             return conversion.finish(converter, wish, earlier)
@@ -110,8 +110,8 @@ def _judge(room: Room, wish: Wish) -> None:
 class _Conversion:
     """Rows on a shelf, and what is known of each."""
 
-    def __init__(self, room: Room, shelf: Shelf) -> None:
-        self._room, self._shelf = room, shelf
+    def __init__(self, room: Room, shelf: Shelf, *, is_compared: bool) -> None:
+        self._room, self._shelf, self._is_compared = room, shelf, is_compared
         self._is_test = bytearray()
         self._sketcher = Sketcher()
         self._seen: set[int] = set()
@@ -128,7 +128,8 @@ class _Conversion:
             sources = [[source.key, source.state] for source in one.sources]
             self._shelf.append([one.row, one.asks, one.answers, sources])
             self._is_test.append(self._room.side(one.group) == "test")
-            self._sketcher.add(one.asks, one.answers)
+            if self._is_compared:
+                self._sketcher.add(one.asks, one.answers)
 
     def finish(self, converter: Converter, wish: Wish, earlier: State | None) -> Outcome:
         """Compares, writes, puts into place and tells."""
@@ -182,7 +183,8 @@ class _Conversion:
             for index in np.flatnonzero(train | test).tolist():
                 row, _, _, raw = self._shelf[index]
                 own = [Source(*one) for one in raw]
-                sources.add(own)
+                for source in own:
+                    sources.add(source)
                 line = _dumped(row)
                 (rows if train[index] else held).write(line)
                 if train[index] and not (earlier and all(map(earlier.sources.holds, own))):

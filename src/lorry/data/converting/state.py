@@ -7,8 +7,8 @@ what anybody wrote stands there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,50 @@ def place_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.state")
 
 
-@dataclass
 class Sources:
-    """What rows were made of."""
+    """What rows were made of: about 100 bytes for each."""
 
-    states: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
-    """By key, in hashes; several where an id stands for several texts."""
+    def __init__(self) -> None:
+        self._states: dict[int, int | frozenset[int]] = {}
+        """By key, in hashes; several where an id stands for several texts."""
 
-    def add(self, sources: Iterable[Source]) -> None:
-        """These too."""
-        for one in sources:
-            self.states.setdefault(digest(one.key), set()).add(digest(one.state))
+    def add(self, source: Source) -> None:
+        """Adds one."""
+        self.put(_number(source.key), _number(source.state))
+
+    def put(self, key: int, state: int) -> None:
+        """The same in hashes."""
+        held = self._states.get(key)
+        self._states[key] = state if held is None or held == state else _all(held) | {state}
 
     def holds(self, source: Source) -> bool:
         """Whether it is among them, as it is now."""
-        return digest(source.state) in self.states.get(digest(source.key), ())
+        return _number(source.state) in _all(self._states.get(_number(source.key)))
 
     def changes_from(self, before: Sources) -> dict[str, int]:
         """How many are new, edited and gone since then."""
-        new = self.states.keys() - before.states.keys()
-        edited = [key for key in self.states.keys() & before.states.keys() if self.states[key] - before.states[key]]
-        return {"new": len(new), "edited": len(edited), "gone": len(before.states.keys() - self.states.keys())}
+        counts = {"new": 0, "edited": 0, "gone": 0}
+        for key, state in self._states.items():
+            held = before._states.get(key)
+            if held is None:
+                counts["new"] += 1
+            elif held != state and _all(state) - _all(held):
+                counts["edited"] += 1
+        counts["gone"] = sum(key not in self._states for key in before._states)
+        return counts
+
+    def lines(self) -> Iterator[str]:
+        """As they are written."""
+        for key, held in self._states.items():
+            yield from (f"{key:016x} {state:016x}\n" for state in sorted(_all(held)))
+
+
+def _all(held: int | frozenset[int] | None) -> frozenset[int]:
+    return held if isinstance(held, frozenset) else frozenset(() if held is None else (held,))
+
+
+def _number(text: str) -> int:
+    return int(digest(text), 16)
 
 
 @dataclass(frozen=True)
@@ -61,8 +84,7 @@ class State:
         head = {"lorry": _VERSION, "files": self.files, "pending": self.pending, "settings": self.settings}
         with place.open("w", encoding="utf-8") as out:
             out.write(json.dumps(head, default=str) + "\n")
-            for key, states in self.sources.states.items():
-                out.writelines(f"{key} {state}\n" for state in sorted(states))
+            out.writelines(self.sources.lines())
         return place
 
     @classmethod
@@ -76,7 +98,7 @@ class State:
                 sources = Sources()
                 for line in lines:
                     key, state = line.split()
-                    sources.states.setdefault(key, set()).add(state)
+                    sources.put(int(key, 16), int(state, 16))
             return cls(head["files"], head["pending"], head["settings"], sources)
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return None

@@ -11,6 +11,8 @@ _DISTINCT = 0.5
 """Share of different runs of three words (of nine letters, where there are few blanks) from which nothing is repetition."""
 _LONG = re.compile(r"[!-~]{61,}")
 """More than 60 ASCII signs without a blank: an address, a key, a picture in base64."""
+_NO_LETTER = re.compile(r"[\x00-@\[-`{-\x7f]|\d")
+"""ASCII signs but letters, and digits of all scripts. Marks and vowel signs of many scripts belong to a letter."""
 _READ = 20_000
 """Letters that are looked at."""
 
@@ -41,8 +43,7 @@ def quality(text: str, good_length: int) -> Quality:
 
 def _letters(text: str) -> float:
     signs = "".join(text.split())
-    # Marks and vowel signs of many scripts are no letters by themselves, and belong to one.
-    return sum(sign.isalpha() or not (sign.isascii() or sign.isnumeric()) for sign in signs) / max(len(signs), 1)
+    return 1 - len(_NO_LETTER.findall(signs)) / max(len(signs), 1)
 
 
 def _distinct(text: str) -> float:
