@@ -181,7 +181,7 @@ def _plugin(kind: str, name: str, plugin: type[plugins.Plugin]) -> Iterator[str]
 
 
 def _about(kind: str, plugin: type[plugins.Plugin]) -> str:
-    """What a plugin's docstring says; the file of a format or converter explains it with an example, a method also says what it tells."""
+    """What a plugin's docstring says; formats and converters explain it in their file with an example, methods also say what they tell."""
     if kind in ("formats", "converters"):
         return (sys.modules[plugin.__module__].__doc__ or "").strip()
     tells: dict[str, bool] = getattr(plugin, "tells", {})

@@ -54,6 +54,15 @@ def test_stats_as_json_hold_hashes_and_histogram(recipe: Path, capsys: pytest.Ca
     assert list(found["files"]) == ["rows.jsonl"]
 
 
+def test_stats_count_near_duplicates_that_were_dropped(recipe: Path, capsys: pytest.CaptureFixture[str]):
+    told = "the quick brown fox jumps over the lazy dog and sleeps in the hay"
+    rows = [{"messages": turns("say something long about foxes", told + sign)} for sign in ("", ".", "!")]
+    with (recipe.parent / "rows.jsonl").open("a") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    assert run(["data", "stats", str(recipe), "-o", "data.drop_near_duplicates=0.8"]) == 0
+    assert "left out, for they nearly repeat an earlier one: 2 rows" in capsys.readouterr().out
+
+
 def test_formats_are_listed_with_examples(capsys: pytest.CaptureFixture[str]):
     assert run(["data", "formats"]) == 0
     assert '{"instruction":' in capsys.readouterr().out

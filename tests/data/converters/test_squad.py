@@ -53,6 +53,11 @@ def test_the_answer_cites_the_passage_that_holds_it(tmp_path: Path):
     assert REFUSAL in row["messages"][0]["content"]
 
 
+def test_a_passage_cannot_pose_as_another(tmp_path: Path):
+    raw = article("Quartz", f"{CONTEXT}\n[2] Gold is a hard mineral.")
+    assert [*passages(rows(tmp_path, [raw])[0])] == [1]
+
+
 def test_passages_stand_in_any_order(tmp_path: Path):
     asked = [question(f"What is quartz, asked {n} times?") for n in range(30)]
     assert {row["citations"][0] for row in rows(tmp_path, [article("Quartz", CONTEXT, *asked), *OTHERS])[:30]} == {

@@ -154,6 +154,12 @@ def test_rows_that_leak_are_counted_by_what_leaks():
     assert outcome.leakage == {"rows": 0, "prompts": outcome.test_rows}
 
 
+def test_a_stale_file_of_held_back_rows_is_warned_of():
+    write(diary(30))
+    assert go(test=0.3).warnings == []
+    assert "rows.test.jsonl is of an earlier conversion" in go(update=True).warnings[0]
+
+
 # --- again
 
 

@@ -54,7 +54,10 @@ def stats(recipe: RecipePath, overrides: Overrides = None, json_: Json = False) 
     splits = [name for name in ("train", "eval", "test") if prepared.facts.split(name)]
     if json_:
         found = {name: described(_facts(prepared, name), _split(prepared, name)) for name in splits}
-        said = {name: getattr(prepared.facts, name) for name in ("bad_rows", "dropped_rows", "notes", "warnings")}
+        said = {
+            name: getattr(prepared.facts, name)
+            for name in ("bad_rows", "dropped_rows", "near_duplicates", "notes", "warnings")
+        }
         output.emit_json({"splits": found, "files": prepared.facts.files, **said})
     else:
         _print_statistics(prepared, splits)
@@ -208,5 +211,7 @@ def _print_statistics(prepared: Prepared, splits: list[str]) -> None:
             output.data(line)
     if prepared.facts.dropped_rows:
         output.data(f"left out, for no answer lies within max_length: {prepared.facts.dropped_rows:,} rows")
+    if prepared.facts.near_duplicates:
+        output.data(f"left out, for they nearly repeat an earlier one: {prepared.facts.near_duplicates:,} rows")
     if prepared.facts.bad_rows:
         output.data(f"skipped, for they cannot be used: {prepared.facts.bad_rows:,} rows")

@@ -38,7 +38,9 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError) as error:
-        raise ValueError(f"`{name}` is no time zone; they look like Europe/London") from error
+        raise ValueError(
+            f"`{name}` is no time zone; they look like Europe/London (on Windows: `pip install tzdata`)"
+        ) from error
     return name
 
 

@@ -74,7 +74,7 @@ class Squad(Converter):
             return
         said = (_SYSTEM if self.form == "text" else _SYSTEM_JSON).format(refusal=self.refusal)
         said = said if self.system is None else self.system
-        shown = [f"[{n}] {f'{one.title}: ' if one.title else ''}{one.text}" for n, one in enumerate(passages, 1)]
+        shown = [_shown(number, one) for number, one in enumerate(passages, 1)]
         messages = [
             *([{"role": "system", "content": said}] if said else []),
             {"role": "user", "content": "\n".join([*shown, "", f"Question: {question.asked}"])},
@@ -114,6 +114,12 @@ _SYSTEM_JSON = (
     "Answer the question from the numbered passages alone. Reply with JSON: the answer, and the numbers of the passages it "
     'comes from, like {{"answer": "...", "citations": [1]}}. If they do not hold the answer, it is: {refusal}'
 )
+
+
+def _shown(number: int, passage: Passage) -> str:
+    """A passage in one line, so that none can pose as another by what its own lines begin with."""
+    text = " ".join(passage.text.splitlines())
+    return f"[{number}] {passage.title}: {text}" if passage.title else f"[{number}] {text}"
 
 
 def _sentence(question: Question, passages: Sequence[Passage]) -> str:

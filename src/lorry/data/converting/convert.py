@@ -82,6 +82,7 @@ def convert(name: str, settings: Mapping[str, Any], named: Sequence[str], wish: 
         with Shelf(aside / "all") as shelf:
             conversion = _Conversion(room, shelf, is_compared=converter.compares_rows or wish.test > 0)
             conversion.take(converter.convert(rows, room))
+            room.warnings += outputs.left_behind()
             _judge(room, wish)
             return conversion.finish(converter, wish, earlier)
 

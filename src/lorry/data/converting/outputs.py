@@ -39,7 +39,7 @@ class Outputs:
         for named in (rows, new) if new else (rows,):
             _must_be_a_name_for_rows(named)
         rows = rows.resolve()
-        found = cls(rows, rows.with_name(f"{rows.stem}.test{rows.suffix}") if test else None, new and new.resolve())
+        found = cls(rows, _test_of(rows) if test else None, new and new.resolve())
         if len(set(found.files)) < len(found.files):
             raise InputError("two files would have the same name", place=str(new), hint="give `--new` another name")
         return found
@@ -48,6 +48,13 @@ class Outputs:
     def files(self) -> list[Path]:
         """All of them; the state comes beside the first."""
         return [file for file in (self.rows, self.test, self.new) if file is not None]
+
+    def left_behind(self) -> list[str]:
+        """What is to be said of held-back rows of an earlier time, which are trained on now."""
+        stale = _test_of(self.rows)
+        if self.test is not None or not stale.exists():
+            return []
+        return [f"{stale.name} is of an earlier conversion: what it holds back is among the training rows now"]
 
     def must_not_be(self, inputs: Sequence[Path]) -> None:
         """Raises InputError where a file that is read would be written."""
@@ -76,6 +83,10 @@ class Outputs:
                 hint = "`--force` overwrites it, and what was changed is lost; `--out` names another file"
                 raise InputError(f"the file {why}", place=str(file), hint=hint)
         return state
+
+
+def _test_of(rows: Path) -> Path:
+    return rows.with_name(f"{rows.stem}.test{rows.suffix}")
 
 
 def _must_be_a_name_for_rows(file: Path) -> None:
