@@ -181,7 +181,7 @@ def _plugin(kind: str, name: str, plugin: type[plugins.Plugin]) -> Iterator[str]
 
 
 def _about(kind: str, plugin: type[plugins.Plugin]) -> str:
-    """What a plugin's docstring says; formats and converters explain it in their file with an example, methods also say what they tell."""
+    """What a plugin's docstring says; files of formats and converters show an example, and methods also say what they tell."""
     if kind in ("formats", "converters"):
         return (sys.modules[plugin.__module__].__doc__ or "").strip()
     tells: dict[str, bool] = getattr(plugin, "tells", {})
