@@ -72,6 +72,19 @@ def test_rows_that_are_nearly_trained_on_leak(tmp_path: Path):
     assert prompts.place == "eval.jsonl:3"
 
 
+def test_long_answers_that_are_trained_on_leak_and_short_ones_do_not(tmp_path: Path):
+    long = f"{LONG}. {LONG.upper()}."
+    save_rows(tmp_path / "own.jsonl", [*ROWS, row(f"{ASKED}?", long)])
+    found = run(
+        "leakage", scored(tmp_path, [row("Ever so new?", "7 it is"), row("Make them!", long)], train="own.jsonl")
+    )
+    assert [*found] == ["leakage.answers"]
+    assert found["leakage.answers"].message.startswith(
+        "1 of 2 eval rows have an answer that is trained on behind another prompt"
+    )
+    assert found["leakage.answers"].evidence == f"eval.jsonl:2 is own.jsonl:{len(ROWS) + 1}"
+
+
 def test_near_leak_of_raw_text_is_found(tmp_path: Path):
     save_rows(tmp_path / "rows.jsonl", [{"text": f"{word} {LONG} {word}"} for word in ("One", "Nine", "Six")])
     save_rows(tmp_path / "eval.jsonl", [{"text": f"Nine {LONG} nine."}])

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 COMPARED = 5_000
 """Pairs of nearly equal rows that checks read and compare, in a second or two; sketches decide about the rest."""
 
+_LONG = 200
+"""Letters of an answer from which two that are equal are one: shorter ones may be right for many prompts."""
+
 Hashes = NDArray[np.uint64]
 
 
@@ -36,6 +39,8 @@ class Fingerprints:
     prompts: Hashes
     """64 bits for each row, `(rows,)`."""
     rows: Hashes
+    answers: Hashes
+    """64 bits for each row whose answer is long enough to be nobody else's, 0 for the others, `(rows,)`."""
     told: Told
     """The same rows by what they nearly say."""
 
@@ -45,15 +50,17 @@ def fingerprints(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Finger
     file = prepared.tasks_file(split)
     if file is None:
         return _of_documents(prepared, split, tokenizer)
-    prompts, rows, offsets, sketcher = array("Q"), array("Q"), array("q"), Sketcher()
+    prompts, rows, answers, offsets, sketcher = array("Q"), array("Q"), array("Q"), array("q"), Sketcher()
     for offset, line in placed_conversations(prepared, split):
         task: dict[str, Any] = json.loads(line)
         prompt = _prompt(task)
         prompts.append(_hash(prompt))
-        rows.append(_hash(f"{prompt}\0{_plain(task['truth'])}\0{_plain(task.get('apart', ''))}"))
+        answer = _plain(task["truth"])
+        rows.append(_hash(f"{prompt}\0{answer}\0{_plain(task.get('apart', ''))}"))
+        answers.append(_hash(answer) if len(answer) >= _LONG else 0)
         offsets.append(offset)
         sketcher.add(*asked_and_answered(task))
-    return Fingerprints(_numbers(prompts), _numbers(rows), sketcher.told(reader(file, offsets)))
+    return Fingerprints(_numbers(prompts), _numbers(rows), _numbers(answers), sketcher.told(reader(file, offsets)))
 
 
 def _of_documents(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Fingerprints:
@@ -67,7 +74,7 @@ def _of_documents(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Finge
     def read(index: int) -> tuple[str, str]:
         return "", tokenizer.decode(examples[indices[index]].ids.tolist())
 
-    return Fingerprints(_numbers(rows), _numbers(rows), sketcher.told(read))
+    return Fingerprints(_numbers(rows), _numbers(rows), np.zeros(len(rows), np.uint64), sketcher.told(read))
 
 
 def _prompt(task: dict[str, Any]) -> str:

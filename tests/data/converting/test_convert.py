@@ -104,6 +104,13 @@ def test_lines_that_are_no_rows_count_as_read():
         go()
 
 
+def test_a_table_can_be_a_diary():
+    text = "Walked along the river with Anna in the cold morning, and talked of the new house and its garden all day."
+    Path("diary.csv").write_text(f'date,text,tags\n2024-03-01,"{text}","music, river"\n', encoding="utf-8")
+    go(read="diary.csv", settings={"kinds": ["topic"]})
+    assert "music and river" in lines()[0]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_an_error(content: bytes):
     Path("diary.jsonl").write_bytes(content)

@@ -34,6 +34,11 @@ class LeakageCheck(Check):
             "The model has learnt their answers by heart, so their scores say nothing about other rows.",
             "Remove them from one of the two sides; `data.eval_split` holds rows back without such pairs.",
         ),
+        "leakage.answers": Explanation(
+            "Evaluation or test rows have long answers (from 200 letters) that are trained on behind other prompts.",
+            "The model learns these answers by heart; the loss on them says little about other rows.",
+            "Keep all rows that were made of one text on one side, as `lorry data convert --test` does.",
+        ),
         "leakage.prompts": Explanation(
             "Evaluation or test rows have prompts that are trained on, with other answers.",
             "The model has seen these questions: scores may flatter, or be unfair where answers contradict each other.",
@@ -66,14 +71,17 @@ def _of_split(subject: Subject, name: str) -> Iterable[Finding]:
     near = _near(near_rows_between, scored, train, ~same)
     unlike = ~(same | asked)
     unlike[[*near]] = False
+    answered = np.isin(scored.answers, train.answers) & (scored.answers != 0) & ~same
+    answered[[*near]] = False
     prompts = _near(near_prompts_between, scored, train, unlike) if _has_prompts(subject) else {}
     found = {
         "leakage.rows": _firsts(same, scored.rows, train.rows),
         "leakage.near-rows": near,
+        "leakage.answers": _firsts(answered, scored.answers, train.answers),
         "leakage.prompts": _firsts(asked, scored.prompts, train.prompts),
         "leakage.near-prompts": prompts,
     }
-    counts = [int(same.sum()), len(near), int(asked.sum()), len(prompts)]
+    counts = [int(same.sum()), len(near), int(answered.sum()), int(asked.sum()), len(prompts)]
     for (code, rows), count in zip(found.items(), counts, strict=True):
         if count:
             yield _finding(subject.prepared, name, code, f"{count:,} of {len(same):,}", rows)
@@ -97,6 +105,7 @@ def _finding(prepared: Prepared, name: str, code: str, share: str, rows: Mapping
 _WORDS = {
     "leakage.rows": "are training rows too: their scores measure memory",
     "leakage.near-rows": "are nearly training rows: their scores measure memory",
+    "leakage.answers": "have an answer that is trained on behind another prompt: their scores measure memory",
     "leakage.prompts": "have a prompt that is trained on, with another answer",
     "leakage.near-prompts": "have a prompt that is nearly trained on, with another answer",
 }
