@@ -68,7 +68,7 @@ class Sketcher:
 
 
 def _array(held: bytearray) -> Sketches:
-    return np.frombuffer(bytes(held), dtype=np.uint16).reshape(-1, BINS)
+    return np.frombuffer(held, dtype=np.uint16).reshape(-1, BINS)
 
 
 def near_repeats(told: Told, threshold: float, most: int | None = None) -> dict[int, int]:
