@@ -57,6 +57,13 @@ def test_rows_are_written_and_counted():
     assert left_behind() == []
 
 
+def test_who_watches_is_told_how_far_it_is():
+    told: list[str] = []
+    write(diary(1500))
+    go(settings={"kinds": ["day"]}, watch=told.append)
+    assert told == ["1,000 read", "1,000 rows made", "looking for what is alike"]
+
+
 def test_the_converter_is_found_by_the_first_row():
     write([{"instruction": "Say red.", "output": "red"}])
     assert go("auto").converter == "alpaca"

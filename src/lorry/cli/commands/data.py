@@ -125,6 +125,7 @@ def convert(asked: Conversion) -> None:
         skip_bad=asked.skip_bad,
         update=asked.update,
         force=asked.force,
+        watch=output.live if output.stderr_is_live() else lambda _: None,
     )
     outcome = convert.convert(asked.kind, conversion.settings(asked.override or []), asked.files, wish)
     if asked.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ _COMPARED = 20_000
 """Pairs of rows on both sides of a split that are compared letter by letter; sketches decide about the rest."""
 
 
+_TOLD_EVERY = 1000
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is asked of a conversion beside the converter's own settings."""
@@ -38,6 +41,8 @@ class Wish:
     skip_bad: bool = False
     update: bool = False
     force: bool = False
+    watch: Callable[[str], None] = lambda _: None
+    """Is told how far it is, every now and then."""
 
 
 @dataclass
@@ -77,17 +82,17 @@ def convert(name: str, settings: Mapping[str, Any], named: Sequence[str], wish: 
     with scratch(outputs.rows) as aside:
         earlier = outputs.earlier(update=wish.update, force=wish.force)
         room = Room(aside, base, seed=wish.seed, test=wish.test, drop_near=wish.drop_near)
-        rows = _counted(files.read(blobs, room.bad), room)
+        rows = _counted(files.read(blobs, room.bad), room, wish.watch)
         converter, rows = chosen(name, settings, rows, room)
         with Shelf(aside / "all") as shelf:
             conversion = _Conversion(room, shelf, is_compared=converter.compares_rows or wish.test > 0)
-            conversion.take(converter.convert(rows, room))
+            conversion.take(converter.convert(rows, room), wish.watch)
             room.warnings += outputs.left_behind()
             _judge(room, wish)
             return conversion.finish(converter, wish, earlier)
 
 
-def _counted(rows: Iterator[RawRow], room: Room) -> Iterator[RawRow]:
+def _counted(rows: Iterator[RawRow], room: Room, watch: Callable[[str], None]) -> Iterator[RawRow]:
     while True:
         before = room.bad.count
         row = next(rows, None)
@@ -95,6 +100,8 @@ def _counted(rows: Iterator[RawRow], room: Room) -> Iterator[RawRow]:
         if row is None:
             return
         room.read += 1
+        if room.read % _TOLD_EVERY == 0:
+            watch(f"{room.read:,} read")
         yield row
 
 
@@ -118,7 +125,7 @@ class _Conversion:
         self._seen: set[int] = set()
         self._repeated = 0
 
-    def take(self, made: Iterator[Made]) -> None:
+    def take(self, made: Iterator[Made], watch: Callable[[str], None]) -> None:
         """Puts every row by that is not there already."""
         for one in made:
             key = int(digest(one.asks, one.answers, one.apart), 16)
@@ -126,6 +133,8 @@ class _Conversion:
                 self._repeated += 1
                 continue
             self._seen.add(key)
+            if len(self._seen) % _TOLD_EVERY == 0:
+                watch(f"{len(self._seen):,} rows made")
             sources = [[source.key, source.state] for source in one.sources]
             self._shelf.append([one.row, one.asks, one.answers, sources])
             self._is_test.append(self._room.side(one.group) == "test")
@@ -134,6 +143,7 @@ class _Conversion:
 
     def finish(self, converter: Converter, wish: Wish, earlier: State | None) -> Outcome:
         """Compares, writes, puts into place and tells."""
+        wish.watch("looking for what is alike")
         told = self._sketcher.told(lambda index: tuple(self._shelf[index][1:3]))
         repeated, drop = self._room.repeats(told) if converter.compares_rows else ({}, False)
         stays = np.ones(len(self._shelf), dtype=np.bool_)
