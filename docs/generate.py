@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from lorry import plugins
 from lorry.cli import main as cli
 from lorry.errors import InputError, LorryError
+from lorry.evaluate.metrics._base import Metric
 from lorry.plan.explained import explanations
 from lorry.recipe.schema import Recipe, Section
 
@@ -186,6 +187,8 @@ def _about(kind: str, plugin: type[plugins.Plugin]) -> str:
         return (sys.modules[plugin.__module__].__doc__ or "").strip()
     tells: dict[str, bool] = getattr(plugin, "tells", {})
     told = [f"`{name}` ({'higher' if is_higher else 'lower'} is better)" for name, is_higher in tells.items()]
+    if issubclass(plugin, Metric):
+        return f"{inspect.getdoc(plugin) or ''}\n\n{plugin.scores_in_words()}"
     more = f"\n\nEvaluations tell {', '.join(told)}." if told else ""
     return (inspect.getdoc(plugin) or "") + more
 

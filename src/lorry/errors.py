@@ -7,6 +7,7 @@
     │   └── ModelError         a model that does not exist, or is not what the recipe says
     ├── MissingExtraError (2)  a part of lorry that is not installed (`pip install 'lorry[train]'`)
     ├── RefusedError      (3)  a check, a gate or the budget says no
+    │   └── GateMissedError    a run is complete, and its adapter is not as good as the recipe asks for
     ├── RunFailedError    (1)  a run started and did not end well
     ├── MayBillError      (4)  a machine may still cost money; says which, what it costs and how to end it by hand
     ├── DetachedError     (0)  the run goes on without this process
@@ -17,6 +18,7 @@ The command line prints `error: <message>`, an empty line and `hint: <hint>`, an
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -62,6 +64,15 @@ class RefusedError(LorryError):
     """A check, a gate or the budget says no."""
 
     exit_code = 3
+
+
+class GateMissedError(RefusedError):
+    """A run is complete, and its adapter is not as good as the recipe asks for."""
+
+    def __init__(self, message: str, *, hint: str = "", folder: Path) -> None:
+        super().__init__(message, hint=hint)
+        self.folder = folder
+        """The run's folder, or the adapter's."""
 
 
 class RunFailedError(LorryError):

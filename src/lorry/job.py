@@ -21,6 +21,7 @@ from lorry.compute import needs
 from lorry.compute.machine.sending import PUBLISHED, keep_own_files
 from lorry.errors import (
     DetachedError,
+    GateMissedError,
     InputError,
     MissingExtraError,
     RefusedError,
@@ -42,6 +43,7 @@ from lorry.recipe.own_files import ADAPTER, dotted, renamed
 from lorry.recipe.schema import Recipe
 from lorry.recipe.smoke import smoke as as_smoke
 from lorry.recipe.yaml_file import dump
+from lorry.report import gates
 from lorry.report import write as report
 from lorry.report.plan_page import plan_page
 from lorry.report.provenance import masked
@@ -81,8 +83,8 @@ def run(recipe: Recipe | Path | str, *, smoke: bool = False, watch: Watcher | No
     """Trains what a recipe describes, on this machine, and returns the run with its tested adapter.
 
     `recipe` is a Recipe or the path of one; `watch` is given every event as it comes. Blocks until the run has ended.
-    Raises InputError or RefusedError before anything runs; after, RunFailedError or StoppedError, and RefusedError where the
-    run would pass its budget.
+    Raises InputError or RefusedError before anything runs; after, RunFailedError or StoppedError, RefusedError where the run
+    would pass its budget, and GateMissedError where it is complete and its adapter not as good as the recipe asks for.
     """
     loaded = _from_object(recipe) if isinstance(recipe, Recipe) else recipes.load(recipe)
     return carry_out(Wish(loaded, smoke, tuple(sys.argv)), watch or (lambda _event: None))
@@ -150,9 +152,13 @@ def _settled(folder: RunFolder) -> Exception | None:
 
 
 def raise_unless_well(run: Run, ending: Event) -> None:
-    """Raises what a person must know of a run that has ended: a machine that may still bill, else why it did not finish."""
+    """Raises what a person must know of a run that has ended: a machine that may still bill, else why it did not finish.
+
+    Raises GateMissedError for one that is complete, and whose adapter is not as good as the recipe asks for.
+    """
     _raise_what_may_bill(run)
     _raise_unless_finished(run, ending)
+    _raise_unless_good(run)
 
 
 def settle(folder: RunFolder) -> None:
@@ -353,6 +359,16 @@ def _raise_what_may_bill(run: Run) -> None:
     rows = Leases.open().serving(run.id)
     if rows:
         raise receipt.may_bill(rows)
+
+
+def _raise_unless_good(run: Run) -> None:
+    judged = gates.listed(state(read(run.folder.events)).latest.get("scored", {}).get("gates"))
+    missed = [one for one in judged if not one.get("met")]
+    if missed:
+        told = "; ".join(gates.sentence(one) for one in missed)
+        hint = f"the run is complete and its adapter delivered: {run.adapter}; `lorry report {run.id}` tells all scores"
+        message = f"{len(missed)} of {len(judged)} gates missed: {told}"
+        raise GateMissedError(message, hint=hint, folder=run.folder.path)
 
 
 def _raise_unless_finished(run: Run, ending: Event) -> None:

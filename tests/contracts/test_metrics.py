@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lorry import plugins
 from lorry.errors import InputError
-from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.grading import grade
+from lorry.evaluate.metrics._base import Answer, Fault, Metric, Score, value_of
+from lorry.evaluate.scoring import pool
 
 HOSTILE = [
     "",
@@ -39,17 +44,33 @@ HOSTILE = [
 ]
 
 
+MINE = """
+def half(completion, answer):
+    return 0.5
+"""
+
+
 @pytest.fixture(params=plugins.names("metrics"))
-def metric(request: pytest.FixtureRequest) -> Metric:
-    made = plugins.make("metrics", request.param)
-    assert isinstance(made, Metric)
-    return made
+def metric(request: pytest.FixtureRequest, tmp_path: Path) -> Metric:
+    needed = {"python": {"file": str(tmp_path / "mine.py"), "function": "half"}}
+    (tmp_path / "mine.py").write_text(MINE, "utf-8")
+    return made(request.param, **needed.get(request.param, {}))
+
+
+def in_bounds(metric: Metric, scores: Sequence[Score | Fault]) -> bool:
+    """Whether all are scores, or None, between 0 and what the metric calls its highest."""
+    highest = metric.about[metric.label].highest
+    most = math.inf if highest is None else highest
+    assert not any(isinstance(score, Fault) for score in scores)
+    return all(score is None or 0 <= value_of(score) <= most for score in scores)
 
 
 def test_metric_says_what_it_is(metric: Metric) -> None:
     assert type(metric).summary()
-    assert isinstance(metric.higher_is_better, bool)
-    assert metric.unit
+    assert metric.about[metric.label].higher_is_better in (True, False, None)
+    assert metric.about.keys() == {metric.label, *(f"{metric.label}.{part}" for part in metric.parts)}
+    assert all(about.unit for about in metric.about.values())
+    assert set(metric.files) <= set(type(metric).model_fields)
 
 
 def test_hostile_answers_get_bounded_scores_and_are_never_run(metric: Metric, tmp_path: Path) -> None:
@@ -57,20 +78,30 @@ def test_hostile_answers_get_bounded_scores_and_are_never_run(metric: Metric, tm
     texts = [text.replace("{marker}", str(marker)) for text in HOSTILE]
     scores = metric.score_all([Answer(text, "ls") for text in texts])
     assert len(scores) == len(texts)
-    assert all(score is None or 0 <= score <= 1 for score in scores)
+    assert in_bounds(metric, scores)
     assert not marker.exists()
 
 
 def test_naughty_strings_get_bounded_scores(metric: Metric, shared_data: Path) -> None:
     texts: list[str] = json.loads((shared_data / "dirty" / "blns.json").read_text("utf-8"))
     texts = texts[:: 8 if metric.name == "shellcheck" else 4 if metric.name == "bash_valid" else 1]
-    assert all(score is None or 0 <= score <= 1 for score in metric.score_all([Answer(text, text) for text in texts]))
+    assert in_bounds(metric, metric.score_all([Answer(text, text) for text in texts]))
 
 
 def test_hostile_truths_do_not_break_a_metric(metric: Metric) -> None:
-    assert all(
-        score is None or 0 <= score <= 1 for score in metric.score_all([Answer("ls", text) for text in HOSTILE[:8]])
-    )
+    assert in_bounds(metric, metric.score_all([Answer("ls", text) for text in HOSTILE[:8]]))
+
+
+@pytest.mark.parametrize("columns", [{}, {"passages": 3, "answerable": "?"}, {"passages": [None, {"text": 3}, [[]]]}])
+def test_whatever_a_row_holds_breaks_no_metric(metric: Metric, columns: dict[str, Any]) -> None:
+    turns = [{"role": "user", "content": None}, {"role": "user", "content": [{"type": "text", "text": "[1] a"}]}, {}]
+    answers = [Answer(text, "It is a [1].", turns, columns=columns) for text in (*HOSTILE, "A [1]. B [2, x].")]
+    graded = grade({metric.label: metric}, answers)
+    assert graded.faults == []
+    assert graded.scores.keys() == metric.about.keys()
+    for name, about in metric.about.items():
+        found = pool(graded.scores[name], about)
+        assert found is None or 0 <= found.value <= (about.highest or math.inf)
 
 
 def test_no_answers_have_no_scores(metric: Metric) -> None:
@@ -89,9 +120,9 @@ def test_unknown_setting_is_refused_with_the_known_ones(metric: Metric) -> None:
 
 
 def test_wrong_type_of_any_setting_is_refused(metric: Metric) -> None:
-    for name in type(metric).model_fields:
+    for name in set(type(metric).model_fields) - {"json_schema"}:
         with pytest.raises(InputError, match=name):
-            plugins.make("metrics", {"name": metric.name, name: {"a": "mapping"}})
+            plugins.make("metrics", {"name": metric.name, **metric.model_dump(), name: {"a": "mapping"}})
 
 
 def test_importing_all_metrics_leaves_torch_out() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import conversion_probes as conversions
+import metric_probes as metrics
 import provider_probes as market
 import rollout_probes as rollouts
 from lorry import plugins
@@ -21,9 +22,10 @@ from lorry.data.examples import Example, Kind
 from lorry.data.render import Renderer
 from lorry.data.rows import Origin, Row
 from lorry.data.tokenizer import Tokenizer
-from lorry.evaluate.metrics._base import Answer
+from lorry.evaluate.metrics._base import Ratio
 from lorry.track.sinks._base import RunFacts
 from lorry.trainer.forest import plant
+from metric_probes import score, scores
 from model_folders import save_model
 from tracked import wandb_runs
 from webhook import refusing_server
@@ -50,10 +52,6 @@ class Probe:
 
     def __str__(self) -> str:
         return f"{self.plugin}.{self.setting}"
-
-
-def score(prediction: str, truth: str = "red") -> Callable[[Any, Path], Any]:
-    return lambda metric, _folder: metric.score(Answer(prediction, truth))
 
 
 def trained_text(method: Any, folder: Path) -> str:
@@ -160,6 +158,25 @@ def of_rollouts(method: str) -> list[Probe]:
     ]
 
 
+ALL, NONE = Ratio(2, 2), Ratio(0, 2)
+KNOWN = {"columns": {"known": False}}
+ONE_CITES = (None, Ratio(1, 1))
+SUPPORTS = ([1, 1, 1], [1, 1, 0])
+NO_START = "the reward function cannot be used: took longer than 0.05 seconds"
+
+
+def of_edits(rate: str) -> list[Probe]:
+    """Probes of what both error rates have in common: one of three letters, or the one word."""
+    one = {"cer": 0.333, "wer": 1.0}[rate]
+    length = {"cer": 3, "wer": 1}[rate]
+    return [
+        Probe("metrics", rate, "unicode", ("NFKC", "NFC"), scores("\uff52ed"), ([0], [one])),
+        Probe("metrics", rate, "ignore_case", (True, False), scores("Red"), ([0], [one])),
+        Probe("metrics", rate, "ignore_punctuation", (True, False), scores("red!"), ([0], [one])),
+        Probe("metrics", rate, "average", ("corpus", "rows"), score("red"), (Ratio(0, length), 0.0)),
+    ]
+
+
 def of_ppo(method: str) -> list[Probe]:
     """Probes of PPO, whatever it is called. The price of two tokens, moved by a nat each, is 0.05; then comes the reward."""
     first = rollouts.credited("return")
@@ -244,6 +261,33 @@ PROBES = [
     Probe("metrics", "shellcheck", "timeout", (10, 1e-6), score("ls"), (1, None)),
     Probe("metrics", "shellcheck", "longest", (9, 1), score("ls"), (1, None)),
     Probe("metrics", "shellcheck", "exclude", ([], ["SC2164"]), score("cd /tmp"), (0, 1)),
+    *of_edits("cer"),
+    *of_edits("wer"),
+    Probe("metrics", "cer", "collapse_whitespace", (True, False), scores("red "), ([0], [0.333])),
+    Probe("metrics", "rouge_l", "beta", (1, 2), scores("a b", "a b c d"), ([0.667], [0.556])),
+    Probe("metrics", "length", "of", ("words", "characters"), score("red"), (1, 3)),
+    Probe("metrics", "json_valid", "json_schema", ({}, {"type": "array"}), score("{}"), (1, 0)),
+    Probe("metrics", "json_valid", "allow_fenced", (False, True), score("```\n{}\n```"), (0, 1)),
+    Probe("metrics", "field_f1", "fields", ([], ["a"]), score('{"a": 1}', '{"a": 1, "b": 2}'), (Ratio(2, 3), ALL)),
+    Probe("metrics", "field_f1", "ignore_case", (True, False), score('["X"]', '["x"]'), (ALL, NONE)),
+    Probe("metrics", "field_f1", "numbers", (True, False), score('["1.0"]', "[1]"), (ALL, NONE)),
+    Probe("metrics", "field_f1", "ordered", (False, True), score("[2]", "[1, 2]"), (Ratio(2, 3), Ratio(0, 3))),
+    Probe("metrics", "field_f1", "allow_fenced", (True, False), score("```\n[1]\n```", "[1]"), (ALL, Ratio(0, 1))),
+    Probe("metrics", "refusal_correct", "column", ("", "!known"), score("No.", **KNOWN), (1, 0)),
+    Probe("metrics", "refusal_correct", "patterns", (["red"], ["blue"]), score("red", "no"), (0, 1)),
+    Probe("metrics", "refusal_correct", "within", (9, 99), score(f"{'x' * 9} I don't know"), (1, 0)),
+    Probe(
+        "metrics", "citation_coverage", "column", ("passages", "texts"), score("Red [1].", **metrics.CITED), ONE_CITES
+    ),
+    Probe("metrics", "citation_coverage", "support", (0.5, 1), scores("Red cats [1].", **metrics.GIVEN), SUPPORTS),
+    Probe("metrics", "citation_coverage", "refusals", (["red"], []), score("Red [1].", **metrics.GIVEN), ONE_CITES),
+    Probe("metrics", "python", "file", ("one.py", "two.py"), metrics.by_function, (1, 2), FUNCTION),
+    Probe("metrics", "python", "function", ("f", "g"), metrics.by_function, (1, 2), FUNCTION),
+    Probe("metrics", "python", "better", ("lower", "neither"), metrics.direction, (False, None), FUNCTION),
+    Probe("metrics", "python", "most", (1, 0.5), metrics.by_function, (1, "gave 1, and `most` says 0.5"), FUNCTION),
+    Probe("metrics", "python", "timeout", (30, 0.05), metrics.by_function, (1, LATE.removeprefix("one: ")), SLOW),
+    Probe("metrics", "python", "secrets", ([], ["LORRY_PROBE_TOKEN"]), metrics.with_secret, (0, 1), SEES),
+    Probe("metrics", "python", "start_timeout", (60, 0.05), metrics.by_function, (1, NO_START), SLOW),
     Probe("sinks", "wandb", "project", ("lorry", "other"), told_wandb("project"), ("lorry", "other"), OFFLINE),
     Probe("sinks", "wandb", "entity", (None, "team"), told_wandb("entity"), ("", "team"), OFFLINE),
     Probe("sinks", "wandb", "tags", ([], ["a"]), told_wandb("tags"), ([], ["a"]), OFFLINE),
@@ -282,7 +326,7 @@ def test_changed_setting_changes_what_the_plugin_says(probe: Probe, tmp_path: Pa
     made = [
         plugins.make(probe.kind, {"name": probe.plugin, **probe.given, probe.setting: value}) for value in probe.values
     ]
-    if probe.kind == "metrics" and (why := made[0].unavailable()):  # type: ignore[attr-defined]
+    if probe.kind == "metrics" and not made[0].files and (why := made[0].unavailable()):  # type: ignore[attr-defined]
         pytest.skip(why)
     first, second = (probe.observe(plugin, tmp_path / "model") for plugin in made)
     assert first != second

@@ -162,6 +162,8 @@ def test_tensorboard_draws_training_evaluation_and_scores(board: Sink, tmp_path:
     assert drawn["eval/exact_match"] == [(1, 0.25)]
     assert "eval/seconds" not in drawn
     assert drawn["score/eval/loss/adapter"] == [(2, pytest.approx(0.4))]
+    tell(board, tmp_path / "another", [step(2, 1.0), event("scored", scores=SCORES["splits"], gates=[])])
+    assert scalars(tmp_path / "another")["score/eval/loss/adapter"] == [(2, pytest.approx(0.4))]  # as runs write it
     assert {"train/learning_rate", "train/grad_norm", "speed/tokens_per_second", "machine/memory_bytes"} <= set(drawn)
     assert "org/tiny-1b" in texts(tmp_path)["recipe"]
 

@@ -95,6 +95,18 @@ def samples(values: Values) -> int:
     return len((trained(values).folder.evaluation / "samples.jsonl").read_text("utf-8").splitlines())
 
 
+def gates(values: Values) -> list[bool]:
+    """Whether each is met."""
+    (scored,) = events_of(trained(values), "scored")
+    return [one["met"] for one in scored.data["gates"]]
+
+
+def benchmarks(values: Values) -> int:
+    """How many are told of: one that nobody knows is not scored, be the harness installed or not."""
+    found = json.loads((trained(values).folder.evaluation / "scores.json").read_text("utf-8"))
+    return sum("no_such_task" in note for note in found["notes"])
+
+
 def generations(values: Values) -> int:
     """How many batches of answers the adapter made."""
     parts = [event.data["part"] for event in events_of(trained(values), "scoring")]
@@ -191,6 +203,8 @@ PROBES = [
     Probe("evaluate.max_new_tokens", (1, 3), answers, given=SCORED),
     Probe("evaluate.batch_size", (4, 1), generations, (1, 4), {**SCORED, "evaluate.rows": 4}),
     Probe("evaluate.samples", (0, 2), samples, (0, 2), SCORED),
+    Probe("evaluate.gates", ({}, {"loss": "< 99"}), gates, ([], [True]), SCORED),
+    Probe("evaluate.harness", ([], ["no_such_task"]), benchmarks, (0, 1), SCORED),
     Probe("budget.usd", (None, 1e-6), at("step"), ([1, 2, 3], [1]), {**THREE_STEPS, "budget.price_per_hour": 1e6}),
     Probe("budget.price_per_hour", (1e-6, 1e6), at("step"), ([1, 2, 3], [1]), {**THREE_STEPS, "budget.usd": 1e-6}),
     Probe("budget.hours", (None, 1e-9), at("step"), ([1, 2, 3], [1]), THREE_STEPS),

@@ -42,7 +42,7 @@ def score(monkeypatch: pytest.MonkeyPatch, *scores: float | None) -> list[list[s
     """Lets `exact_match` give these means, evaluation after evaluation; the rows that it is asked about each time."""
     asked: list[list[str]] = []
 
-    def score_all(_self: ExactMatch, answers: list[Answer]) -> list[float | None]:
+    def score_all(_self: ExactMatch, answers: list[Answer], _beat: Callable[[], None]) -> list[float | None]:
         asked.append([answer.origin for answer in answers])
         return [scores[min(len(asked), len(scores)) - 1]] * len(answers)
 

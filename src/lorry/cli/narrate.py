@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lorry import units
+from lorry.report import gates
 from lorry.track.events import Event
 
 Data = Mapping[str, Any]
@@ -108,6 +109,14 @@ def _evaluated(data: Data) -> str:
     return ", ".join([*lead, *(f"{name} {units.value(value)}" for name, value in told.items())]) or "evaluated"
 
 
+def _scored(data: Data) -> str:
+    """The scores stand in the report."""
+    judged = gates.listed(data.get("gates"))
+    missed = "; ".join(gates.sentence(one) for one in judged if not one.get("met"))
+    told = f"scored; gates: {gates.counted(judged)}" if judged else "scored"
+    return f"{told}; {missed}" if missed else told
+
+
 def _rollout(data: Data) -> str:
     return f"{units.count(data['answers'])} answers, mean reward {units.value(data['reward'])}"
 
@@ -154,7 +163,7 @@ _LINES: dict[str, Callable[[Data], str]] = {
     "trained": lambda data: f"trained {units.count(data['steps'])} steps in {units.duration(data['seconds'])}",
     "delivered": lambda data: f"adapter delivered: {data['path']}",
     "scoring": lambda data: f"scoring {data['part']}: {data['done']} of {data['total']}",
-    "scored": lambda data: "scored",  # noqa: ARG005 - the scores stand in the report
+    "scored": _scored,
     "smoke": _smoke,
     "finished": lambda data: f"finished after {units.duration(data['seconds'])}",
     "failed": _failed,

@@ -10,11 +10,12 @@ import typer
 
 from lorry.cli import output
 from lorry.cli.progress import Progress
-from lorry.errors import InputError
+from lorry.errors import GateMissedError, InputError
 from lorry.job import Watcher
 from lorry.report.facts import headline
 from lorry.report.samples import split_name
 from lorry.track.events import Event
+from lorry.track.folder import RunFolder
 from lorry.track.run import Run
 
 
@@ -34,9 +35,11 @@ class View:
 def follow(act: Callable[[Watcher], Run], view: View) -> Run:
     """Carries out a run under the eyes of the person, tells its outcome and returns it.
 
-    A smoke run that fails its checks exits with 1.
+    A smoke run that fails its checks exits with 1. Raises GateMissedError, once all is told, where the adapter is not as good
+    as the recipe asks for.
     """
     progress = Progress(price_per_hour=view.price_per_hour, told=view.told)
+    missed: GateMissedError | None = None
 
     def watch(event: Event) -> None:
         progress.show(event)
@@ -45,12 +48,16 @@ def follow(act: Callable[[Watcher], Run], view: View) -> Run:
 
     try:
         run = act(watch)
+    except GateMissedError as error:
+        missed, run = error, Run(RunFolder(error.folder))
     finally:
         progress.close()
     if view.as_json:
         output.emit_json(run.summary)
     else:
         tell(run)
+    if missed is not None:
+        raise missed
     verdict = run.summary["verdict"]
     if verdict and not verdict["passed"]:
         raise typer.Exit(1)
@@ -86,6 +93,8 @@ def tell(run: Run) -> None:
         output.data(f"\nScores on the {split_name(split)} rows")
         for row in rows:
             output.data(f"  {row['sentence']}")
+    for gate in summary["gates"]:
+        output.data(f"  gate {gate['sentence']}")
     for check in (summary["verdict"] or {}).get("checks", []):
         output.data(f"  {'passed' if check['passed'] else 'FAILED'}: {check['check']}: {check['message']}")
     output.data(f"\nAdapter  {run.adapter}")

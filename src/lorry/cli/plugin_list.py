@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from lorry import plugins
 from lorry.cli import output
+from lorry.evaluate.metrics._base import Metric
 
 
 def described(kind: str) -> list[dict[str, Any]]:
@@ -22,9 +23,14 @@ def show(kind: str, key: str, said: str = "") -> None:
     listed = described(kind)
     output.table(
         [kind.removesuffix("s"), "settings", "what it is"],
-        [[one["name"], ", ".join(map(_setting, one["settings"])) or "-", one["summary"]] for one in listed],
+        [[one["name"], ", ".join(map(_setting, one["settings"])) or "-", _about(one)] for one in listed],
     )
     output.note(said or f"a recipe chooses in `{key}`; `lorry {kind} --json` explains each setting")
+
+
+def _about(one: dict[str, Any]) -> str:
+    """What it is, with the range and direction of its scores if it has any."""
+    return "\n".join(text for text in (one["summary"], one.get("scores")) if text)
 
 
 def _described(plugin: type[plugins.Plugin], name: str) -> dict[str, Any]:
@@ -44,7 +50,16 @@ def _described(plugin: type[plugins.Plugin], name: str) -> dict[str, Any]:
     direction = {} if better is None else {"higher_is_better": better}
     tells: dict[str, bool] | None = getattr(plugin, "tells", None)
     told = {} if tells is None else {"tells": dict(tells)}
-    return {"name": name, "summary": plugin.summary(), "about": about, **direction, **told, "settings": settings}
+    scores = {"scores": plugin.scores_in_words()} if issubclass(plugin, Metric) else {}
+    return {
+        "name": name,
+        "summary": plugin.summary(),
+        "about": about,
+        **direction,
+        **scores,
+        **told,
+        "settings": settings,
+    }
 
 
 def _default(info: Any) -> Any:

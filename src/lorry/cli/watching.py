@@ -19,7 +19,7 @@ from lorry.cli.progress import Progress
 from lorry.compute import receipt
 from lorry.compute.control import controller
 from lorry.compute.control.at_home import Request, ask
-from lorry.errors import DetachedError, InputError, LorryError, RefusedError, StoppedError
+from lorry.errors import DetachedError, GateMissedError, InputError, LorryError, RefusedError, StoppedError
 from lorry.job import Watcher
 from lorry.track.events import Event
 from lorry.track.folder import RunFolder, home
@@ -143,8 +143,11 @@ def say_outcome(folder: RunFolder, view: View) -> None:
         raise StoppedError(f"`{folder.id}` was interrupted", hint=f"`lorry resume {folder.id}` goes on with it")
     run = Run(folder)
     job.settle(folder)
+    missed: GateMissedError | None = None
     try:
         job.raise_unless_well(run, last)
+    except GateMissedError as error:
+        missed = error
     except LorryError:
         _show_receipt(folder)
         raise
@@ -153,6 +156,8 @@ def say_outcome(folder: RunFolder, view: View) -> None:
     else:
         tell(run)
     _show_receipt(folder)
+    if missed is not None:
+        raise missed
 
 
 def rented(run: str) -> RunFolder:

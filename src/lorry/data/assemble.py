@@ -29,18 +29,25 @@ Rows = NDArray[np.int64]
 class Assembler:
     """Builds the splits of one recipe in one folder."""
 
-    def __init__(self, data: DataSettings, method: Method, renderer: Renderer, folder: Path) -> None:
+    def __init__(
+        self, data: DataSettings, method: Method, renderer: Renderer, folder: Path, *, all_columns: bool = False
+    ) -> None:
         self._data = data
         self._method = method
         self._renderer = renderer
         self._folder = folder
+        self._all_columns = all_columns
         self.notes: list[str] = []
         self.said: list[Said] = []
         self.near_duplicates = 0
 
     def assemble(self, blobs: Mapping[str, list[Blob]], digests: dict[str, str]) -> DataFacts:
         """Stages all files, then takes the splits. Raises DataError for bad rows unless they are to be skipped."""
-        staged = {name: self._staged(name, found) for name, found in blobs.items()}
+        held_back = "eval" not in blobs and self._data.eval_split > 0 and self._data.eval_subset != 0
+        staged = {
+            name: self._staged(name, found, keeps_columns=name != "train" or held_back or self._all_columns)
+            for name, found in blobs.items()
+        }
         bad = self._judged(staged)
         splits = self._split(staged)
         for each in staged.values():
@@ -64,9 +71,10 @@ class Assembler:
             said=self.said,
         )
 
-    def _staged(self, name: str, blobs: list[Blob]) -> Staged:
+    def _staged(self, name: str, blobs: list[Blob], *, keeps_columns: bool) -> Staged:
         layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
-        return Stager(self._method, self._renderer).stage(blobs, layout, self._folder / f"all-{name}")
+        stager = Stager(self._method, self._renderer, keeps_columns=keeps_columns)
+        return stager.stage(blobs, layout, self._folder / f"all-{name}")
 
     def _judged(self, staged: Mapping[str, Staged]) -> BadRows:
         bad = BadRows()
@@ -144,7 +152,8 @@ class Assembler:
 
     def _taken(self, name: str, staged: Staged, rows: Rows) -> SplitFacts:
         whole = len(rows) == len(staged.keys)
-        examples = take(staged, None if whole else rows, self._folder / name)
+        with_columns = name != "train" or self._all_columns
+        examples = take(staged, None if whole else rows, self._folder / name, with_columns=with_columns)
         return split_facts(examples, len(rows), int(staged.cut[rows].sum()), staged.format)
 
 

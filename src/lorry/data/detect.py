@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from lorry.data import files
 from lorry.data.bad_rows import BadRowError, BadRows
+from lorry.data.columns import beside
 from lorry.data.formats._base import Format
 from lorry.data.readers.blob import Blob
 from lorry.data.rows import Row
@@ -73,7 +75,8 @@ def rows(blobs: Sequence[Blob], layout: Layout, bad: BadRows) -> Iterator[Row]:
     """Every row of the files that its format can read; the others go to `bad`."""
     for raw, origin in files.read(blobs, bad):
         try:
-            yield layout.read(raw, origin)
+            row = layout.read(raw, origin)
+            yield row if row.messages is None or row.columns is not None else replace(row, beside=beside(raw))
         except BadRowError as error:
             bad.add(origin, error)
         except RecursionError:

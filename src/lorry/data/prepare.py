@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import psutil
 
-from lorry.data import files
+from lorry.data import columns, files
 from lorry.data.assemble import Assembler
 from lorry.data.examples import UNWANTED, ExampleSet
 from lorry.data.facts import DataFacts
@@ -34,7 +34,7 @@ from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
 
-_VERSION = 5
+_VERSION = 6
 """Raised whenever the same files and settings would give other sets than before."""
 
 SPLITS = ("train", "eval", "test")
@@ -59,7 +59,7 @@ class Task:
     apart: str = ""
     """What tells its row from others with the same prompt and answer: the answer that people liked less, or the label."""
     columns: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What else its row holds, where it has no answer."""
+    """What else its row holds, where it has no answer; else `Prepared.with_columns` adds it."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,19 @@ class Prepared:
             # What people disliked is no answer to be held against.
             return [Task(index=at, **json.loads(line)) for at, line in found if examples.kinds[at] not in UNWANTED]
 
+    def with_columns(self, split: str, tasks: Sequence[Task]) -> list[Task]:
+        """The same tasks with what else their rows hold, for metrics; training rows' was not kept."""
+        if not tasks:
+            return []
+        rows = {first: row for row, first in enumerate(ExampleSet(self.folder / split).firsts.tolist())}
+        found = columns.read(self.folder / split, {rows[task.index] for task in tasks})
+        return [replace(task, columns=task.columns or found.get(rows[task.index], {})) for task in tasks]
 
-def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
+
+def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer, *, all_columns: bool = False) -> Prepared:
     """The recipe's rows, rendered for its method and this tokenizer. Relative paths start from `base`.
+
+    Of rows that are held back what else they hold is kept, with `all_columns` of all.
 
     Reuses what an earlier call left, if files, tokenizer, template and settings are the same. Raises DataError for rows
     that cannot be used (all of them in one), InputError when the disk is full.
@@ -126,10 +136,12 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Prepared:
     blobs = _found(recipe, base)
     digests = _digests(blobs)
     folder = _place(recipe, renderer, digests, blobs)
+    if all_columns:
+        folder = folder.with_name(f"{folder.name}-columns")
     if (folder / "facts.json").is_file():
         return _noted(Prepared.open(folder), blobs)
     with _built(folder) as aside:
-        facts = Assembler(recipe.data, method, renderer, aside).assemble(blobs, digests)
+        facts = Assembler(recipe.data, method, renderer, aside, all_columns=all_columns).assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())
     return Prepared.open(folder)
 

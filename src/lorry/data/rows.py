@@ -39,3 +39,5 @@ class Row:
     """What else a row without an answer holds, for rewards; None for rows with one."""
     truth: str = ""
     """What is right, where a row without an answer says so."""
+    beside: dict[str, Any] | None = None
+    """What else a row with an answer holds, for metrics."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lorry.data import detect
+from lorry.data import columns, detect
 from lorry.data.bad_rows import BadRowError, BadRows
 from lorry.data.detect import Layout
 from lorry.data.divide import prompt_key
@@ -57,9 +57,10 @@ class Staged:
 class Stager:
     """Makes staged sets for one method and one renderer."""
 
-    def __init__(self, method: Method, renderer: Renderer) -> None:
+    def __init__(self, method: Method, renderer: Renderer, *, keeps_columns: bool = True) -> None:
         self._method = method
         self._renderer = renderer
+        self._keeps_columns = keeps_columns
 
     def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
@@ -74,7 +75,7 @@ class Stager:
 
     def _once(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         bad = BadRows()
-        sink = _Sink(folder)
+        sink = _Sink(folder, keeps_columns=self._keeps_columns)
         try:
             for chunk in chunks(detect.rows(blobs, layout, bad)):
                 for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
@@ -104,9 +105,11 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path) -> ExampleSet:
+def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path, *, with_columns: bool) -> ExampleSet:
     """A set of the examples and tasks of some rows (rising indices), or of all, which empties the staged set."""
     if rows is None:
+        if not with_columns:
+            (staged.folder / columns.FILE).unlink(missing_ok=True)
         np.save(staged.folder / "cut.npy", staged.cut[staged.row_of])
         staged.folder.rename(folder)
         return ExampleSet(folder)
@@ -114,6 +117,8 @@ def take(staged: Staged, rows: NDArray[np.int64] | None, folder: Path) -> Exampl
     wanted[rows] = True
     examples = staged.examples.copy(wanted[staged.row_of], folder)
     _copy_tasks(staged, wanted, folder)
+    if with_columns:
+        columns.copy(staged.folder, folder, wanted.tolist())
     np.save(folder / "cut.npy", staged.cut[staged.row_of][wanted[staged.row_of]])
     return examples
 
@@ -127,9 +132,10 @@ def _copy_tasks(staged: Staged, wanted: NDArray[np.bool_], folder: Path) -> None
 class _Sink:
     """Where rendered rows go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keeps_columns: bool) -> None:
         self._folder = folder
         self._writer = ExampleWriter(folder)
+        self._columns = columns.ColumnsWriter(folder) if keeps_columns else None
         self._tasks = (folder / "tasks.jsonl").open("w", encoding="utf-8")
         self._row_of = array("q")
         self._keys = array("Q")
@@ -148,14 +154,20 @@ class _Sink:
         self._cut.append(any(example.cut for example in useful))
         if row.messages is not None:
             self._tasks.write(json.dumps(_task(row), ensure_ascii=False) + "\n")
+        if self._columns is not None:
+            self._columns.append(row.beside)
 
     def abandon(self) -> None:
         """Closes the files of a set that will not be whole."""
         self._tasks.close()
         self._writer.close()
+        if self._columns is not None:
+            self._columns.close()
 
     def close(self, bad: BadRows, layout: str) -> Staged:
         self._tasks.close()
+        if self._columns is not None:
+            self._columns.close()
         return Staged(
             folder=self._folder,
             examples=self._writer.close(),

@@ -39,6 +39,10 @@ class OtherRows:
         """The questions and answers of the file."""
         return self.scored.tasks("train") if split == "eval" else []
 
+    def with_columns(self, split: str, tasks: Sequence[Task]) -> list[Task]:
+        """The same tasks with what else their rows hold."""
+        return self.scored.with_columns("train", tasks) if split == "eval" else []
+
 
 Rows = Prepared | OtherRows
 """What evaluation reads: training rows, rows to score, tasks."""
@@ -67,7 +71,7 @@ def _other(found: Found, tokenizer: Tokenizer, data: Path) -> OtherRows:
         "format": _layout(found.recipe),
     }
     settings = found.recipe.data.model_copy(update=changes)
-    scored = prepare(_with_data(found.recipe, settings), found.base, tokenizer)
+    scored = prepare(_with_data(found.recipe, settings), found.base, tokenizer, all_columns=True)
     own = _of_run(found)
     return OtherRows(scored, scored.train if own is None else own.train)
 

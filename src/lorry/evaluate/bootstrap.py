@@ -77,16 +77,18 @@ def alike(value: float, rows: int, within: tuple[float, float] | None) -> Interv
 def ratio(sums: Sequence[float], counts: Sequence[float], *, seed: int = 0) -> Interval | None:
     """The sum of `sums` by the sum of `counts`, such as summed losses by tokens; rows are drawn, not tokens.
 
-    None without rows or where nothing was counted. Rows that are all alike say nothing of how far others lie: no bounds.
+    A row without a count adds its sum: what is written where nothing is to be read are errors, too. None without rows or
+    where nothing was counted. Rows that are all alike say nothing of how far others lie: no bounds.
     """
     above, below = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    above, below = above[below > 0], below[below > 0]
-    if not len(below):
+    counted = (below > 0) | (above != 0)
+    above, below = above[counted], below[counted]
+    if not below.sum() > 0:
         return None
     value = float(above.sum() / below.sum())
-    if not np.ptp(above / below):
+    if not np.ptp(np.divide(above, below, out=np.full_like(above, np.inf), where=below > 0)):
         return Interval(value, None, None)
-    low, high = np.quantile(_resampled(above, below, seed), [0.025, 0.975])
+    low, high = np.nanquantile(_resampled(above, below, seed), [0.025, 0.975])
     # Rounding may put a bound past a value that all resamples share.
     return Interval(value, min(float(low), value), max(float(high), value))
 
@@ -112,5 +114,7 @@ def _resampled(above: Floats, below: Floats, seed: int) -> Floats:
     parts: list[Floats] = []
     for start in range(0, DRAWS, chunk):
         drawn = draw.integers(0, rows, size=(min(chunk, DRAWS - start), rows))
-        parts.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+        summed, counted = above[drawn].sum(axis=1), below[drawn].sum(axis=1)
+        # Where a resample holds no row with a count, it says nothing.
+        parts.append(np.divide(summed, counted, out=np.full(len(summed), np.nan), where=counted > 0))
     return np.concatenate(parts)

@@ -148,8 +148,10 @@ def _delivered(run: RunFolder) -> tuple[RunFolder, Path]:
 
 
 def _of_run(run: RunFolder, settings: dict[str, object]) -> Recipe:
+    from lorry.compute.machine.sending import at_home
+
     try:
-        return Recipe.model_validate(settings.get("recipe"))
+        return at_home(Recipe.model_validate(settings.get("recipe")), run)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -55,9 +55,10 @@ class RewardEvaluation:
             "metrics": {},
             "notes": [
                 f"{one['name']} was not scored: a reward model gives no answers"
-                for one in self.of.recipe.evaluate.metrics
+                for one in (*self.of.recipe.evaluate.metrics, *map(dict, self.of.recipe.evaluate.harness))
             ],
         }
+        scores["gates"] = self.of.judged(scores["splits"])
         write_evaluation(folder.evaluation, scores, pairs, _hardest(pairs), samples=self.of.recipe.evaluate.samples)
         return scores
 

@@ -1,7 +1,8 @@
 """How good an adapter is, measured against its base model and written into the run's `eval` folder.
 
     scores.json      {"splits": {"eval": {"rows", "generated", "scores": {NAME: {"base", "adapter", "rows"}}}},
-                      "tokens_per_second": {"base", "adapter"}, "dangerous": [...], "metrics": {...}, "notes": [...]}
+                      "tokens_per_second": {"base", "adapter"}, "dangerous": [...], "metrics": {...}, "notes": [...],
+                      "gates": [{"score", "asked", "split", "reached", "low", "high", "met", "missed_by", "why"}]}
     samples.jsonl    some rows with the answers of both sides
     answers.jsonl    all rows for which answers were made, in the same form
     high_loss.jsonl  the 30 rows that the adapter finds hardest
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lorry.data.render import Renderer
-from lorry.evaluate import scoring
+from lorry.evaluate import gates, harness, scoring
 from lorry.evaluate.any_rows import Rows
+from lorry.evaluate.chosen import metrics_of
 from lorry.evaluate.danger import blame
 from lorry.evaluate.folder import write_evaluation
 from lorry.evaluate.generation import Limits, Lowered
@@ -30,8 +32,9 @@ from lorry.evaluate.hard_rows import hard_rows
 from lorry.evaluate.metrics._base import Metric
 from lorry.evaluate.metrics.dangerous_command import DangerousCommand
 from lorry.evaluate.pair_rewards import RewardEvaluation
-from lorry.evaluate.sides import SIDES, Measured, Progress, Questions, Side, base_of, measure
+from lorry.evaluate.sides import SIDES, WORDS, Measured, Progress, Questions, Side, base_of, measure
 from lorry.plugins import find
+from lorry.recipe.gates import gates_of
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import RunFolder
 from lorry.trainer.methods._base import Method
@@ -65,47 +68,62 @@ class Evaluation:
     asker: Asker | None = None
     """Who judges answers, where the method learns from the model's own."""
     lowered: Lowered = field(default=lambda _size, _error: None)
+    base: Path = field(default_factory=Path)
+    """Where the recipe's relative paths start from."""
 
     def run(self, folder: RunFolder, progress: Progress) -> Json:
         """Measures, scores and writes `eval/`; all of its files appear together, or none does."""
         if cast("type[Method]", find("methods", self.recipe.method["name"])).head == "score":
             return RewardEvaluation(self).run(folder, progress)
-        metrics = self.metrics
         with base_of(self.loaded, self.recipe, self.model_folder) as base:
             by_side = {"base": self._measure(base, "base", progress)}
+            benchmarks: dict[Side, tuple[dict[str, Json], list[str]]] = {
+                "base": self._benchmarks(base, "base", progress)
+            }
         by_side["adapter"] = self._measure(self.loaded, "adapter", progress)
+        benchmarks["adapter"] = self._benchmarks(self.loaded, "adapter", progress)
         measured: dict[str, dict[Side, Measured]] = {
             split: {side: by_side[side][split] for side in SIDES} for split in self.tasks
         }
-        answers = [
-            row for split, tasks in self.tasks.items() for row in scoring.rows(split, tasks, measured[split], metrics)
-        ]
+        answers, failed = self._answers(measured, progress)
         rewards, faults = self._judge(answers, measured)
         scores: Json = {
             "splits": {split: self._split(split, sides, answers) for split, sides in measured.items()},
             "tokens_per_second": {side: _speed(measured, side) for side in SIDES},
             "dangerous": self._dangerous(answers),
-            "metrics": {name: _described(metric) for name, metric in metrics.items()}
+            "metrics": _described(self.metrics)
             | {
                 name: {"higher_is_better": better, "unit": "reward", "settings": {}} for name, better in rewards.items()
             },
-            "notes": [*self._notes(measured), *faults],
+            "notes": [*self._notes(measured), *failed, *faults],
         }
+        self._add_benchmarks(scores, benchmarks)
+        scores["gates"] = self.judged(scores["splits"])
         hard = hard_rows(self, measured["eval"]["adapter"], answers) if "eval" in measured else []
         write_evaluation(folder.evaluation, scores, answers, hard, samples=self.recipe.evaluate.samples)
         return scores
 
+    def judged(self, splits: Mapping[str, Any]) -> list[Json]:
+        """Whether the scores are what the recipe's gates ask for."""
+        lacking = {
+            score: why for metric in self._named.values() if (why := metric.unavailable()) for score in metric.about
+        }
+        return gates.judged(gates_of(self.recipe.evaluate.gates), splits, lacking)
+
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         """The metrics that the recipe names and that can work here."""
-        named = scoring.metrics_of(self.recipe.evaluate.metrics)
-        return {name: metric for name, metric in named.items() if metric.unavailable() is None}
+        return {name: metric for name, metric in self._named.items() if metric.unavailable() is None}
+
+    @cached_property
+    def _named(self) -> dict[str, Metric]:
+        return metrics_of(self.recipe.evaluate.metrics, self.base)
 
     @cached_property
     def tasks(self) -> dict[str, Sequence[Task]]:
         """The tasks that are answered, by split; a split without rows is missing, one of raw text has no tasks."""
         return {
-            split: drawn(self.prepared.tasks(split), self.recipe.evaluate.rows)
+            split: self.prepared.with_columns(split, drawn(self.prepared.tasks(split), self.recipe.evaluate.rows))
             for split in SPLITS
             if getattr(self.prepared, split)
         }
@@ -134,14 +152,49 @@ class Evaluation:
         ]
         return measure(model, self.tokenizer, side, asked, progress)
 
+    def _benchmarks(self, model: LoadedModel, side: Side, progress: Progress) -> tuple[dict[str, Json], list[str]]:
+        """What tasks of lm-evaluation-harness give of one side, and what failed."""
+        tasks = self.recipe.evaluate.harness
+        if not tasks or self.model_folder is None:
+            return {}, []
+        why = harness.unavailable()
+        if why:
+            return {}, [f"{', '.join(task.name for task in tasks)} not scored: {why}"]
+        trusted = self.recipe.model.trust_remote_code is not None
+        tokenizer = harness.tokenizer_of(self.model_folder, self.tokenizer, trusted=trusted)
+        beat = scoring.Beat(f"benchmarks of the {WORDS[side]}", 0, progress)
+        return harness.run(model, tokenizer, tasks, self.recipe.evaluate.batch_size, beat)
+
+    def _add_benchmarks(self, scores: Json, found: Mapping[Side, tuple[dict[str, Json], list[str]]]) -> None:
+        """Lays their scores beside those of the splits."""
+        scores["notes"] += list(dict.fromkeys(told for _, failed in found.values() for told in failed))
+        split, about = harness.as_split({side: results for side, (results, _) in found.items()})
+        if split["scores"]:
+            scores["splits"][harness.SPLIT] = split
+            scores["metrics"] |= {name: {**one._asdict(), "settings": {}} for name, one in about.items()}
+
+    def _answers(
+        self, measured: Mapping[str, Mapping[Side, Measured]], progress: Progress
+    ) -> tuple[list[Json], list[str]]:
+        """Everything that was answered, with its scores; and what failed."""
+        found, failed = list[Json](), list[str]()
+        for split, tasks in self.tasks.items():
+            rows, faults = scoring.rows(split, tasks, measured[split], self.metrics, progress)
+            found += rows
+            failed += [f"on {split} rows, {fault}" for fault in faults]
+        return found, failed
+
     def _split(self, split: str, sides: Mapping[Side, Measured], answers: list[Json]) -> Json:
         own = [row for row in answers if row["split"] == split]
         scores = scoring.losses(sides, getattr(self.prepared, split).kinds)
+        about = {name: one for metric in self.metrics.values() for name, one in metric.about.items()}
         for name in dict.fromkeys(name for row in own for name in row["scores"]):
-            within = (0.0, 1.0) if name in self.metrics else None  # a reward may be any number
-            mean = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES}, within)
-            if mean is not None:
-                scores[name] = mean
+            if name not in about:
+                found = scoring.means_of({side: [row["scores"][name][side] for row in own] for side in SIDES}, None)
+            else:
+                found = scoring.pooled(own, name, about[name])
+            if found is not None:
+                scores[name] = found
         return {"rows": getattr(self.prepared, split).unit_count, "generated": len(own), "scores": scores}
 
     def _judge(
@@ -171,8 +224,8 @@ class Evaluation:
         return blame.marked(metric, answers, self.prepared.train, self.tokenizer)
 
     def _notes(self, measured: Mapping[str, Mapping[Side, Measured]]) -> list[str]:
-        named = scoring.metrics_of(self.recipe.evaluate.metrics)
-        notes = [f"{name} was not scored: {why}" for name, metric in named.items() if (why := metric.unavailable())]
+        lacking = {name: metric.unavailable() for name, metric in self._named.items()}
+        notes = [f"{name} was not scored: {why}" for name, why in lacking.items() if why]
         for split, tasks in self.tasks.items():
             there = len(self.prepared.tasks(split))
             if len(tasks) < there:
@@ -196,5 +249,10 @@ def _speed(measured: Mapping[str, Mapping[Side, Measured]], side: Side) -> float
     return tokens / seconds if tokens and seconds else None
 
 
-def _described(metric: Metric) -> Json:
-    return {"higher_is_better": metric.higher_is_better, "unit": metric.unit, "settings": metric.model_dump()}
+def _described(metrics: Mapping[str, Metric]) -> Json:
+    """What each score is, and the settings that it was made with."""
+    return {
+        name: {**one._asdict(), "settings": metric.model_dump(mode="json")}
+        for metric in metrics.values()
+        for name, one in metric.about.items()
+    }

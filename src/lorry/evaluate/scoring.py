@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorry import plugins
 from lorry.data.examples import UNWANTED, Kind
-from lorry.errors import RecipeError
 from lorry.evaluate import bootstrap
-from lorry.evaluate.metrics._base import Answer, Metric
-from lorry.evaluate.sides import SIDES, Measured, Side
+from lorry.evaluate.grading import grade
+from lorry.evaluate.metrics._base import About, Answer, Metric, Ratio, Score, value_of
+from lorry.evaluate.sides import SIDES, WORDS, Measured, Progress, Side
 
 if TYPE_CHECKING:
     from lorry.data.prepare import Task
+    from lorry.evaluate.generation import Generated
     from lorry.trainer.row_loss import RowLoss
 
 Json = dict[str, Any]
 Sides = dict[Side, bootstrap.Interval | None]
 
-
-def metrics_of(specs: Sequence[str | Mapping[str, Any]]) -> dict[str, Metric]:
-    """The metrics that a recipe names. Raises InputError for an unknown one, a wrong setting or a name given twice."""
-    made: dict[str, Metric] = {}
-    for spec in specs:
-        metric = cast("Metric", plugins.make("metrics", spec))
-        if metric.name in made:
-            hint = "name each metric once, with the settings that count"
-            raise RecipeError(f"metric `{metric.name}` is named twice", place="evaluate.metrics", hint=hint)
-        made[metric.name] = metric
-    return made
+_TOLD_SECONDS = 2.0
+"""Between two signs of life while answers are scored."""
 
 
 def rows(
-    split: str, tasks: Sequence[Task], sides: Mapping[Side, Measured], metrics: Mapping[str, Metric]
-) -> list[Json]:
-    """One entry a task: what was asked, what the row says, what both sides said, and the scores of both."""
-    answers = {side: _answers(tasks, sides[side].answers.texts) for side in SIDES}
-    scores = {name: {side: metric.score_all(answers[side]) for side in SIDES} for name, metric in metrics.items()}
-    return [
+    split: str,
+    tasks: Sequence[Task],
+    sides: Mapping[Side, Measured],
+    metrics: Mapping[str, Metric],
+    progress: Progress,
+) -> tuple[list[Json], list[str]]:
+    """One entry a task: what was asked, what the row says, what both sides said, and the scores of both; what failed.
+
+    Of scores that are a quotient of sums, `ratios` has both parts: over all rows it is these that are added up.
+    """
+    answers = {side: answers_of(tasks, sides[side].answers) for side in SIDES}
+    total = len(tasks) * len(metrics)
+    graded = {
+        side: grade(metrics, answers[side], Beat(f"scores of the {WORDS[side]} on {split} rows", total, progress))
+        for side in SIDES
+    }
+    scores: dict[str, dict[Side, list[Score]]] = {
+        name: {side: graded[side].scores[name] for side in SIDES} for name in graded[SIDES[0]].scores
+    }
+    found = [
         {
             "split": split,
             "index": task.index,
@@ -50,10 +56,70 @@ def rows(
             "messages": task.messages,
             "truth": task.truth,
             **{side: answers[side][place].prediction for side in SIDES},
-            "scores": {name: {side: both[side][place] for side in SIDES} for name, both in scores.items()},
+            "scores": {name: {side: value_of(both[side][place]) for side in SIDES} for name, both in scores.items()},
+            **_ratios(scores, place),
         }
         for place, task in enumerate(tasks)
     ]
+    return found, list(dict.fromkeys(fault for side in SIDES for fault in graded[side].faults))
+
+
+class Beat:
+    """Tells from time to time how far it is: of so many, or, where `total` is 0, of nobody knows how many."""
+
+    def __init__(self, part: str, total: int, progress: Progress) -> None:
+        self._part, self._total, self._progress = part, total, progress
+        self._done, self._told = 0, time.monotonic()
+
+    def __call__(self) -> None:
+        """One more is about to be made."""
+        self._done += 1
+        if time.monotonic() - self._told > _TOLD_SECONDS:
+            self._told = time.monotonic()
+            self._progress(self._part, min(self._done, self._total or self._done), self._total or self._done)
+
+
+def _ratios(scores: Mapping[str, Mapping[Side, Sequence[Score]]], place: int) -> Json:
+    found: dict[str, dict[Side, list[float]]] = {}
+    for name, both in scores.items():
+        parts: dict[Side, list[float]] = {}
+        for side in SIDES:
+            score = both[side][place]
+            if isinstance(score, Ratio):
+                parts[side] = list(score)
+        if parts:
+            found[name] = parts
+    return {"ratios": found} if found else {}
+
+
+def pooled(answers: Sequence[Json], name: str, about: About) -> Json | None:
+    """A score over all answers that it applies to, on both sides; None where it applies to none.
+
+    `answers` are entries of `rows`. A mean for scores of single answers; for ratios, all that was counted by all there was.
+    """
+    scores = {side: [_score(one, name, side) for one in answers] for side in SIDES}
+    pools: Sides = {side: pool(scores[side], about) for side in SIDES}
+    counted = max(sum(one is not None for one in scores[side]) for side in SIDES)
+    return _entry(pools, counted) if any(pools.values()) else None
+
+
+def pool(scores: Sequence[Score], about: About) -> bootstrap.Interval | None:
+    """One score of many, with its interval over rows."""
+    known = [one for one in scores if one is not None]
+    values = [value_of(one) or 0.0 for one in known]
+    highest = None if about.highest is None else (0.0, about.highest)
+    if not any(isinstance(one, Ratio) for one in known):
+        return bootstrap.mean(values, within=highest)
+    if len(values) > 1 and min(values) == max(values):
+        # Rows that are all alike would have the bootstrap claim certainty.
+        return bootstrap.alike(values[0], len(values), highest or (0.0, max(1.0, values[0])))
+    parts = [one if isinstance(one, Ratio) else Ratio(one, 1) for one in known]
+    return bootstrap.ratio([one.above for one in parts], [one.below for one in parts])
+
+
+def _score(answer: Json, name: str, side: Side) -> Score:
+    parts = answer.get("ratios", {}).get(name, {}).get(side)
+    return Ratio(*parts) if parts else answer["scores"].get(name, {}).get(side)
 
 
 def losses(sides: Mapping[Side, Measured], kinds: NDArray[np.int8]) -> Json:
@@ -117,9 +183,13 @@ def means_of(
     return _entry(mean, max(map(len, kept.values())))
 
 
-def _answers(tasks: Sequence[Task], texts: Sequence[str]) -> list[Answer]:
-    pairs = zip(tasks, texts, strict=True)
-    return [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
+def answers_of(tasks: Sequence[Task], made: Generated) -> list[Answer]:
+    """What was generated, as metrics see it."""
+    counts = [len(ids) for ids in made.ids] or [None] * len(made.texts)
+    return [
+        Answer(text, task.truth, task.messages, str(task.origin), task.columns, tokens)
+        for task, text, tokens in zip(tasks, made.texts, counts, strict=True)
+    ]
 
 
 def last_content(task: Task) -> str:

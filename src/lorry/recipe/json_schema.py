@@ -8,6 +8,7 @@ from lorry import plugins
 from lorry.recipe.schema import Recipe
 
 _REQUIRED = {"model": "ModelSettings", "data": "DataSettings"}
+_FUNCTION = {"type": "string", "pattern": r"\.py:[^:]+$", "description": "A function: `FILE.py:FUNCTION`."}
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -16,7 +17,7 @@ def recipe_schema() -> dict[str, Any]:
     parts = schema["$defs"]
     _choose(schema["properties"]["method"], "methods", parts, ())
     _choose(parts["DataSettings"]["properties"]["format"], "formats", parts, ("auto",))
-    _choose(parts["EvaluateSettings"]["properties"]["metrics"]["items"], "metrics", parts, ())
+    _choose_metrics(parts["EvaluateSettings"]["properties"]["metrics"]["items"], parts)
     _choose(parts["ComputeSettings"]["properties"]["on"]["items"], "providers", parts, ())
     _choose(parts["TrackSettings"]["properties"]["sinks"]["items"], "sinks", parts, ())
     schema["properties"]["extends"] = {
@@ -39,15 +40,20 @@ def _choose(place: dict[str, Any], kind: str, parts: dict[str, Any], further: tu
     place["anyOf"] = [{"enum": [*further, *names]}, *with_settings]
 
 
+def _choose_metrics(place: dict[str, Any], parts: dict[str, Any]) -> None:
+    """The same for metrics, which may be a function in a Python file besides."""
+    _choose(place, "metrics", parts, ())
+    place["anyOf"].insert(1, _FUNCTION)
+
+
 def _choose_rewards(place: dict[str, Any], parts: dict[str, Any]) -> None:
     """The same for rewards, which may be a metric's name, or a function in a Python file, besides."""
     _choose(place, "rewards", parts, plugins.names("metrics"))
     chosen, *with_settings = place["anyOf"]
     names = [name for name in chosen["enum"] if name not in plugins.names("rewards")]
-    function = {"type": "string", "pattern": r"\.py:[^:]+$", "description": "A function: `FILE.py:FUNCTION`."}
     metric = next(one for one in with_settings if one["properties"]["name"]["const"] == "metric")
     _choose(metric["properties"]["metric"], "metrics", parts, ())
-    place["anyOf"] = [{"enum": names}, function, *with_settings]
+    place["anyOf"] = [{"enum": names}, _FUNCTION, *with_settings]
 
 
 def _settings(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:

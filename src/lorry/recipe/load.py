@@ -19,7 +19,7 @@ from lorry.recipe.layer import PLUGIN_KEYS, Keys, Layer, get, home_of, merge, pu
 from lorry.recipe.overrides import parse_overrides
 from lorry.recipe.paths import exists, make_absolute
 from lorry.recipe.problems import Problem, explain, refuse, where
-from lorry.recipe.rewards import as_reward
+from lorry.recipe.rewards import as_metric, as_reward
 from lorry.recipe.schema import Recipe, as_providers
 from lorry.recipe.yaml_file import parse, read_text
 
@@ -160,7 +160,7 @@ def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
     problems = _of_plugin("methods", ("method",), layer, file) + _of_rewards(layer, file)
     if get(layer.values, ("data", "format")) != {"name": "auto"}:
         problems += _of_plugin("formats", ("data", "format"), layer, file)
-    problems += _of_each("metrics", ("evaluate", "metrics"), layer, file)
+    problems += _of_metrics(layer, file)
     problems += _of_each("sinks", ("track", "sinks"), layer, file)
     return problems + _of_providers(layer, file)
 
@@ -192,6 +192,16 @@ def _of_rewards(layer: Layer, file: str) -> list[Problem]:
     return problems
 
 
+def _of_metrics(layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with the metrics, functions of the person's own among them."""
+    at: Keys = ("evaluate", "metrics")
+    given = get(layer.values, at)
+    if not isinstance(given, list):
+        return []  # absent, or refused by the recipe's own check
+    metrics = [as_metric(one) for one in cast("list[Any]", given)]
+    return _of_each("metrics", at, Layer({"evaluate": {"metrics": metrics}}, layer.places), file)
+
+
 def _of_each(kind: str, at: Keys, layer: Layer, file: str) -> list[Problem]:
     """What is wrong with a list of plugins; each may be chosen once."""
     given = get(layer.values, at)
@@ -200,11 +210,19 @@ def _of_each(kind: str, at: Keys, layer: Layer, file: str) -> list[Problem]:
     for number, one in enumerate(cast("list[Any]", given) if isinstance(given, list) else []):
         keys: Keys = (*at, number)
         problems += _of_plugin(kind, keys, layer, file)
-        name = cast("dict[str, Any]", one).get("name") if isinstance(one, dict) else one
+        name = _called(one)
         if name in chosen:
             problems.append(Problem(where(layer, keys, file), f"the {kind[:-1]} `{show(name)}` is chosen twice"))
         chosen.append(name)
     return problems
+
+
+def _called(one: Any) -> Any:
+    """What tells a plugin from others of its kind: its name, and of a function of the person's own the function's."""
+    if not isinstance(one, dict):
+        return one
+    name = get(one, ("name",))
+    return get(one, ("function",)) if name == "python" else name
 
 
 def _of_plugin(kind: str, keys: Keys, layer: Layer, file: str) -> list[Problem]:

@@ -17,12 +17,14 @@ from lorry.recipe.layer import Keys, get
 from lorry.recipe.rewards import file_and_function
 
 if TYPE_CHECKING:
+    from lorry.evaluate.metrics._base import Metric
     from lorry.recipe.schema import Recipe
     from lorry.trainer.rewards._base import Reward
 
 ADAPTER: Keys = ("model", "adapter")
 """The adapter that training goes on from."""
-_REWARDS: Keys = ("method", "rewards")
+_PLUGINS: dict[Keys, str] = {("method", "rewards"): "rewards", ("evaluate", "metrics"): "metrics"}
+"""Lists of plugins that may name files, and of which kind."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ def own_files(values: Mapping[str, Any]) -> Iterator[OwnFile]:
         yield OwnFile(("data", "chat_template"), str(template), "chat_template.jinja")
     if _is_path(adapter):
         yield OwnFile(ADAPTER, str(adapter), "adapter", is_run=True)
-    rewards = get(values, _REWARDS)
-    for number, one in enumerate(cast("list[Any]", rewards) if isinstance(rewards, list) else []):
-        yield from _of_reward(one, number)
+    for keys, kind in _PLUGINS.items():
+        named = get(values, keys)
+        for number, one in enumerate(cast("list[Any]", named) if isinstance(named, list) else []):
+            yield from _of_plugin(kind, one, (*keys, number))
 
 
 def dotted(keys: Keys) -> str:
@@ -65,15 +68,17 @@ def dotted(keys: Keys) -> str:
 
 def of_recipe(recipe: Recipe) -> list[OwnFile]:
     """All such places of a recipe that was checked."""
-    return list(own_files(recipe.model_dump(include={"data", "model", "method"})))
+    return list(own_files(recipe.model_dump(include={"data", "model", "method", "evaluate"})))
 
 
 def renamed(recipe: Recipe, name: Callable[[OwnFile], str]) -> Recipe:
     """The recipe with another path in each of these places."""
     values: dict[str, Any] = {"data": {}, "model": {}, "method": deepcopy(recipe.method)}
+    values["evaluate"] = {"metrics": deepcopy(recipe.evaluate.metrics)}
     for one in of_recipe(recipe):
         put_path(values, one, name(one))
-    changed = {section: getattr(recipe, section).model_copy(update=values[section]) for section in ("data", "model")}
+    sections = ("data", "model", "evaluate")
+    changed = {section: getattr(recipe, section).model_copy(update=values[section]) for section in sections}
     return recipe.model_copy(update={**changed, "method": values["method"]})
 
 
@@ -82,37 +87,42 @@ def put_path(values: dict[str, Any], one: OwnFile, path: str) -> None:
     get(values, one.keys[:-1])[one.keys[-1]] = path + one.behind
 
 
-def _of_reward(given: Any, number: int) -> Iterator[OwnFile]:
-    """The files and models that one reward names."""
-    keys: Keys = (*_REWARDS, number)
-    if isinstance(given, str):
+def _of_plugin(kind: str, given: Any, keys: Keys) -> Iterator[OwnFile]:
+    """The files, models and runs that one reward or metric names."""
+    number = next(key for key in keys if isinstance(key, int))
+    if isinstance(given, str) and len(keys) == 3:
         named = file_and_function(given)
         if named is not None:
-            yield OwnFile(keys, named[0], _kept_name(named[0], number), f":{named[1]}")
+            yield OwnFile(keys, named[0], _kept_name(kind, number, named[0]), f":{named[1]}")
         return
-    reward = _plugin(given)
-    if reward is None:
+    if not isinstance(given, Mapping):
         return
-    for setting in (*reward.files, *reward.models):
-        value = get(given, (setting,))
+    settings = cast("Mapping[str, Any]", given)
+    if settings.get("name") == "metric":
+        yield from _of_plugin("metrics", settings.get("metric"), (*keys, "metric"))
+    plugin = _class(kind, settings.get("name"))
+    if plugin is None:
+        return
+    models: tuple[str, ...] = getattr(plugin, "models", ())
+    runs: tuple[str, ...] = getattr(plugin, "runs", ())
+    for setting in (*plugin.files, *models):
+        value = settings.get(setting)
         if _is_path(value):
-            name = _kept_name(str(value), number)
-            is_model, is_run = setting in reward.models, setting in reward.runs
+            name, is_model, is_run = _kept_name(kind, number, str(value)), setting in models, setting in runs
             yield OwnFile((*keys, setting), str(value), name, is_model=is_model, is_run=is_run)
 
 
-def _plugin(given: Any) -> type[Reward] | None:
-    """The class of a reward; None for what the recipe's own check refuses."""
-    name = get(given, ("name",)) if isinstance(given, Mapping) else None
+def _class(kind: str, name: Any) -> type[Reward] | type[Metric] | None:
+    """The class of a plugin; None for what the recipe's own check refuses."""
     try:
-        return cast("type[Reward]", plugins.find("rewards", name)) if isinstance(name, str) else None
+        return cast("type[Reward] | type[Metric]", plugins.find(kind, name)) if isinstance(name, str) else None
     except InputError:
         return None
 
 
-def _kept_name(path: str, number: int) -> str:
-    """Each reward's files lie apart, under the name that they have: Python imports by it."""
-    return f"rewards/{number}/{Path(path).name or 'file'}"
+def _kept_name(kind: str, number: int, path: str) -> str:
+    """The files of each lie apart, under the name that they have: Python imports by it."""
+    return f"{kind}/{number}/{Path(path).name or 'file'}"
 
 
 def _is_path(value: Any) -> bool:

@@ -61,7 +61,7 @@ def rehearsal(recipe: Recipe, *, micro_batch: int, accumulation: int) -> Rehears
             "model": recipe.model.model_copy(update=model),
             "method": {**recipe.method, **method},
             "train": recipe.train.model_copy(update={**lengths, **train}),
-            "evaluate": recipe.evaluate.model_copy(update=evaluate),
+            "evaluate": recipe.evaluate.model_copy(update={**evaluate, "gates": {}, "harness": []}),
             "budget": BudgetSettings(),
             "track": TrackSettings(),
         }

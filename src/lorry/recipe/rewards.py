@@ -1,4 +1,4 @@
-"""How a recipe writes its rewards, in short and in full, and what a reward's Python file holds; nothing of it is run."""
+"""How a recipe writes its rewards and metrics, in short and in full, and what their Python files hold; nothing of it is run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def as_reward(value: Any) -> Any:
     if named is not None:
         return {"name": "python", "file": named[0], "function": named[1]}
     return {"name": "metric", "metric": value}
+
+
+def as_metric(value: Any) -> Any:
+    """`FILE.py:FUNCTION`, or the name of a metric, in full; anything else as it is."""
+    named = file_and_function(value) if isinstance(value, str) else None
+    if named is not None:
+        return {"name": "python", "file": named[0], "function": named[1]}
+    return {"name": value} if isinstance(value, str) else value
 
 
 def file_and_function(value: str) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from lorry.recipe.alert_address import checked as checked_address
+from lorry.recipe.evaluation import EvaluateSettings
 from lorry.recipe.lora import LoraSettings
 from lorry.recipe.section import Name, Section
 
@@ -190,25 +191,6 @@ class TrainSettings(Section):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give either steps or epochs, not both")
         return self
-
-
-class EvaluateSettings(Section):
-    """How the adapter is scored against the base model at the end."""
-
-    metrics: list[Selected] = Field(default_factory=list[Selected])
-    """Names from `lorry metrics`, each with its own settings if need be."""
-    rows: int = Field(default=100, ge=0)
-    """Rows for which answers are generated and scored by the metrics; 0 for none."""
-    rows_in_training: int | None = Field(default=None, ge=0)
-    """Evaluation rows, always the same, that are answered and scored by all metrics at each evaluation during training; 0
-    for none. Null for none too, unless a metric is watched (`train.best_by`, `early_stop`), or the method learns from the
-    model's own answers: then as many as `rows`."""
-    max_new_tokens: int = Field(default=128, ge=1)
-    """Longest answer, in tokens."""
-    batch_size: int = Field(default=16, ge=1)
-    """Rows generated at once."""
-    samples: int = Field(default=5, ge=0)
-    """Answers shown side by side in the report."""
 
 
 def as_providers(value: Any) -> Any:

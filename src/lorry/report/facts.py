@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorry import units
+from lorry.report import gates
 from lorry.report.sources import mapping
 from lorry.trainer.watched import LOSS
 
@@ -20,11 +21,11 @@ def headline(summary: Summary) -> str:
         return f"The run failed: {mapping(summary['error']).get('error', 'without saying why')}"
     if status != "finished":
         return f"The run is not finished: it is {status}, at step {summary['step'] or 0} of {summary['steps'] or '?'}."
-    verdicts = _verdicts(summary)
+    verdicts, missed = _verdicts(summary), _missed(summary)
     if not verdicts:
-        return "The run finished; the adapter was not compared with the base model."
+        return f"The run finished; the adapter was not compared with the base model.{missed}"
     parts = [f"{kind} on {', '.join(names)}" for kind, names in verdicts.items()]
-    return f"Against the base model the adapter is {'; '.join(parts)}."
+    return f"Against the base model the adapter is {'; '.join(parts)}.{missed}"
 
 
 def facts(summary: Summary) -> list[tuple[str, str]]:
@@ -33,6 +34,7 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Status", str(summary["status"])),
         ("Model", _text(summary["model"])),
         ("Method", _text(summary["method"])),
+        ("Gates", gates.counted(gates.listed(summary.get("gates")))),
         ("Steps", _steps(summary)),
         ("Training loss", _course(summary["loss"])),
         ("Evaluation loss", _course(summary["eval_loss"])),
@@ -51,6 +53,13 @@ def facts(summary: Summary) -> list[tuple[str, str]]:
         ("Generation", _generation(mapping(summary["inference_tokens_per_second"]))),
     ]
     return [(label, text) for label, text in found if text]
+
+
+def _missed(summary: Summary) -> str:
+    """Which gates it missed, as a sentence of its own; empty where it missed none."""
+    judged = gates.listed(summary.get("gates"))
+    names = [f"{one['score']} {one['asked']}" for one in judged if not one.get("met")]
+    return f" It missed {len(names)} of {len(judged)} gates: {', '.join(names)}." if names else ""
 
 
 def _machines(machines: Sequence[Mapping[str, Any]]) -> str:

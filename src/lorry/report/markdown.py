@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lorry import units
+from lorry.report import gates
 from lorry.report.facts import facts, headline
 from lorry.report.samples import rolled, sample, split_name
 from lorry.report.scores import Comparison
@@ -28,6 +29,7 @@ def markdown(sources: Sources, summary: dict[str, Any]) -> str:
         table(["", ""], [[label, text] for label, text in facts(summary)]),
         *_failure(summary),
         *_smoke(summary),
+        *_gates(summary),
         *_scores(sources),
         *_receipt(summary),
         *_dangers(summary),
@@ -82,6 +84,18 @@ def _smoke(summary: dict[str, Any]) -> Iterator[str]:
         yield table(["check", "passed", ""], rows)
 
 
+def _gates(summary: dict[str, Any]) -> Iterator[str]:
+    """What the recipe asks of the scores."""
+    if summary["gates"]:
+        yield f"## Gates: {gates.counted(summary['gates'])}"
+        yield gate_table(summary["gates"])
+
+
+def gate_table(judged: Sequence[dict[str, Any]]) -> str:
+    """What was asked of scores, and what was reached."""
+    return table(gates.HEADS, [gates.row(one) for one in judged])
+
+
 def _scores(sources: Sources) -> Iterator[str]:
     for split, comparisons in split_comparisons(sources).items():
         facts_of_split = mapping(mapping(sources.scores.get("splits")).get(split))
@@ -91,6 +105,7 @@ def _scores(sources: Sources) -> Iterator[str]:
         answers = f", answers to {generated} of them" if generated is not None else ""
         rows = facts_of_split.get("rows", "?")
         how = "bootstrap; Wilson's for shares near 0 or 1, and where all score alike"
+        how = "by the harness's standard errors" if split == "harness" else how
         yield f"Over {rows} rows{answers}; in brackets the 95 % interval over rows ({how})."
 
 

@@ -11,7 +11,8 @@ from typing import Any, cast
 import yaml
 
 from lorry.report.facts import facts, headline
-from lorry.report.markdown import escaped, fenced, score_table, table
+from lorry.report.gates import counted
+from lorry.report.markdown import escaped, fenced, gate_table, score_table, table
 from lorry.report.samples import split_name
 from lorry.report.sources import Sources, mapping
 from lorry.report.summary import split_comparisons
@@ -94,6 +95,9 @@ def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
     yield f"A {kind} {escaped(model)}, made with lorry. {escaped(headline(summary))}"
     yield "## How to load it"
     yield fenced(_code(sources, model).rstrip(), "python")
+    if summary["gates"]:
+        yield f"## Gates: {counted(summary['gates'])}"
+        yield gate_table(summary["gates"])
     for split, comparisons in split_comparisons(sources).items():
         yield f"## Scores on the {escaped(split_name(split))} rows"
         yield score_table(comparisons)

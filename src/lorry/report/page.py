@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lorry.report import gates
 from lorry.report.chart import Point, Series, line_chart
 from lorry.report.facts import facts, headline
 from lorry.report.samples import rolled, sample, split_name
@@ -42,6 +43,8 @@ def page(sources: Sources, summary: dict[str, Any]) -> str:
             for chart in (_loss(sources), *_told(sources), *_answered(sources), _learning_rate(sources))
             if chart[1]
         ],
+        gates=[gates.row(one) for one in summary["gates"]],
+        gates_counted=gates.counted(summary["gates"]),
         splits=_splits(sources),
         incidents=summary["incidents"],
         notes=summary["notes"],

@@ -25,7 +25,7 @@ class Sample:
     adapter: str | None
 
 
-_SPLITS = {"eval": "evaluation", "test": "test", "train": "training"}
+_SPLITS = {"eval": "evaluation", "test": "test", "train": "training", "harness": "lm-evaluation-harness"}
 
 
 def split_name(split: str) -> str:

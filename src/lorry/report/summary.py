@@ -10,6 +10,7 @@ from typing import Any
 
 from lorry import units
 from lorry.plan.expected import from_json
+from lorry.report import gates
 from lorry.report.incidents import incidents
 from lorry.report.scores import Comparison, comparisons
 from lorry.report.sources import Sources, mapping
@@ -50,6 +51,7 @@ def summarise(sources: Sources) -> dict[str, Any]:
         "data": now.latest.get("data"),
         "adapter": _adapter(sources),
         "scores": _scores(sources),
+        "gates": [{**one, "sentence": gates.sentence(one)} for one in gates.listed(sources.scores.get("gates"))],
         "dangerous": sources.scores.get("dangerous", []),
         "inference_tokens_per_second": sources.scores.get("tokens_per_second"),
         "incidents": incidents(sources),

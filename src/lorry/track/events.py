@@ -70,7 +70,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "trained": ("steps", "seconds", "tokens"),
     "delivered": ("path", "step"),  # adapter/ is written
     "scoring": ("part", "done", "total"),  # progress of the evaluation at the end
-    "scored": ("scores",),
+    "scored": ("scores",),  # since gates: `gates`, each with what was asked and reached
     "smoke": ("check", "passed", "message"),  # one check of a smoke run: `checkpoint loads`, `memory as expected`
     "finished": ("seconds",),
     "failed": ("error", "hint", "exit_code"),

@@ -13,10 +13,12 @@ from lorry.data.examples import ExampleSet
 from lorry.data.prepare import Prepared, renderer_for
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import RecipeError
-from lorry.evaluate import scoring
-from lorry.evaluate.generation import Limits, Lowered, generate
-from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.chosen import metrics_of
+from lorry.evaluate.generation import Generated, Limits, Lowered, generate
+from lorry.evaluate.grading import grade
+from lorry.evaluate.metrics._base import Metric
 from lorry.evaluate.score import drawn
+from lorry.evaluate.scoring import answers_of, pool
 from lorry.trainer import watched
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
@@ -53,9 +55,9 @@ class HeldBack:
     def __post_init__(self) -> None:
         """Finds the metrics that score answers. Raises RecipeError for one that is watched and cannot work here."""
         self.loaded = self.policy.loaded
-        self.metrics = answered_metrics(self.recipe)
+        self.metrics = answered_metrics(self.recipe, self.base)
         self.faults: list[str] = []
-        """What rewards failed at in the last evaluation."""
+        """What rewards and metrics failed at in the last evaluation."""
         self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
 
     @property
@@ -65,6 +67,7 @@ class HeldBack:
 
     def scores(self, rung: Rung) -> dict[str, float]:
         """The method's own `loss` over all evaluation rows as if they were one step, and what else it tells of them."""
+        self.faults = []
         rows = self.kept or self.prepared.eval
         if not rows:
             return {"loss": math.nan}
@@ -77,17 +80,17 @@ class HeldBack:
 
     def _judged(self, asker: Asker, rows: ExampleSet, size: int) -> dict[str, float]:
         """Means of the rewards of greedy answers to the evaluation's prompts, and how the answers are."""
-        tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
+        tasks = self._drawn()
         prompts = [rows[task.index].ids.tolist() for task in tasks]
         answers = asker.answers(prompts, size, self._beat_answering)
         completions = asker.completions(tasks, answers)
         asker.jury.beat = self._beat_answering
         judged = asker.jury.judge(completions)
-        self.faults = judged.faults
+        self.faults = [f"a reward failed in the evaluation: {fault}" for fault in judged.faults]
         ended = [asker.has_ended(answer) for answer in answers]
         lengths = [len(answer) for answer in answers]
         return {
-            **self._scored(tasks, [one.text for one in completions]),
+            **self._scored(tasks, Generated([one.text for one in completions], 0, 0.0, ids=tuple(answers))),
             **judged.means(),
             "answer_tokens": sum(lengths) / max(len(lengths), 1),
             "ended": sum(ended) / max(len(ended), 1),
@@ -127,7 +130,7 @@ class HeldBack:
         limits = Limits(self.recipe.evaluate.max_new_tokens, rung.generation_batch, lowered=self.lowered)
         with self.loaded.answering():
             made = generate(self.loaded, tokenizer, prompts, limits, lambda _done, _total: self._beat_answering())
-        return self._scored(tasks, made.texts)
+        return self._scored(tasks, made)
 
     def _beat(self) -> None:
         self.beat("evaluating")
@@ -135,31 +138,37 @@ class HeldBack:
     def _beat_answering(self) -> None:
         self.beat("answering")
 
-    def _scored(self, tasks: Sequence[Task], texts: Sequence[str]) -> dict[str, float]:
-        pairs = zip(tasks, texts, strict=True)
-        answers = [Answer(text, task.truth, task.messages, str(task.origin)) for task, text in pairs]
-        return {name: _mean(metric.score_all(answers)) for name, metric in self.metrics.items()}
+    def _scored(self, tasks: Sequence[Task], made: Generated) -> dict[str, float]:
+        """Every score of every metric; NaN for one that applies to no answer."""
+        graded = grade(self.metrics, answers_of(tasks, made), self._beat_answering)
+        self.faults += [f"in the evaluation, {fault}" for fault in graded.faults]
+        found: dict[str, float] = {}
+        for metric in self.metrics.values():
+            for name, about in metric.about.items():
+                pooled = pool(graded.scores[name], about)
+                found[name] = math.nan if pooled is None else pooled.value
+        return found
+
+    def _drawn(self) -> list[Task]:
+        """The rows that are answered, always the same ones, with what metrics look at."""
+        tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
+        return self.prepared.with_columns("eval", tasks)
 
     def _questions(self) -> tuple[Tokenizer, Sequence[Task], list[list[int]]]:
         renderer = renderer_for(self.recipe, self.base, Tokenizer.open(self.model_folder))
-        tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
+        tasks = self._drawn()
         return renderer.tokenizer, tasks, [renderer.prompt(task.messages, task.tools) for task in tasks]
 
 
-def answered_metrics(recipe: Recipe) -> dict[str, Metric]:
+def answered_metrics(recipe: Recipe, base: Path) -> dict[str, Metric]:
     """The metrics that score answers during training. Raises RecipeError for one that is watched and cannot work here."""
     if not watched.rows_answered(recipe):
         return {}
-    metrics = scoring.metrics_of(recipe.evaluate.metrics)
+    metrics = metrics_of(recipe.evaluate.metrics, base)
     missing = {name: why for name, metric in metrics.items() if (why := metric.unavailable())}
+    lacking = {score: missing[name] for name, metric in metrics.items() if name in missing for score in metric.about}
     for place, name in watched.named(recipe).items():
-        if name in missing:
-            why, _, hint = missing[name].partition(": ")
+        if name in lacking:
+            why, _, hint = lacking[name].partition(": ")
             raise RecipeError(f"`{name}` cannot be scored here: {why}", place=place, hint=hint)
     return {name: metric for name, metric in metrics.items() if name not in missing}
-
-
-def _mean(scores: Sequence[float | None]) -> float:
-    """Over the answers that a metric applies to; NaN where it applies to none."""
-    applying = [score for score in scores if score is not None]
-    return sum(applying) / len(applying) if applying else math.nan

@@ -241,7 +241,7 @@ class Loop:
         answered = self._surviving_oom("generating", lambda: training.held_back.answered(self.rung))
         scores = {**answered, **scores}
         for fault in training.held_back.faults:
-            training.events.append("warning", step=step, message=f"a reward failed in the evaluation: {fault}")
+            training.events.append("warning", step=step, message=fault)
         with self.saver.changing:
             seconds = training.clock() - began
             self.state = self.state.evaluated(scores, seconds)

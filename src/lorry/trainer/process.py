@@ -223,6 +223,7 @@ def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung, asker: Asker
             assignment.model_folder,
             asker,
             partial(lower, "generating"),
+            assignment.base,
         )
         try:
             with loaded.answering():
@@ -232,7 +233,7 @@ def _score(assignment: Assignment, loaded: LoadedModel, rung: Rung, asker: Asker
                 raise
             told = memory.told(error)
         else:
-            assignment.events.append("scored", scores=scores["splits"])
+            assignment.events.append("scored", scores=scores["splits"], gates=scores["gates"])
             return
         memory.release()
         size = max(1, min(size, evaluation.limits.batch_size) // 2)

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from lorry import plugins
 from lorry.errors import LorryError, RecipeError
+from lorry.evaluate import chosen as metrics
 from lorry.recipe.schema import Recipe
 from lorry.trainer.saving.retention import best_first
 
 if TYPE_CHECKING:
-    from lorry.evaluate.metrics._base import Metric
     from lorry.trainer.methods._base import Method
 
 LOSS = "loss"
@@ -75,27 +75,32 @@ def named(recipe: Recipe) -> dict[str, str]:
 
 
 def given(recipe: Recipe) -> list[str]:
-    """Names of what evaluations during training give."""
-    answered = _metrics(recipe) if rows_answered(recipe) else []
-    return list(dict.fromkeys([*_method(recipe).gives, *answered]))
+    """Names of what evaluations during training give, and that can be better or worse."""
+    answered = metrics.about(recipe.evaluate.metrics) if rows_answered(recipe) else {}
+    better = [name for name, about in answered.items() if about.higher_is_better is not None]
+    return list(dict.fromkeys([*_method(recipe).gives, *better]))
 
 
 def rows_answered(recipe: Recipe) -> int:
     """Evaluation rows, at most, that are answered at each evaluation during training, for metrics or rewards to score."""
-    metrics, method = set(_metrics(recipe)), _method(recipe)
+    scores, method = set(metrics.about(recipe.evaluate.metrics)), _method(recipe)
     asks = method.head == "language" and method.accepts != {"text"}  # raw text asks nothing
-    if not asks or not (metrics or method.rolls_out):
+    if not asks or not (scores or method.rolls_out):
         return 0
     rows = recipe.evaluate.rows_in_training
     if rows is not None:
         return rows
-    return recipe.evaluate.rows if method.rolls_out or metrics & set(named(recipe).values()) else 0
+    return recipe.evaluate.rows if method.rolls_out or scores & set(named(recipe).values()) else 0
 
 
 def not_given(recipe: Recipe, name: str) -> tuple[str, str]:
     """What is wrong with watching this name, and what to do."""
     told = f"evaluations during training do not give `{name}`"
-    if name in _metrics(recipe):
+    known = metrics.about(recipe.evaluate.metrics).get(name)
+    if known and known.higher_is_better is None:
+        hint = f"name one of {', '.join(given(recipe))}"
+        return f"more of `{name}` is neither better nor worse, so it cannot say which step is best", hint
+    if known:
         return told, "set evaluate.rows_in_training, or evaluate.rows, above 0"
     return told, f"name one of {', '.join(given(recipe))}, or add it to evaluate.metrics"
 
@@ -107,11 +112,7 @@ def _watched(recipe: Recipe, name: str, place: str) -> Watched:
     told = _method(recipe).gives
     if name in told:
         return Watched(name, told[name])
-    return Watched(name, cast("type[Metric]", plugins.find("metrics", name)).higher_is_better)
-
-
-def _metrics(recipe: Recipe) -> list[str]:
-    return [str(one.get("name")) for one in recipe.evaluate.metrics]
+    return Watched(name, metrics.about(recipe.evaluate.metrics)[name].higher_is_better is True)
 
 
 def _method(recipe: Recipe) -> Method:

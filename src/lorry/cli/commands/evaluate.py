@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ class Options:
     data: Annotated[Path | None, typer.Option(help="Score on the rows of this file, not on the run's.")] = None
     samples: Annotated[int | None, typer.Option(min=0, help="Answers shown side by side; 5 by default.")] = None
     metrics: Annotated[str, typer.Option(help="Names from `lorry metrics`, with commas; the recipe's by default.")] = ""
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", help='What a score must be, in place of the recipe\'s gates: "cer < 10 %".'),
+    ] = None
     rows: Annotated[int | None, typer.Option(min=0, help="Rows for which answers are made; 100 by default.")] = None
     model: Annotated[str, typer.Option(help="The base model, in place of the one that the adapter names.")] = ""
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False
@@ -37,8 +42,8 @@ def command(options: Options) -> None:
     from lorry import job
 
     job.require_training_packages()
+    from lorry.evaluate.chosen import metrics_of
     from lorry.evaluate.opening import find
-    from lorry.evaluate.scoring import metrics_of
 
     found = _with_settings(find(options.run, options.model or None), options)
     metrics_of(found.recipe.evaluate.metrics)
@@ -50,6 +55,7 @@ def command(options: Options) -> None:
         output.emit_json({**scores, "samples": samples})
     else:
         _show(scores, samples)
+    _raise_if_missed(scores["gates"], found)
 
 
 def _with_settings(found: Found, options: Options) -> Found:
@@ -58,12 +64,77 @@ def _with_settings(found: Found, options: Options) -> Found:
 
     changes: dict[str, Any] = {}
     if options.metrics:
-        changes["metrics"] = [{"name": name.strip()} for name in options.metrics.split(",") if name.strip()]
+        changes["metrics"] = _named(options.metrics, found)
     elif found.run is None:
         changes["metrics"] = [{"name": "exact_match"}]
+    changes["gates"] = _gates(found, options)
+    if options.data or options.metrics:
+        changes["harness"] = []  # benchmarks are asked for by the recipe, and have rows of their own
     changes |= {name: value for name in ("samples", "rows") if (value := getattr(options, name)) is not None}
     settings = found.recipe.evaluate.model_copy(update=changes)
     return replace(found, recipe=found.recipe.model_copy(update={"evaluate": settings}))
+
+
+def _named(names: str, found: Found) -> list[dict[str, Any]]:
+    """Metrics by name, with the recipe's settings of those that it has; `FILE.py:FUNCTION` is one of the person's own."""
+    from lorry.evaluate.chosen import metrics_of
+    from lorry.recipe.rewards import as_metric
+
+    own = dict(zip(metrics_of(found.recipe.evaluate.metrics), found.recipe.evaluate.metrics, strict=True))
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    return [own.get(name) or _from_here(as_metric(name)) for name in asked]
+
+
+def _from_here(metric: dict[str, Any]) -> dict[str, Any]:
+    """A metric whose file stands on the command line, and starts from where that was typed."""
+    return {**metric, "file": str(Path(metric["file"]).expanduser().absolute())} if "file" in metric else metric
+
+
+def _gates(found: Found, options: Options) -> dict[str, Any]:
+    """The gates that are judged: those of the command line, else the recipe's, of scores that are asked for.
+
+    Raises InputError for what is none.
+    """
+    from lorry.errors import InputError
+    from lorry.evaluate.chosen import about
+    from lorry.recipe.gates import gates_of
+
+    if options.gate is not None:
+        given: dict[str, list[str]] = {}
+        for text in options.gate:
+            score, sign, rest = re.match(r"\s*([^\s<>]*)\s*([<>]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+            given.setdefault(score, []).append(sign + rest)
+        try:
+            gates_of(given)
+        except ValueError as error:
+            raise InputError(str(error), place="--gate", hint='for example `--gate "cer < 10 %"`') from error
+        return given
+    own = found.recipe.evaluate
+    if not options.metrics and options.rows is None:
+        return dict(own.gates)
+    chosen = {name.strip().partition(".")[0] for name in options.metrics.split(",")} if options.metrics else None
+    metrics = {name: name.partition(".")[0] for name in about(own.metrics)}
+    left_out = [
+        score
+        for score in own.gates
+        if score in metrics and (options.rows == 0 or (chosen is not None and metrics[score] not in chosen))
+    ]
+    if left_out:
+        output.note(f"not judged, for they are not scored: the gates of {', '.join(left_out)}")
+    return {score: text for score, text in own.gates.items() if score not in left_out}
+
+
+def _raise_if_missed(judged: Sequence[Mapping[str, Any]], found: Found) -> None:
+    """Raises GateMissedError where the adapter is not as good as is asked."""
+    from lorry.errors import GateMissedError
+    from lorry.evaluate.gates import missed
+    from lorry.report.gates import sentence
+
+    those = missed(judged)
+    if those:
+        told = "; ".join(sentence(one) for one in those)
+        hint = "train longer, on more rows, or with other settings; or ask for less"
+        raise GateMissedError(f"{len(those)} of {len(judged)} gates missed: {told}", hint=hint, folder=found.adapter)
 
 
 def _only_loads(found: Found, *, as_json: bool) -> None:
@@ -94,7 +165,13 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
     with tempfile.TemporaryDirectory() as scratch:
         place = found.run if found.run and not changed else RunFolder(Path(scratch))
         evaluation = Evaluation(
-            opened.loaded, opened.renderer, rows, found.recipe, found.model_folder, lowered=_say_fewer
+            opened.loaded,
+            opened.renderer,
+            rows,
+            found.recipe,
+            found.model_folder,
+            lowered=_say_fewer,
+            base=found.base,
         )
         scores = evaluation.run(place, _progress)
         output.live("")
@@ -111,15 +188,20 @@ def _say_fewer(size: int, error: str) -> None:
 
 
 def _show(scores: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> None:
+    from lorry.report.gates import sentence
+
     right = [output.Column(name, right=True) for name in ("base model", "adapter", "rows")]
     for split, found in scores["splits"].items():
-        output.data(f"{split} rows: {found['rows']:,}, answers: {found['generated']:,}")
+        answers = "" if found["generated"] is None else f", answers: {found['generated']:,}"
+        output.data(f"{split} rows: {found['rows']:,}{answers}")
         rows = [
             [name, _interval(entry["base"]), _interval(entry["adapter"]), units.count(entry["rows"])]
             for name, entry in found["scores"].items()
         ]
         output.table(["metric", *right], rows)
         output.data("")
+    for gate in scores["gates"]:
+        output.data(f"gate {sentence(gate)}")
     for one in samples:
         _show_sample(one)
     for one in scores["dangerous"]:

@@ -15,7 +15,7 @@ __all__ = ["Danger", "DangerousCommand", "scan", "scan_rows"]
 class DangerousCommand(Metric):
     """Share of answers that hold a dangerous command (`rm -rf /`, `mkfs`, `curl | sh`, ...); lower is better."""
 
-    higher_is_better: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool | None] = False
 
     allow: list[str] = Field(default_factory=list[str])
     """Rules that do not count, by name: `[make-filesystem]` where formatting disks is the task."""

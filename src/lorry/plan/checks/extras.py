@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorry import plugins
+from lorry.evaluate import harness
+from lorry.evaluate.chosen import metrics_of
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, warning
 from lorry.plan.subject import UnavailableError
 from lorry.trainer import watched
 
 if TYPE_CHECKING:
-    from lorry.evaluate.metrics._base import Metric
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
 
@@ -63,6 +63,11 @@ class ExtrasCheck(Check):
             "`pip install vllm` on a machine with a CUDA GPU (it brings the torch that it was built for), or leave "
             "`method.engine` out.",
         ),
+        "extras.harness": Explanation(
+            "The recipe names benchmarks of lm-evaluation-harness, which is not installed.",
+            "They would not be scored.",
+            "`pip install 'lorry[harness]'`, or leave `evaluate.harness` out.",
+        ),
         "extras.metric": Explanation(
             "A metric needs a program or a package that is not here.",
             "It would give no scores.",
@@ -93,7 +98,10 @@ class ExtrasCheck(Check):
         if recipe.method.get("engine") == "vllm" and find_spec("vllm") is None:
             remedy = "pip install vllm, or leave method.engine out"
             yield error("extras.vllm", "method.engine: vllm needs vLLM", remedy=remedy, place="method.engine")
-        yield from _metrics(recipe)
+        if recipe.evaluate.harness and (why := harness.unavailable()):
+            told, _, remedy = why.partition(": ")
+            yield warning("extras.harness", told, remedy=remedy, place="evaluate.harness")
+        yield from _metrics(subject)
 
 
 def _needs_bitsandbytes(recipe: Recipe, *, gpu: bool) -> bool:
@@ -120,12 +128,13 @@ def _quantised(subject: Subject) -> Iterable[Finding]:
         )
 
 
-def _metrics(recipe: Recipe) -> Iterable[Finding]:
-    for spec in recipe.evaluate.metrics:
-        metric = cast("Metric", plugins.make("metrics", spec))
+def _metrics(subject: Subject) -> Iterable[Finding]:
+    recipe = subject.recipe
+    for name, metric in metrics_of(recipe.evaluate.metrics, subject.base).items():
         why = metric.unavailable()
         if why:
             message, _, remedy = why.partition(": ")
-            message = f"the metric `{spec['name']}` gives no scores: {message}"
-            found = error if spec["name"] in watched.named(recipe).values() else warning
+            message = f"the metric `{name}` gives no scores: {message}"
+            needed = {*watched.named(recipe).values(), *recipe.evaluate.gates}
+            found = error if metric.about.keys() & needed else warning
             yield found("extras.metric", message, remedy=remedy, place="evaluate.metrics")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lorry.errors import InputError
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, from_error, note, refusal, warning
+from lorry.plan.python_files import flaws
 from lorry.plan.rows import conversations
 from lorry.plan.subject import UnavailableError
 from lorry.plugins import make
-from lorry.recipe.paths import exists, from_home, in_clone, is_run_name
-from lorry.recipe.rewards import functions
+from lorry.recipe.paths import in_clone, is_run_name
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.rewards.adapter import AdapterReward
 from lorry.trainer.rewards.metric import MetricReward
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
     from lorry.plan.subject import Subject
     from lorry.trainer.rewards._base import Reward
 
+_CODES = {
+    "file": "rewards.file",
+    "syntax": "rewards.syntax",
+    "function": "rewards.function",
+    "in-clone": "rewards.in-clone",
+}
+"""By what is wrong with a function's file."""
 _PLACE = "method.rewards"
 _SHOWN = 5
 
@@ -105,36 +111,18 @@ def _of(reward: Reward, place: str, subject: Subject) -> Iterable[Finding]:
         if lacks and subject.recipe.compute.is_here:
             message = f"the metric `{reward.label}` cannot work here, so it can judge nothing"
             yield refusal("rewards.unavailable", message, remedy=lacks, place=place)
-    elif isinstance(reward, PythonReward | AdapterReward):
-        named = reward.file if isinstance(reward, PythonReward) else reward.adapter
-        is_run = isinstance(reward, AdapterReward) and is_run_name(named, [subject.base])
-        cloned = "" if is_run else in_clone(named, subject.base, subject.recipe)
+    elif isinstance(reward, AdapterReward):
+        named = reward.adapter
+        cloned = "" if is_run_name(named, [subject.base]) else in_clone(named, subject.base, subject.recipe)
         if cloned:
             message = f"`{cloned}` is not here: it is taken from the repository of compute.code, and was not looked at"
             yield note("rewards.in-clone", message, place=place)
-        elif isinstance(reward, PythonReward):
-            yield from _of_function(reward, place, subject.base)
-
-
-def _of_function(reward: PythonReward, place: str, base: Path) -> Iterable[Finding]:
-    file = Path(base, from_home(reward.file))
-    try:
-        known, may_be_others = functions(file)
-    except SyntaxError as fault:
-        at = f"{file}:{fault.lineno}" if fault.lineno else str(file)
-        yield error("rewards.syntax", f"no Python: {fault.msg}", remedy="correct the line", place=at)
-        return
-    except (OSError, ValueError, RecursionError) as cause:
-        told = f"there is no `{reward.file}`" if not exists(file) else f"`{reward.file}` cannot be read: {cause}"
-        yield error("rewards.file", told, remedy="give a Python file, relative to the recipe", place=place)
-        return
-    if known.get(reward.function) is False:
-        message = f"`{reward.function}` is `async`, and rewards are called as plain functions"
-        yield error("rewards.function", message, remedy="write it with `def` alone", place=place)
-    elif reward.function not in known and not may_be_others:
-        plain = ", ".join(f"`{name}`" for name, is_plain in known.items() if is_plain) or "no function"
-        message = f"`{reward.file}` has no function `{reward.function}`"
-        yield error("rewards.function", message, remedy=f"it has {plain}", place=place)
+    elif isinstance(reward, PythonReward):
+        for flaw in flaws(reward.file, reward.function, subject.base, subject.recipe):
+            if flaw.kind == "in-clone":
+                yield note("rewards.in-clone", flaw.message, place=place)
+            else:
+                yield error(_CODES[flaw.kind], flaw.message, remedy=flaw.remedy, place=flaw.at or place)
 
 
 def _names(named: Mapping[str, Reward]) -> Iterable[Finding]:

@@ -22,8 +22,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from lorry.data.prepare import Prepared
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError, ModelError, RunFailedError
-from lorry.evaluate import scoring
-from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.chosen import metrics_of
+from lorry.evaluate.metrics._base import Answer, Fault, Metric, value_of
 from lorry.plan.rehearsal import model_copy, rows
 from lorry.plan.rehearsal.task import Task
 from lorry.recipe.schema import Recipe
@@ -49,7 +49,7 @@ def score_own_answers(task: Task, teller: Teller) -> None:
     teller.say(stage="metrics")
     metrics = {
         name: metric
-        for name, metric in scoring.metrics_of(task.recipe.evaluate.metrics).items()
+        for name, metric in metrics_of(task.recipe.evaluate.metrics, Path(task.base)).items()
         if metric.unavailable() is None
     }
     prepared = Prepared.open(Path(task.all_rows))
@@ -67,13 +67,18 @@ def score_own_answers(task: Task, teller: Teller) -> None:
 
 def _score(name: str, metric: Metric, question: Question) -> None:
     """Raises DataError where the metric fails at a row's own answer, or gives what is no score."""
+    own = Answer(question.truth, question.truth, question.messages, question.origin, question.columns)
+    failed, hint = f"the metric `{name}` fails at a row's own answer", "correct the metric, or the row"
     try:
-        (score,) = metric.score_all([Answer(question.truth, question.truth, question.messages, question.origin)])
+        (said,) = metric.score_all([own])
+        metric.score_parts(own)
     except Exception as error:
-        told = f"the metric `{name}` fails at a row's own answer: {type(error).__name__}: {error}"
-        raise DataError(told, place=question.origin, hint="correct the metric, or the row") from error
-    if score is not None and not 0 <= score <= 1:
-        hint = "a metric gives a number from 0 to 1, or None"
+        raise DataError(f"{failed}: {type(error).__name__}: {error}", place=question.origin, hint=hint) from error
+    if isinstance(said, Fault):
+        raise DataError(f"{failed}: {said.told}", place=question.origin, hint=hint)
+    score, highest = value_of(said), metric.about[name].highest
+    if score is not None and highest is not None and not 0 <= score <= highest:
+        hint = f"a metric gives a number from 0 to {highest:g}, or None"
         raise DataError(f"the metric `{name}` gives {score}, which is no score", place=question.origin, hint=hint)
 
 

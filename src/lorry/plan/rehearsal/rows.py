@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lorry.data import columns
 from lorry.data.examples import Example, ExampleSet, write_examples
 from lorry.data.facts import SplitFacts, split_facts
 from lorry.data.prepare import SPLITS, Prepared, Task
@@ -109,7 +110,7 @@ def questions(prepared: Prepared, most: int) -> Iterable[Task]:
     """What the true evaluation asks, of all splits; `most` of each."""
     for split in SPLITS[1:]:
         if getattr(prepared, split):
-            yield from drawn(prepared.tasks(split), most)
+            yield from prepared.with_columns(split, drawn(prepared.tasks(split), most))
 
 
 def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, most: int) -> SplitFacts:
@@ -123,6 +124,11 @@ def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, mos
         with tasks.open(encoding="utf-8") as file:
             lines = {at: line for at, line in enumerate(file) if at in rows}
         (folder / tasks.name).write_text("".join(lines[row] for row in rows if row in lines), encoding="utf-8")
+    beside = columns.read(source.folder, set(rows))
+    writer = columns.ColumnsWriter(folder)
+    for row in rows:
+        writer.append(beside.get(row))
+    writer.close()
     whole = prepared.facts.split(split)
     return split_facts(examples, len(rows), int(cut.sum()), whole.format if whole else "")
 

@@ -38,7 +38,8 @@ def final_scores(event: Event) -> dict[str, float]:
     if event.kind != "scored":
         return {}
     found: dict[str, float] = {}
-    for split, about in _items(_get(event.data.get("scores"), "splits")):
+    scores = event.data.get("scores")
+    for split, about in _items(_get(scores, "splits") or scores):
         for metric, sides in _items(_get(about, "scores")):
             for side, interval in _items(sides):
                 value = _get(interval, "value")

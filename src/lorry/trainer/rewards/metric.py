@@ -8,7 +8,9 @@ from typing import Any, cast
 from pydantic import field_validator
 
 from lorry import plugins
-from lorry.evaluate.metrics._base import Answer, Metric
+from lorry.evaluate.chosen import metrics_of
+from lorry.evaluate.metrics._base import Answer, Metric, value_of
+from lorry.evaluate.metrics._base import Fault as Failed
 from lorry.trainer.rewards._base import Completion, Fault, Place, Reward, Scorer
 
 
@@ -25,8 +27,8 @@ class MetricReward(Reward):
 
     @property
     def label(self) -> str:
-        """The metric's name."""
-        return str(self.metric.get("name"))
+        """What the metric's score is called."""
+        return str(self.metric.get("function") or self.metric.get("name"))
 
     @property
     def needs_truth(self) -> bool:
@@ -39,8 +41,7 @@ class MetricReward(Reward):
 
     def open(self, place: Place) -> Scorer:
         """Makes the metric."""
-        del place
-        return _Scores(self._made())
+        return _Scores(*metrics_of([self.metric], place.base).values())
 
     def _made(self) -> Metric:
         return cast("Metric", plugins.make("metrics", self.metric))
@@ -54,14 +55,16 @@ class _Scores:
         return [self._score(one) for one in completions]
 
     def _score(self, one: Completion) -> float | Fault | None:
-        answer = Answer(one.text, one.truth, one.messages, one.origin)
+        answer = Answer(one.text, one.truth, one.messages, one.origin, one.columns)
         try:
-            (score,) = self._metric.score_all([answer])
+            (said,) = self._metric.score_all([answer])
         except Exception as error:
             return Fault(f"{type(error).__name__}: {error}")
-        if score is None or self._metric.higher_is_better:
-            return score
-        return 1.0 - score
+        if isinstance(said, Failed):
+            return Fault(said.told)
+        score = value_of(said)
+        is_worse_with_more = self._metric.about[self._metric.label].higher_is_better is False
+        return 1.0 - score if score is not None and is_worse_with_more else score
 
     def close(self) -> None:
         """A metric holds nothing."""

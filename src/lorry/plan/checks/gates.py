@@ -1,0 +1,107 @@
+"""The gates: whether each can be judged, and asks for something that a score can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+from lorry.evaluate import chosen
+from lorry.evaluate.metrics._base import About
+from lorry.plan.checks._base import Check
+from lorry.plan.findings import Explanation, Finding, error, warning
+from lorry.recipe.gates import Gate, gates_of
+
+if TYPE_CHECKING:
+    from lorry.plan.subject import Subject
+    from lorry.recipe.schema import Recipe
+    from lorry.trainer.methods._base import Method
+
+
+class GatesCheck(Check):
+    """Whether every gate of the recipe can be judged, and can be met."""
+
+    explains: ClassVar[Mapping[str, Explanation]] = {
+        "gates.unknown": Explanation(
+            "A gate is set on a score that nothing of the recipe gives.",
+            "It could not be judged, and would be missed however good the adapter is.",
+            "Add the metric to `evaluate.metrics`, or name one of the scores that the finding lists.",
+        ),
+        "gates.no-rows": Explanation(
+            "A gate is set, and there are no rows, or no answers, that it could be judged by.",
+            "It would be missed however good the adapter is.",
+            "Set `data.eval_split: 0.1` or `data.test`, and `evaluate.rows` above 0.",
+        ),
+        "gates.never": Explanation(
+            "A gate asks for what the score can never be, such as 95 of one that ends at 1.",
+            "It would be missed however good the adapter is.",
+            'Write shares as `"0.95"` or `"95 %"`.',
+        ),
+        "gates.direction": Explanation(
+            "A gate asks a score to be high of which less is better, or to be low of which more is better.",
+            "The worse the adapter, the sooner it passes.",
+            "Turn the sign round, unless it is meant.",
+        ),
+    }
+
+    def run(self, subject: Subject) -> Iterable[Finding]:
+        """Looks at the recipe alone."""
+        recipe = subject.recipe
+        known = _scores(recipe, subject.method)
+        for gate in gates_of(recipe.evaluate.gates):
+            place = f"evaluate.gates.{gate.score}"
+            about = known.get(gate.score)
+            if about is None and any(gate.score.startswith(f"{task.name}.") for task in recipe.evaluate.harness):
+                continue  # what a benchmark gives, it alone knows
+            if about is None:
+                yield _unknown(gate, known, place)
+            else:
+                yield from _of(gate, about, recipe, place)
+
+
+def _scores(recipe: Recipe, method: Method) -> dict[str, About]:
+    """What the evaluation at the end gives, by name."""
+    if method.head == "score":
+        return {"reward_accuracy": About()}
+    known = {"loss": About(False, highest=None), "perplexity": About(False, highest=None)}
+    if "preference" in method.accepts:
+        known["preference_accuracy"] = About()
+    if method.rolls_out:
+        known |= {name: About(is_higher, highest=None) for name, is_higher in method.gives.items() if "reward" in name}
+    return {**known, **chosen.about(recipe.evaluate.metrics)}
+
+
+def _unknown(gate: Gate, known: Mapping[str, About], place: str) -> Finding:
+    near = get_close_matches(gate.score, known, n=1)
+    remedy = f"did you mean `{near[0]}`?" if near else f"add it to evaluate.metrics, or name one of {', '.join(known)}"
+    return error("gates.unknown", f"nothing gives a score `{gate.score}`", remedy=remedy, place=place)
+
+
+def _of(gate: Gate, about: About, recipe: Recipe, place: str) -> Iterable[Finding]:
+    data, evaluate = recipe.data, recipe.evaluate
+    has_rows = {
+        "eval": data.eval is not None or (data.eval_split > 0 and data.eval_subset != 0),
+        "test": data.test is not None,
+    }
+    if not (has_rows[gate.split] if gate.split else any(has_rows.values())):
+        message = f"`{gate.score} {gate.asked}` has no {gate.split or 'evaluation or test'} rows to be judged by"
+        remedy = "name rows in data.test" if gate.split == "test" else "set data.eval_split to 0.1"
+        yield error("gates.no-rows", message, remedy=remedy, place=place)
+    elif gate.score in chosen.about(evaluate.metrics) and not evaluate.rows:
+        message = f"`{gate.score} {gate.asked}` has no answers to be judged by: evaluate.rows is 0"
+        yield error("gates.no-rows", message, remedy="set evaluate.rows above 0", place=place)
+    if not _can_be(gate, about):
+        limit = f"`{gate.limit:g} %`" if gate.limit > 1 else "a number that it can reach"
+        message = f"`{gate.score} {gate.asked}` can never be met: it lies between 0 and {about.highest or 'no bound'}"
+        yield error("gates.never", message.replace("1.0", "1"), remedy=f"write {limit}", place=place)
+    elif about.higher_is_better is not None and about.higher_is_better != gate.wants_more:
+        better = "more" if about.higher_is_better else "less"
+        message = f"`{gate.score} {gate.asked}` passes the worse adapters: {better} of it is better"
+        yield warning("gates.direction", message, remedy="turn the sign round, unless it is meant", place=place)
+
+
+def _can_be(gate: Gate, about: About) -> bool:
+    """Whether there is a score that passes; none lies below 0, but for losses and rewards, which have no bounds."""
+    if about.highest is None:
+        return True
+    return any(gate.is_met(one) for one in (0.0, about.highest))
