@@ -45,11 +45,20 @@ def furnish(folder: Path) -> Path:
     write_rows(folder / "rows.jsonl", chat_rows(24))
     write_rows(folder / "more.jsonl", chat_rows(6, start=100))
     write_rows(folder / "broken.jsonl", [*chat_rows(8), {"messages": []}])
+    _write_long(folder / "long.jsonl")
     laid_out_twice = {"prompt": "What is two?", "completion": "A number.", "text": "Raw text."}
     write_rows(folder / "both.jsonl", [{**row, **laid_out_twice} for row in chat_rows(8)])
     (folder / "shout.jinja").write_text(TEMPLATE.replace("message['role']", "message['role'] | upper"), "utf-8")
     (folder / "thinking.jinja").write_text(THINKING, "utf-8")
     return folder
+
+
+def _write_long(file: Path) -> None:
+    """Eight rows, of which two are longer than any other row here."""
+    rows = chat_rows(8)
+    for row in rows[2:4]:
+        row["messages"][-1]["content"] = "red " * 200
+    write_rows(file, rows)
 
 
 def _save_coded(folder: Path, kind: str) -> None:

@@ -58,6 +58,8 @@ class Assembler:
         if dropped:
             why, _ = self._method.too_long(self._data.max_length)
             self.said.append(said.left_out(dropped, why))
+        if long := sum(each.long for each in staged.values()):
+            self.notes.append(said.long_rows(long, self._data.max_length))
         return DataFacts(
             train=splits["train"],
             eval=splits.get("eval"),
@@ -73,7 +75,8 @@ class Assembler:
 
     def _staged(self, name: str, blobs: list[Blob], *, keeps_columns: bool) -> Staged:
         layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
-        stager = Stager(self._method, self._renderer, keeps_columns=keeps_columns)
+        skips_long = self._data.on_long_row == "skip"
+        stager = Stager(self._method, self._renderer, keeps_columns=keeps_columns, skips_long=skips_long)
         return stager.stage(blobs, layout, self._folder / f"all-{name}")
 
     def _judged(self, staged: Mapping[str, Staged]) -> BadRows:
@@ -94,6 +97,9 @@ class Assembler:
 
     def _empty(self, name: str, staged: Staged) -> DataError:
         place = f"data.{name}"
+        if staged.long and not staged.dropped:
+            hint = "raise `data.max_length`, or cut them: `data.on_long_row: cut`"
+            raise DataError(f"every row is longer than max_length {self._data.max_length:,}", place=place, hint=hint)
         if staged.dropped:
             why, hint = self._method.too_long(self._data.max_length)
             return DataError(f"no row can be trained on: {why}", place=place, hint=hint)

@@ -6,6 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, cast
 
 from lorry.data import files
@@ -16,6 +17,7 @@ from lorry.data.readers.blob import Blob
 from lorry.data.rows import Row
 from lorry.errors import DataError
 from lorry.plugins import find, make, names
+from lorry.recipe.sources import Source
 
 
 class Layout:
@@ -28,22 +30,39 @@ class Layout:
         self._known = _known()
         self._usable = [self._named] if self._named else [entry for entry in self._known if entry.gives in accepts]
         self._seen: Counter[str] = Counter()
+        self._spec = spec
+        self._of: dict[int, tuple[Source, Layout]] = {}
+
+    def of(self, source: Source | None) -> Layout:
+        """The layout of one source, which is a matter of its own; without a source, this one."""
+        if source is None:
+            return self
+        if id(source) not in self._of:
+            self._of[id(source)] = source, Layout(source.format or self._spec, self._accepts, self._method)
+        return self._of[id(source)][1]
 
     @property
     def format(self) -> str:
         """The name of the format that most rows have; empty before a row was read."""
-        # Of equally common ones the more particular, which comes first.
-        return max(self._usable, key=lambda entry: self._seen[entry.name]).name if self._seen else ""
+        seen = [(count, name) for layout in self._all for name, count in layout._seen.items()]
+        return max(seen, key=lambda pair: pair[0])[1] if seen else ""
 
     @property
     def mixed(self) -> bool:
-        """Whether rows of several formats were read."""
-        return len(self._seen) > 1
+        """Whether rows of several formats were read from one source."""
+        return any(len(layout._seen) > 1 for layout in self._all)
 
     def settle(self) -> None:
-        """From now on reads by the commonest format alone, and refuses rows of others."""
-        self._usable = [entry for entry in self._usable if entry.name == self.format]
-        self._seen.clear()
+        """From now on reads each source by its commonest format alone, and refuses rows of others."""
+        for layout in self._all:
+            # Of equally common ones the more particular, which comes first.
+            commonest = max(layout._usable, key=lambda entry, seen=layout._seen: seen[entry.name], default=None)
+            layout._usable = layout._usable if commonest is None or not layout._seen else [commonest]
+            layout._seen.clear()
+
+    @property
+    def _all(self) -> list[Layout]:
+        return [self, *(layout for _, layout in self._of.values())]
 
     def read(self, raw: dict[str, Any], origin: Any) -> Row:
         """The row. Raises BadRowError when no format, or not the set's, can read it."""
@@ -73,14 +92,17 @@ class Layout:
 
 def rows(blobs: Sequence[Blob], layout: Layout, bad: BadRows) -> Iterator[Row]:
     """Every row of the files that its format can read; the others go to `bad`."""
-    for raw, origin in files.read(blobs, bad):
-        try:
-            row = layout.read(raw, origin)
-            yield row if row.messages is None or row.columns is not None else replace(row, beside=beside(raw))
-        except BadRowError as error:
-            bad.add(origin, error)
-        except RecursionError:
-            bad.add(origin, BadRowError("the row is nested too deeply", hint="rows are flat objects"))
+    for _, group in groupby(blobs, lambda blob: id(blob.source)):
+        of_one = list(group)
+        own = layout.of(of_one[0].source)
+        for raw, origin in files.read_source(of_one, bad):
+            try:
+                row = own.read(raw, origin)
+                yield row if row.messages is None or row.columns is not None else replace(row, beside=beside(raw))
+            except BadRowError as error:
+                bad.add(origin, error)
+            except RecursionError:
+                bad.add(origin, BadRowError("the row is nested too deeply", hint="rows are flat objects"))
 
 
 def known_formats() -> list[type[Format]]:

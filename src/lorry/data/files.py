@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from itertools import groupby, islice
 from pathlib import Path
 
 from lorry.data.bad_rows import BadRows
 from lorry.data.readers import csv_file, json_file, jsonl, parquet, text
+from lorry.data.naming import renamed
 from lorry.data.readers.blob import Blob, Rows
 from lorry.errors import DataError
 from lorry.recipe.layer import show
 from lorry.recipe.paths import from_home
+from lorry.recipe.sources import Source, each, path_of
 
 READERS: dict[str, Callable[[Blob, BadRows], Rows]] = {
     ".jsonl": jsonl.read,
@@ -25,16 +29,26 @@ READERS: dict[str, Callable[[Blob, BadRows], Rows]] = {
 """What reads which kind of file."""
 
 
-def find(named: str | Sequence[str], base: Path) -> list[Blob]:
+def find(named: str | Source | list[str | Source], base: Path) -> list[Blob]:
     """The files that a recipe names, in order. Raises DataError for one that does not exist or is of no known kind."""
-    names = [named] if isinstance(named, str) else list(named)
-    return [blob for name in names for blob in _found(name, base)]
+    found: list[Blob] = []
+    for one in each(named):
+        blobs = _found(path_of(one), base)
+        found += [replace(blob, source=one) for blob in blobs] if isinstance(one, Source) else blobs
+    return found
 
 
 def read(blobs: Sequence[Blob], bad: BadRows) -> Rows:
     """Raw rows of all files, each with its place; what is no row is added to `bad`."""
-    for blob in blobs:
-        yield from READERS[blob.kind](blob, bad)
+    for _, group in groupby(blobs, lambda blob: id(blob.source)):
+        yield from read_source(list(group), bad)
+
+
+def read_source(blobs: Sequence[Blob], bad: BadRows) -> Rows:
+    """The same for files of one source: the first of its rows, with the names that formats know."""
+    rows = (row for blob in blobs for row in READERS[blob.kind](blob, bad))
+    source = blobs[0].source if blobs else None
+    return rows if source is None else renamed(islice(rows, source.rows), source)
 
 
 def _found(name: str, base: Path) -> list[Blob]:

@@ -29,6 +29,7 @@ from lorry.data.template import plain
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError, InputError
 from lorry.plugins import make
+from lorry.recipe.chat_template import is_file
 from lorry.recipe.paths import from_home
 from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
@@ -184,11 +185,13 @@ def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer
     """The tokenizer with the chat template that the recipe names, or its own. Raises DataError for a missing file."""
     if data.chat_template is None:
         return tokenizer
-    if data.chat_template == "chatml":
-        return tokenizer.with_template("chatml")
+    if not is_file(data.chat_template):
+        chat = tokenizer.with_template(data.chat_template)
+        chat.template()
+        return chat
     path = base / from_home(data.chat_template)
     if not path.is_file():
-        hint = "give a Jinja file, relative to the recipe, or `chatml`"
+        hint = "give a Jinja file, relative to the recipe, or `chatml`, or `plain`"
         raise DataError("no such chat template", place=data.chat_template, hint=hint)
     chat = tokenizer.with_template(Blob.local(path, data.chat_template).text())
     chat.template()

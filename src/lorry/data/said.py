@@ -129,6 +129,11 @@ def cut(splits: Mapping[str, SplitFacts], max_length: int) -> list[Said]:
     return [Said("data.cut", told.format(facts, name, max_length), "data.max_length") for name, facts in many]
 
 
+def long_rows(number: int, max_length: int) -> str:
+    """Rows that are skipped for their length, as the recipe asks."""
+    return f"{counted(number, 'row')} longer than max_length {max_length:,}: skipped, as `data.on_long_row` says"
+
+
 def left_out(dropped: int, why: str) -> Said:
     """Rows of which nothing to train on is left."""
     return Said("data.left-out", f"{counted(dropped, 'row')} left out: {why}", "data.max_length")

@@ -48,6 +48,8 @@ class Staged:
     """Which rows lost their end, `(rows,)`."""
     dropped: int
     """Rows of which nothing to train on was left."""
+    long: int
+    """Rows that were left out for their length, as the recipe asks."""
     bad: BadRows
     read: int
     """Rows in the files, bad ones included."""
@@ -57,10 +59,13 @@ class Staged:
 class Stager:
     """Makes staged sets for one method and one renderer."""
 
-    def __init__(self, method: Method, renderer: Renderer, *, keeps_columns: bool = True) -> None:
+    def __init__(
+        self, method: Method, renderer: Renderer, *, keeps_columns: bool = True, skips_long: bool = False
+    ) -> None:
         self._method = method
         self._renderer = renderer
         self._keeps_columns = keeps_columns
+        self._skips_long = skips_long
 
     def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
@@ -75,7 +80,7 @@ class Stager:
 
     def _once(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         bad = BadRows()
-        sink = _Sink(folder, keeps_columns=self._keeps_columns)
+        sink = _Sink(folder, keeps_columns=self._keeps_columns, skips_long=self._skips_long)
         try:
             for chunk in chunks(detect.rows(blobs, layout, bad)):
                 for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
@@ -132,8 +137,9 @@ def _copy_tasks(staged: Staged, wanted: NDArray[np.bool_], folder: Path) -> None
 class _Sink:
     """Where rendered rows go."""
 
-    def __init__(self, folder: Path, *, keeps_columns: bool) -> None:
+    def __init__(self, folder: Path, *, keeps_columns: bool, skips_long: bool) -> None:
         self._folder = folder
+        self._skips_long = skips_long
         self._writer = ExampleWriter(folder)
         self._columns = columns.ColumnsWriter(folder) if keeps_columns else None
         self._tasks = (folder / "tasks.jsonl").open("w", encoding="utf-8")
@@ -141,11 +147,15 @@ class _Sink:
         self._keys = array("Q")
         self._cut = bytearray()
         self._dropped = 0
+        self._long = 0
 
     def append(self, row: Row, examples: Sequence[Example]) -> None:
         useful = [example for example in examples if example.is_useful]
         if not useful or (len(useful) < len(examples) and any(example.kind.follows for example in examples)):
             self._dropped += 1
+            return
+        if self._skips_long and any(example.cut for example in examples):
+            self._long += 1
             return
         for example in useful:
             self._writer.append(example, row.origin)
@@ -175,8 +185,9 @@ class _Sink:
             keys=np.frombuffer(self._keys, dtype=np.uint64) if self._keys else np.zeros(0, np.uint64),
             cut=np.frombuffer(bytes(self._cut), dtype=np.bool_),
             dropped=self._dropped,
+            long=self._long,
             bad=bad,
-            read=len(self._keys) + self._dropped + bad.count,
+            read=len(self._keys) + self._dropped + self._long + bad.count,
             format=layout,
         )
 

@@ -33,6 +33,12 @@ CHATML = (
 )
 """The template called `chatml`, for models that come without one."""
 
+PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'assistant' %}{{ eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+"""The template called `plain`, for rows that hold every sign that is wanted: turns as they stand, and the end of answers."""
+
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 

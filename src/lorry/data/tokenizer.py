@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import Encoding
 
 from lorry.data.rows import Message
-from lorry.data.template import CHATML, ChatTemplate, plain
+from lorry.data.template import CHATML, PLAIN, ChatTemplate, plain
 from lorry.errors import DataError, ModelError
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -51,11 +51,14 @@ class Tokenizer:
     def with_template(self, text: str) -> Tokenizer:
         """The same tokenizer with another chat template.
 
-        `chatml` names the built-in one; with a tokenizer that does not know its end sign, turns end with the end token.
+        `chatml` and `plain` name built-in ones. With a tokenizer that does not know ChatML's end sign, its turns end with the
+        end token; `plain` begins with the first token where the tokenizer puts it before raw text.
         """
         if text == "chatml":
             knows = self._backend.token_to_id("<|im_end|>") is not None
             text = CHATML if knows else CHATML.replace("'<|im_end|>\\n'", "eos_token + '\\n'")
+        if text == "plain":
+            text = "{{ bos_token }}" + PLAIN if self.adds_bos else PLAIN
         return Tokenizer(self._backend, self._config, {"default": text})
 
     # --- text and tokens

@@ -17,6 +17,7 @@ def recipe_schema() -> dict[str, Any]:
     parts = schema["$defs"]
     _choose(schema["properties"]["method"], "methods", parts, ())
     _choose(parts["DataSettings"]["properties"]["format"], "formats", parts, ("auto",))
+    _choose(parts["Source"]["properties"]["format"]["anyOf"][0], "formats", parts, ("auto",))
     _choose_metrics(parts["EvaluateSettings"]["properties"]["metrics"]["items"], parts)
     _choose(parts["ComputeSettings"]["properties"]["on"]["items"], "providers", parts, ())
     _choose(parts["TrackSettings"]["properties"]["sinks"]["items"], "sinks", parts, ())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lorry import plugins
 from lorry.errors import InputError
+from lorry.recipe.chat_template import is_file
 from lorry.recipe.layer import Keys, get
 from lorry.recipe.rewards import file_and_function
 
@@ -51,7 +52,7 @@ class OwnFile:
 def own_files(values: Mapping[str, Any]) -> Iterator[OwnFile]:
     """All such places in a recipe's values, short forms and unchecked values among them; what is no text is passed over."""
     template, adapter = get(values, ("data", "chat_template")), get(values, ("model", "adapter"))
-    if _is_path(template) and template != "chatml":
+    if _is_path(template) and is_file(str(template)):
         yield OwnFile(("data", "chat_template"), str(template), "chat_template.jinja")
     if _is_path(adapter):
         yield OwnFile(ADAPTER, str(adapter), "adapter", is_run=True)

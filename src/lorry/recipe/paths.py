@@ -26,7 +26,10 @@ def make_absolute(values: dict[str, Any], bases: Sequence[Path]) -> None:
     """
 
     def whole(value: Any) -> Any:
-        return [whole(item) for item in value] if isinstance(value, list) else _whole(value, bases)
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        is_source = isinstance(value, dict) and "path" in value
+        return {**value, "path": _whole(value["path"], bases)} if is_source else _whole(value, bases)
 
     for keys in _PATHS:
         _change(values, keys, whole)

@@ -166,11 +166,22 @@ def _hint(detail: Any, keys: Keys, model: type[BaseModel], at: Keys) -> str:
 
 def _names_at(model: type[BaseModel], keys: Keys) -> list[str]:
     for key in keys:
-        inner = section_of(model, str(key))
+        if isinstance(key, int):
+            continue  # what stands in a list is looked for with the list
+        field = model.model_fields.get(key)
+        inner = next(_models_in(field.annotation), None) if field else None
         if inner is None:
             return []
         model = inner
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation allows, in lists and unions too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _help_of(model: type[BaseModel], keys: Keys) -> str:

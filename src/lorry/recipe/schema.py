@@ -10,25 +10,11 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from lorry.recipe.alert_address import checked as checked_address
+from lorry.recipe.chat_template import Template
 from lorry.recipe.evaluation import EvaluateSettings
 from lorry.recipe.lora import LoraSettings
-from lorry.recipe.section import Name, Section
-
-Selected = Annotated[
-    dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
-]
-"""A plugin chosen by name: `sft`, or `{name: sft, train_on: all}` with its own settings."""
-
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095
-"""Bytes of a file's name, and of a path, that Linux takes; other systems take no longer ones."""
-
-
-def _nameable(path: str) -> str:
-    """The path, if a file could have it."""
-    raw = path.encode("utf-8", "surrogatepass")
-    if len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in raw.split(b"/")):
-        raise ValueError("is longer than any file's name can be")
-    return path
+from lorry.recipe.section import FileName, Name, Section, Selected
+from lorry.recipe.sources import Rows
 
 
 def _each_once(texts: list[str]) -> list[str]:
@@ -36,9 +22,6 @@ def _each_once(texts: list[str]) -> list[str]:
         raise ValueError("names one of them twice")
     return texts
 
-
-FileName = Annotated[Name, AfterValidator(_nameable)]
-FileNames = Annotated[list[FileName], Field(min_length=1)]
 
 _GIVEN_BY_LORRY = ("add_generation_prompt", "documents", "messages", "tools")
 """Variables that every chat template gets."""
@@ -77,11 +60,12 @@ class ModelSettings(Section):
 class DataSettings(Section):
     """The rows, and how they become tokens."""
 
-    train: FileName | FileNames
-    """Files (JSONL, JSON, CSV, Parquet), folders of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe."""
-    eval: FileName | FileNames | None = None
+    train: Rows
+    """Files (JSONL, JSON, CSV, Parquet), folders of text files, or `hub:OWNER/NAME[:SPLIT]`; relative to the recipe. In place
+    of a name, `{path: NAME, format: ..., columns: ..., rows: ...}` says how its rows are read."""
+    eval: Rows | None = None
     """Rows that are never trained on and scored during training; cut from the training rows when missing."""
-    test: FileName | FileNames | None = None
+    test: Rows | None = None
     """Rows that are scored once, at the end."""
     eval_split: float = Field(default=0.1, ge=0)
     """When `eval` is missing: a share (below 1) or a number (from 1) of training rows held back; 0 for none."""
@@ -93,8 +77,9 @@ class DataSettings(Section):
     """Evaluate on this many rows; null or -1 for all."""
     format: Selected = Field(default_factory=lambda: {"name": "auto"})
     """How rows are laid out (`lorry data formats` lists them); `auto` looks at every row."""
-    chat_template: FileName | None = None
-    """A Jinja file, or `chatml`, in place of the model's own chat template."""
+    chat_template: Template | None = None
+    """A Jinja file, Jinja itself, `chatml`, or `plain` (turns as they stand, an end token behind answers), in place of the
+    model's own chat template."""
     template_args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the chat template, in training and in generation: `{enable_thinking: false}`."""
     max_length: int = Field(default=1024, ge=8)
@@ -104,6 +89,8 @@ class DataSettings(Section):
     drop_near_duplicates: float | None = Field(default=None, ge=0.6, le=1)
     """Leaves out training rows whose prompt and answer share so much of their letters with an earlier row's: 0.8 is usual, 1
     leaves out those that differ in blanks and case alone. Of such rows the first stays. Null keeps all."""
+    on_long_row: Literal["cut", "skip"] = "cut"
+    """What is longer than `max_length`: `cut` it there, or `skip` the row, and say how many; `cpt` always goes on in pieces."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`fail` reports every bad row and stops; `skip` reports them and goes on without."""
 

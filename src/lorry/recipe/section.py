@@ -1,14 +1,33 @@
-"""A part of a recipe: what all of them refuse."""
+"""What every part of a recipe has in common: unknown keys are refused, and values are plain."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+Selected = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
+]
+"""A plugin chosen by name: `sft`, or `{name: sft, train_on: all}` with its own settings."""
 
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+"""Bytes of a file's name, and of a path, that Linux takes; other systems take no longer ones."""
+
+
+def nameable(path: str) -> str:
+    """The path, if a file could have it."""
+    raw = path.encode("utf-8", "surrogatepass")
+    if len(raw) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in raw.split(b"/")):
+        raise ValueError("is longer than any file's name can be")
+    return path
+
+
+FileName = Annotated[Name, AfterValidator(nameable)]
 
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 

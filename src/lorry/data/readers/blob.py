@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from lorry.data.bad_rows import BadRowError
 from lorry.data.rows import Origin
 from lorry.errors import DataError
+
+if TYPE_CHECKING:
+    from lorry.recipe.sources import Source
 
 RawRow = tuple[dict[str, Any], Origin]
 Rows = Iterator[RawRow]
@@ -49,6 +52,8 @@ class Blob:
     digest: Callable[[], str]
     note: str = ""
     """What the person should know of it."""
+    source: Source | None = None
+    """How its rows are read, where the recipe says so for this file."""
 
     @classmethod
     def local(cls, path: Path, name: str) -> Blob:

@@ -9,6 +9,7 @@ from lorry.network import is_network, within
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, note, refusal
 from lorry.plan.subject import UnavailableError
+from lorry.recipe.sources import each, path_of
 from lorry.secrets.found import export
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ class CredentialsCheck(Check):
 
 def _uses_hub(subject: Subject) -> bool:
     data = subject.recipe.data
-    named = [files for files in (data.train, data.eval, data.test) if files is not None]
-    names = [name for files in named for name in ([files] if isinstance(files, str) else files)]
-    if any(name.startswith("hub:") for name in names):
+    named = [one for rows in (data.train, data.eval, data.test) for one in each(rows)]
+    if any(path_of(one).startswith("hub:") for one in named):
         return True
     try:
         return subject.source.kind == "hub"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry import units
 from lorry.data.said import LEAKS
@@ -159,7 +159,7 @@ def _unrendered(subject: Subject, missing: str) -> Iterable[Finding]:
     yield note("data.read", f"all {read:,} rows can be read; they are not rendered, since {missing} cannot be had")
 
 
-def _read(subject: Subject, named: str | list[str]) -> int:
+def _read(subject: Subject, named: Any) -> int:
     """Reads every row of some files. Raises DataError for those that cannot be used."""
     from lorry.data import files
     from lorry.data.bad_rows import BadRows
