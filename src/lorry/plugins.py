@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "rewards": "lorry.trainer.rewards",
     "sinks": "lorry.track.sinks",
     "providers": "lorry.compute.providers",
+    "importers": "lorry.recipe.importers",
 }
 
 

@@ -12,7 +12,7 @@ from lorry.data.drafts import Draft, Tally
 from lorry.data.examples import Example
 from lorry.data.tokenizer import Tokenizer
 
-TrainOn = Literal["assistant", "all"]
+TrainOn = Literal["assistant", "last", "all"]
 
 _HEADERS = 1024
 """Headers of answers whose tokens are remembered."""
@@ -31,7 +31,7 @@ class AnswerTokens:
         ids, answers = self._laid_out(draft, encoding)
         trained = np.zeros(len(ids) + 1, dtype=np.bool_)
         end, closed = len(ids), True
-        for first, after in answers:
+        for first, after in answers[-1:] if train_on == "last" else answers:
             end, closed = self._answer_end(ids, first, after)
             trained[first:end] = True
         if not closed and draft.spans[-1][1] == len(draft.text):

@@ -9,8 +9,8 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from lorry.data.bad_rows import BadRows
-from lorry.data.readers import csv_file, json_file, jsonl, parquet, text
 from lorry.data.naming import renamed
+from lorry.data.readers import csv_file, json_file, jsonl, parquet, text
 from lorry.data.readers.blob import Blob, Rows
 from lorry.errors import DataError
 from lorry.recipe.layer import show
@@ -46,9 +46,21 @@ def read(blobs: Sequence[Blob], bad: BadRows) -> Rows:
 
 def read_source(blobs: Sequence[Blob], bad: BadRows) -> Rows:
     """The same for files of one source: the first of its rows, with the names that formats know."""
-    rows = (row for blob in blobs for row in READERS[blob.kind](blob, bad))
     source = blobs[0].source if blobs else None
-    return rows if source is None else renamed(islice(rows, source.rows), source)
+    if source is None:
+        return _all_rows(blobs, bad)
+    return renamed(islice(_all_rows(blobs, bad), _wanted(blobs, source.rows)), source)
+
+
+def _all_rows(blobs: Sequence[Blob], bad: BadRows) -> Rows:
+    return (row for blob in blobs for row in READERS[blob.kind](blob, bad))
+
+
+def _wanted(blobs: Sequence[Blob], size: float | None) -> int | None:
+    """How many rows a number or a share means; for a share they are counted. At least one, and None for all."""
+    if size is None or size >= 1:
+        return None if size is None else int(size)
+    return max(int(size * sum(1 for _ in _all_rows(blobs, BadRows()))), 1)
 
 
 def _found(name: str, base: Path) -> list[Blob]:

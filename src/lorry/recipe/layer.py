@@ -21,6 +21,8 @@ class Layer:
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[Keys, str] = field(default_factory=dict[Keys, str])
     warnings: list[str] = field(default_factory=list[str])
+    imported: list[Any] = field(default_factory=list[Any])
+    """What was read from configurations of other systems, `importing.Imported` each."""
 
     def place(self, keys: Keys) -> str:
         """Where a key was given; for a key that was not, the nearest that holds it; empty when nothing does."""
@@ -31,7 +33,8 @@ class Layer:
 
 def merge(under: Layer, over: Layer) -> Layer:
     """Both layers as one: mappings are merged, everything else is replaced, and each replaced value is said."""
-    merged = Layer(dict(under.values), dict(under.places), [*under.warnings, *over.warnings])
+    warnings, imported = [*under.warnings, *over.warnings], [*under.imported, *over.imported]
+    merged = Layer(dict(under.values), dict(under.places), warnings, imported)
     _lay(merged, over, over.values, ())
     return merged
 

@@ -25,6 +25,7 @@ from lorry.recipe.yaml_file import parse, read_text
 
 if TYPE_CHECKING:
     from lorry.recipe.earlier import Earlier
+    from lorry.recipe.importing import Imported
 
 _RIVALS: dict[Keys, Keys] = {("train", "steps"): ("train", "epochs"), ("train", "epochs"): ("train", "steps")}
 """Settings of which a recipe has one: giving one drops the other that a lower layer gave."""
@@ -41,6 +42,8 @@ class Loaded:
     """The file as given; empty for a recipe that came as a dictionary."""
     warnings: list[str]
     """One for each value that replaced another, naming both, and for each setting that has no effect."""
+    imported: tuple[Imported, ...] = ()
+    """What was read from configurations of other systems: what became of each of their fields."""
     to_come: Mapping[Keys, Earlier] = field(default_factory=dict)
     """Adapters that another recipe of the same command makes, by the place that names it; other places tell by themselves."""
 
@@ -56,7 +59,38 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     flags = parse_overrides(overrides)
     _prepare(flags, [Path.cwd()])
     layer = _lay_over(layer, flags)
-    return Loaded(_checked(layer, home_of(path)), path.absolute().parent, text, layer.warnings)
+    recipe, imported = _checked(layer, home_of(path)), tuple(layer.imported)
+    if imported and imported[0].file == home_of(path):
+        from lorry.recipe.imported_text import written
+
+        text = written(imported[0])
+    return Loaded(recipe, path.absolute().parent, text, layer.warnings, imported)
+
+
+def imported(path: Path, *, leaving_out: bool = False) -> Imported:
+    """Another system's configuration as a recipe, its paths whole; checked, unless what matters may be left out.
+
+    Raises RecipeError for what is no such configuration, and as `importing.read` does.
+    """
+    from lorry.recipe.importing import bases, read, recognised
+
+    file = home_of(path)
+    layer = parse(read_text(path), file)
+    kind = recognised(layer.values, file)
+    if kind is None:
+        titles = " or ".join(cast("Any", plugins.find("importers", name)).title for name in plugins.names("importers"))
+        hint = "`lorry recipe show` shows what lorry takes it for"
+        raise RecipeError(f"is no configuration of {titles}", place=file, hint=hint)
+    found = read(kind, layer, path, leaving_out=leaving_out)
+    _prepare(found.layer, bases(path.absolute().parent))
+    if not leaving_out:
+        check(found.layer, file)
+    return found
+
+
+def check(layer: Layer, file: str) -> None:
+    """Raises RecipeError, which tells everything that is wrong with a recipe's values and where."""
+    _checked(layer, file)
 
 
 def from_dict(data: Mapping[str, Any], base: Path) -> Loaded:
@@ -104,7 +138,21 @@ def _read(path: Path, text: str) -> tuple[Layer, list[Path]]:
         from lorry.recipe.python_file import read
 
         return read(path)
-    return parse(text, home_of(path)), [path.parent]
+    layer = parse(text, home_of(path))
+    found = _imported(layer, path)
+    return (layer, [path.parent]) if found is None else found
+
+
+def _imported(layer: Layer, path: Path) -> tuple[Layer, list[Path]] | None:
+    """What a configuration of another system says, and where its paths start; None for a recipe."""
+    from lorry.recipe.importing import bases, read, recognised
+
+    kind = recognised(layer.values, home_of(path))
+    if kind is None:
+        return None
+    found = read(kind, layer, path)
+    found.layer.imported.append(found)
+    return found.layer, list(bases(path.absolute().parent))
 
 
 def _prepare(layer: Layer, bases: Sequence[Path]) -> None:

@@ -36,8 +36,8 @@ class Source(Section):
     """What roles are called here: `{user: [customer], assistant: [agent]}`."""
     drop_system: bool = False
     """Leaves system turns out."""
-    rows: int | None = Field(default=None, ge=1)
-    """The first so many rows; null for all."""
+    rows: float | None = Field(default=None, gt=0)
+    """The first rows: a share (below 1) or a number (from 1); null for all."""
 
     @field_validator("roles")
     @classmethod

@@ -26,8 +26,21 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text in quotes that YAML 1.1 or 1.2 would read as something else."""
+    """Puts text in quotes that YAML 1.1 or 1.2 would read as something else, and writes everything out."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always: what is the same twice stands there twice."""
+        del data
+        return True
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Text of several lines as a block, which people can read."""
+    style = None if "\n" not in text else "|" if "\n" in text.strip("\n") else '"'
+    return dumper.represent_scalar(_CORE + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),

@@ -10,10 +10,10 @@ import typer
 
 from lorry.cli import findings as shown
 from lorry.cli import output
+from lorry.cli.loading import load
 from lorry.plan import findings
 from lorry.plan.check import check
 from lorry.plan.subject import Subject
-from lorry.recipe.load import load
 
 
 def command(

@@ -147,9 +147,9 @@ def converters(json_: Json = False) -> None:
 
 def _prepared(path: Path, overrides: list[str] | None) -> tuple[Prepared, Tokenizer]:
     """The recipe's rows, rendered, and the tokenizer that renders them. Says what loading and rendering had to say."""
+    from lorry.cli.loading import load
     from lorry.data.prepare import prepare, templated
     from lorry.data.tokenizer import Tokenizer
-    from lorry.recipe.load import load
     from lorry.trainer.sources.locate import locate
 
     loaded = load(path, overrides or ())

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from lorry.cli import findings, output, planned
+from lorry.cli.loading import load
 from lorry.cli.options import takes
 from lorry.errors import InputError
 from lorry.plan import compare, gpus
@@ -21,7 +22,6 @@ from lorry.plan.plan_json import comparison_json, plan_json
 from lorry.plan.prices import prices
 from lorry.plan.subject import Subject
 from lorry.recipe import compute_on
-from lorry.recipe.load import load
 from lorry.recipe.schema import Recipe
 from lorry.track.folder import home, write_text
 

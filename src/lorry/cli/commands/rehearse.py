@@ -46,7 +46,7 @@ def command(options: Options) -> int:
     machine refuses.
     """
     from lorry import rehearsing
-    from lorry.recipe.load import load
+    from lorry.cli.loading import load
 
     wish = rehearsing.Wish(load(options.recipe, options.override or ()), options.limit, options.tokenizer)
     shows = _Shows(as_json=options.json)

@@ -34,8 +34,8 @@ def command(options: Options) -> int:
     """
     from lorry import resuming
     from lorry.cli import output
+    from lorry.cli.loading import load
     from lorry.cli.outcome import View, follow
-    from lorry.recipe.load import load
     from lorry.track.folder import RunFolder
     from lorry.track.store import Store
 

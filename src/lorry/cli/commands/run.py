@@ -47,10 +47,10 @@ def command(options: Options) -> int:
     from lorry import job, resuming
     from lorry.cli import here
     from lorry.cli.chain import Chain
+    from lorry.cli.loading import load
     from lorry.cli.outcome import View, follow
     from lorry.cli.terms import Terms
     from lorry.recipe.earlier import linked
-    from lorry.recipe.load import load
 
     terms = Terms(options.yes, options.dry_run, options.json, options.new)
 

@@ -21,6 +21,8 @@ class AlpacaPreference(Format):
 
     gives: ClassVar[Gives] = "preference"
     rank: ClassVar[int] = 7
+    separator: str = "\n\n"
+    """What stands between instruction and input."""
 
     def matches(self, raw: dict[str, Any]) -> bool:
         """Has `instruction` and two answers."""
@@ -31,4 +33,4 @@ class AlpacaPreference(Format):
         outputs = raw.get("output")
         given = dict(zip(("chosen", "rejected"), outputs, strict=False)) if isinstance(outputs, list) else raw
         answers = [turns_of(given.get(side), side, "assistant") for side in ("chosen", "rejected")]
-        return preferred(origin, instructed(raw), *answers)
+        return preferred(origin, instructed(raw, self.separator), *answers)

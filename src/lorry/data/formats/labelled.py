@@ -23,6 +23,8 @@ class Labelled(Format):
 
     gives: ClassVar[Gives] = "labelled"
     rank: ClassVar[int] = 5
+    separator: str = "\n\n"
+    """What stands between instruction and input."""
 
     def matches(self, raw: dict[str, Any]) -> bool:
         """Has a label, and a conversation."""
@@ -37,7 +39,7 @@ class Labelled(Format):
         if meant is None:
             told = "is missing" if label is None else f"is {str(label)[:40]!r}"
             raise BadRowError(told, field=field, hint="write true for a good answer, false for a bad one")
-        messages = checked(_turns(raw), _field(raw))
+        messages = checked(_turns(raw, self.separator), _field(raw))
         tools = tools_of(raw.get("tools"))
         return Row(origin, messages=messages, label=meant, asked=len(messages) - 1, tools=tools)
 
@@ -52,11 +54,11 @@ def _field(raw: dict[str, Any]) -> str:
     return whole or ("output" if "instruction" in raw else "completion")
 
 
-def _turns(raw: dict[str, Any]) -> list[Message]:
+def _turns(raw: dict[str, Any], separator: str) -> list[Message]:
     if "messages" in raw:
         return [turn(entry, f"messages[{index}]") for index, entry in enumerate(listed(raw["messages"], "messages"))]
     if "conversations" in raw:
         return conversation(raw)
     if "instruction" in raw:
-        return [*instructed(raw), *turns_of(raw.get("output"), "output", "assistant")]
+        return [*instructed(raw, separator), *turns_of(raw.get("output"), "output", "assistant")]
     return turns_of(raw.get("prompt"), "prompt", "user") + turns_of(raw.get("completion"), "completion", "assistant")

@@ -20,8 +20,8 @@ class SupervisedFineTuning(Method):
     """Learns the answers of conversations."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"messages"})
-    train_on: Literal["assistant", "all"] = "assistant"
-    """`assistant`: the answers and their end tokens count in the loss; `all`: every token does."""
+    train_on: Literal["assistant", "last", "all"] = "assistant"
+    """`assistant`: the answers and their end tokens count in the loss; `last`: the last answer alone; `all`: every token."""
 
     def examples_of(self, rows: Sequence[Row], renderer: Renderer) -> Iterator[list[Example] | DataError]:
         """One example for each conversation."""

@@ -1,0 +1,1 @@
+"""Configurations of other systems, read as recipes: one file a system."""

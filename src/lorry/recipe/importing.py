@@ -1,0 +1,135 @@
+"""Configurations of other systems: recognised by their fields, and read as recipes, each field accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from lorry import plugins
+from lorry.errors import RecipeError
+from lorry.recipe.importers._base import Importer
+from lorry.recipe.importers._sheet import Fate, Field, Sheet
+from lorry.recipe.layer import Layer, home_of
+from lorry.recipe.problems import Problem, refuse, unknown_name
+from lorry.recipe.schema import Recipe
+
+ENGINES = ("axolotl", "unsloth")
+"""Engines that lorry can train with in place of its own trainer."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A foreign configuration, what it became, and what became of each of its fields."""
+
+    system: str
+    """`axolotl`, `llamafactory`."""
+    title: str
+    file: str
+    """As messages name it."""
+    given: Mapping[str, Any]
+    """The configuration as it was read; an engine of the same system takes it as it is."""
+    layer: Layer
+    """The recipe, in the recipe's own terms."""
+    fields: tuple[Field, ...]
+    sources: Mapping[str, tuple[str, ...]]
+    """Which fields made a setting of the recipe; none for what the system does by itself."""
+
+    def of(self, fate: Fate) -> list[Field]:
+        """The fields of one fate, in the order of the file."""
+        return [one for one in self.fields if one.fate is fate]
+
+    @property
+    def left_out(self) -> list[Field]:
+        """Fields without which something else would be learnt."""
+        return [one for one in self.fields if one.matters]
+
+
+def recognised(values: Mapping[str, Any], file: str) -> type[Importer] | None:
+    """Whose configuration this is; None for a recipe, and for what is nobody's.
+
+    Raises RecipeError for one that holds fields of two systems.
+    """
+    if any(name in values and isinstance(values[name], dict) for name in Recipe.model_fields) or "extends" in values:
+        return None
+    known = [cast("type[Importer]", plugins.find("importers", name)) for name in plugins.names("importers")]
+    found = [one for one in known if one.needs in values or len(one.marks & values.keys()) >= _ENOUGH]
+    found = [one for one in found if one.needs in values] or found
+    if len(found) > 1:
+        listed = " and ".join(f"{one.title} ({_some(one, values)})" for one in found)
+        hint = "keep the fields of one of them"
+        raise RecipeError(f"holds fields of two systems: {listed}", place=file, hint=hint)
+    return found[0] if found else None
+
+
+def read(kind: type[Importer], layer: Layer, path: Path, *, leaving_out: bool = False) -> Imported:
+    """A configuration as a recipe.
+
+    Raises RecipeError, for all fields at once, where one is wrong, or means something to the training that lorry cannot do,
+    unless such are to be left out.
+    """
+    file = home_of(path)
+    folder = path.absolute().parent
+    sheet = Sheet(layer.values, layer, file, bases(folder))
+    kind().fill(sheet)
+    fields = tuple(sorted(sheet.fields.values(), key=_in_order(layer)))
+    problems = [] if leaving_out else [_problem(one, kind) for one in fields if one.matters]
+    refuse_all([*sheet.problems, *problems], file, kind.title)
+    sources = {path: tuple(names) for path, names in sheet.sources.items()}
+    return Imported(kind.name, kind.title, file, layer.values, sheet.made, fields, sources)
+
+
+def bases(folder: Path) -> tuple[Path, ...]:
+    """Where paths of foreign configurations start: the current folder, as there, else the file's own."""
+    return (Path.cwd(), folder, Path.cwd())
+
+
+def refuse_all(problems: list[Problem], file: str, title: str) -> None:
+    """As `refuse`, with the ways out that an imported configuration has."""
+    try:
+        refuse(problems, file)
+    except RecipeError as error:
+        several = len(problems) > 1
+        them, they = ("them", "they are") if several else ("it", "it is")
+        wayout = f"`lorry recipe import {file} --leave-out` writes a recipe without {them}"
+        hint = wayout if several else f"{problems[0].hint}; {wayout}" if _CAN in problems[0].hint else error.hint
+        message = error.message if several else f"{error.message}"
+        raise RecipeError(message, place=error.place, hint=hint if several or hint else f"{title}: {they}") from None
+
+
+_ENOUGH = 3
+"""Marks by which a configuration is taken for a system's own though what the system needs is missing."""
+_CAN = "can"
+
+
+def _some(kind: type[Importer], values: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in values if name in kind.marks)
+
+
+def _problem(one: Field, kind: type[Importer]) -> Problem:
+    place = f"{one.place}: {one.name}"
+    if one.fate is Fate.UNKNOWN:
+        near = unknown_name(one.name.rpartition(".")[2], sorted(kind.known()))
+        hint = (
+            near if near.startswith("did you mean") else "remove it, or begin its name with `_` to keep it from lorry"
+        )
+        return Problem(place, f"{kind.title} has no such field, as far as lorry knows", hint)
+    return Problem(place, f"{one.value}: {one.why}", can(one, kind))
+
+
+def can(one: Field, kind: type[Importer]) -> str:
+    """Who can do what lorry's own trainer cannot."""
+    engines = [f"`{engine}`" for engine in one.engines if engine in ENGINES]
+    if engines:
+        return f"the engine{'s' if len(engines) > 1 else ''} {' and '.join(engines)} can"
+    return f"{kind.title} itself can" if one.engines else ""
+
+
+def _in_order(layer: Layer) -> Any:
+    def line(one: Field) -> tuple[int, str]:
+        number = one.place.rpartition(":")[2]
+        return (int(number) if number.isdigit() else 0, one.name)
+
+    del layer
+    return line
