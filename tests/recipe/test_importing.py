@@ -19,7 +19,7 @@ AXOLOTL = sorted((FOREIGN / "axolotl").glob("*.yml"))
 FACTORY = sorted((FOREIGN / "llamafactory").glob("*.yaml"))
 EVERY = [*AXOLOTL, *FACTORY]
 NOT_NATIVE = {
-    "grpo.yml": {"trl.reward_funcs", "trl.reward_weights", "datasets[0].type"},
+    "grpo.yml": {"datasets[0].type"},
     "freeze_and_more.yaml": {
         *("finetuning_type", "use_llama_pro", "rope_scaling", "neftune_noise_alpha", "loraplus_lr_ratio"),
         *("additional_target", "optim", "lr_scheduler_type"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from lorry.errors import RecipeError
 from lorry.recipe.importers._base import Importer
 from lorry.recipe.importers._sheet import Fate, Field, Sheet
 from lorry.recipe.layer import Layer, home_of
-from lorry.recipe.problems import Problem, refuse, unknown_name
+from lorry.recipe.problems import Problem, refuse
 from lorry.recipe.schema import Recipe
 
 ENGINES = ("axolotl", "unsloth")
@@ -46,16 +47,20 @@ class Imported:
         return [one for one in self.fields if one.matters]
 
 
+def importers() -> list[type[Importer]]:
+    """Those that there are."""
+    return [cast("type[Importer]", plugins.find("importers", name)) for name in plugins.names("importers")]
+
+
 def recognised(values: Mapping[str, Any], file: str) -> type[Importer] | None:
     """Whose configuration this is; None for a recipe, and for what is nobody's.
 
     Raises RecipeError for one that holds fields of two systems.
     """
-    if any(name in values and isinstance(values[name], dict) for name in Recipe.model_fields) or "extends" in values:
+    if "extends" in values or any(isinstance(values.get(name), dict) for name in Recipe.model_fields):
         return None
-    known = [cast("type[Importer]", plugins.find("importers", name)) for name in plugins.names("importers")]
-    found = [one for one in known if one.needs in values or len(one.marks & values.keys()) >= _ENOUGH]
-    found = [one for one in found if one.needs in values] or found
+    marked = [one for one in importers() if one.needs in values or len(one.marks & values.keys()) >= _ENOUGH]
+    found = [one for one in marked if one.needs in values] or marked
     if len(found) > 1:
         listed = " and ".join(f"{one.title} ({_some(one, values)})" for one in found)
         hint = "keep the fields of one of them"
@@ -70,12 +75,15 @@ def read(kind: type[Importer], layer: Layer, path: Path, *, leaving_out: bool = 
     unless such are to be left out.
     """
     file = home_of(path)
-    folder = path.absolute().parent
-    sheet = Sheet(layer.values, layer, file, bases(folder))
+    sheet = Sheet(layer.values, layer, file, bases(path.absolute().parent))
     kind().fill(sheet)
-    fields = tuple(sorted(sheet.fields.values(), key=_in_order(layer)))
-    problems = [] if leaving_out else [_problem(one, kind) for one in fields if one.matters]
-    refuse_all([*sheet.problems, *problems], file, kind.title)
+    fields = tuple(sorted(sheet.fields.values(), key=_in_order))
+    mattering = [] if leaving_out else [_problem(one, kind) for one in fields if one.matters]
+    try:
+        refuse([*sheet.problems, *mattering], file)
+    except RecipeError as error:
+        hint = error.hint if sheet.problems else _way_out(mattering, file)
+        raise RecipeError(error.message, place=error.place, hint=hint) from None
     sources = {path: tuple(names) for path, names in sheet.sources.items()}
     return Imported(kind.name, kind.title, file, layer.values, sheet.made, fields, sources)
 
@@ -83,39 +91,6 @@ def read(kind: type[Importer], layer: Layer, path: Path, *, leaving_out: bool = 
 def bases(folder: Path) -> tuple[Path, ...]:
     """Where paths of foreign configurations start: the current folder, as there, else the file's own."""
     return (Path.cwd(), folder, Path.cwd())
-
-
-def refuse_all(problems: list[Problem], file: str, title: str) -> None:
-    """As `refuse`, with the ways out that an imported configuration has."""
-    try:
-        refuse(problems, file)
-    except RecipeError as error:
-        several = len(problems) > 1
-        them, they = ("them", "they are") if several else ("it", "it is")
-        wayout = f"`lorry recipe import {file} --leave-out` writes a recipe without {them}"
-        hint = wayout if several else f"{problems[0].hint}; {wayout}" if _CAN in problems[0].hint else error.hint
-        message = error.message if several else f"{error.message}"
-        raise RecipeError(message, place=error.place, hint=hint if several or hint else f"{title}: {they}") from None
-
-
-_ENOUGH = 3
-"""Marks by which a configuration is taken for a system's own though what the system needs is missing."""
-_CAN = "can"
-
-
-def _some(kind: type[Importer], values: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}`" for name in values if name in kind.marks)
-
-
-def _problem(one: Field, kind: type[Importer]) -> Problem:
-    place = f"{one.place}: {one.name}"
-    if one.fate is Fate.UNKNOWN:
-        near = unknown_name(one.name.rpartition(".")[2], sorted(kind.known()))
-        hint = (
-            near if near.startswith("did you mean") else "remove it, or begin its name with `_` to keep it from lorry"
-        )
-        return Problem(place, f"{kind.title} has no such field, as far as lorry knows", hint)
-    return Problem(place, f"{one.value}: {one.why}", can(one, kind))
 
 
 def can(one: Field, kind: type[Importer]) -> str:
@@ -126,10 +101,37 @@ def can(one: Field, kind: type[Importer]) -> str:
     return f"{kind.title} itself can" if one.engines else ""
 
 
-def _in_order(layer: Layer) -> Any:
-    def line(one: Field) -> tuple[int, str]:
-        number = one.place.rpartition(":")[2]
-        return (int(number) if number.isdigit() else 0, one.name)
+_ENOUGH = 3
+"""Marks by which a configuration is taken for a system's own though what the system needs is missing."""
 
-    del layer
-    return line
+
+def _some(kind: type[Importer], values: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in values if name in kind.marks)
+
+
+def _problem(one: Field, kind: type[Importer]) -> Problem:
+    place = f"{one.place}: {one.name}"
+    if one.fate is Fate.UNKNOWN:
+        return Problem(place, f"{kind.title} has no such field, as far as lorry knows", _meant(one, kind))
+    return Problem(place, f"{one.value}: {one.why}", can(one, kind))
+
+
+def _meant(one: Field, kind: type[Importer]) -> str:
+    """What an unknown field was probably meant to be."""
+    name = one.name.rpartition(".")[2]
+    if near := get_close_matches(name, sorted(kind.known()), n=1, cutoff=0.75):
+        return f"did you mean `{near[0]}`?"
+    owner = next((other.title for other in importers() if name in other.known()), "")
+    return (f"it is a field of {owner}; " if owner else "") + "remove it, or begin its name with `_`"
+
+
+def _way_out(problems: Sequence[Problem], file: str) -> str:
+    """What to do about fields that matter: for one of them, who can do it is said as well."""
+    them = "them" if len(problems) > 1 else "it"
+    way = f"`lorry recipe import {file} --leave-out` writes a recipe without {them}"
+    return f"{problems[0].hint}; {way}" if len(problems) == 1 and problems[0].hint else way
+
+
+def _in_order(one: Field) -> tuple[int, str]:
+    number = one.place.rpartition(":")[2]
+    return (int(number) if number.isdigit() else 0, one.name)

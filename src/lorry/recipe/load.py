@@ -72,13 +72,13 @@ def imported(path: Path, *, leaving_out: bool = False) -> Imported:
 
     Raises RecipeError for what is no such configuration, and as `importing.read` does.
     """
-    from lorry.recipe.importing import bases, read, recognised
+    from lorry.recipe.importing import bases, importers, read, recognised
 
     file = home_of(path)
     layer = parse(read_text(path), file)
     kind = recognised(layer.values, file)
     if kind is None:
-        titles = " or ".join(cast("Any", plugins.find("importers", name)).title for name in plugins.names("importers"))
+        titles = " or ".join(one.title for one in importers())
         hint = "`lorry recipe show` shows what lorry takes it for"
         raise RecipeError(f"is no configuration of {titles}", place=file, hint=hint)
     found = read(kind, layer, path, leaving_out=leaving_out)
@@ -181,7 +181,7 @@ def _lay_over(under: Layer, over: Layer) -> Layer:
         over.warnings.append(
             f"{over.place(key)}: {names[0]} = {show(new)} overrides {names[1]} = {show(old)} of {under.place(rival)}"
         )
-        under = Layer(deepcopy(under.values), under.places, under.warnings)
+        under = Layer(deepcopy(under.values), under.places, under.warnings, under.imported)
         put(under.values, rival, None)
     return merge(under, over)
 

@@ -48,8 +48,8 @@ def _of_one_kind(made: list[tuple[Part, Kind | None, list[dict[str, Any]]]]) -> 
 
 def _set(one: Part, wanted: str) -> tuple[Kind | None, list[dict[str, Any]]]:
     """What one data set's rows are, and its sources; None and none where lorry cannot read them."""
-    kind = kind_of(one, wanted)
     places = paths.paths(one)
+    kind = kind_of(one, wanted)
     paths.rest(one)
     if kind is None or not places:
         return None, []

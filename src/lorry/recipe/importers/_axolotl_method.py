@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lorry.recipe.importers._axolotl_fields import ITSELF
@@ -108,14 +109,33 @@ def _loss(top: Part) -> None:
 
 
 def _grpo(top: Part) -> None:
-    """Settings are understood; rewards and rows are Python there, of another form than lorry's."""
+    """Rewards are TRL's functions, which are called here as there; what transforms rows in Python is not."""
     trl = top.part("trl")
     if trl is not None:
         apply(trl, _GRPO)
-        why = "rewards are functions of another form here: `method.rewards`"
-        trl.lacks("reward_funcs", why, ITSELF)
-        trl.lacks("reward_weights", why, ITSELF)
+        _rewards(trl)
     _idle(top, ())
+
+
+def _rewards(trl: Part) -> None:
+    """`rewards.brevity` is the function `brevity` in `rewards.py`."""
+    names, weights = trl.get("reward_funcs"), trl.get("reward_weights")
+    known: list[Any] = names if isinstance(names, list) else []
+    if not known or not all(isinstance(name, str) and re.fullmatch(r"(\w+\.)+\w+", name) for name in known):
+        trl.lacks("reward_funcs", "rewards are functions in files here: `rewards.brevity`", ITSELF)
+        trl.lacks("reward_weights", "there are no such rewards", ITSELF)
+        return
+    weighed: list[Any] = weights if isinstance(weights, list) else [1.0] * len(known)
+    if len(weighed) != len(known):
+        trl.sheet.problem(trl.name("reward_weights"), "one weight for each reward", "as many as `reward_funcs`")
+    rewards: list[Any] = []
+    for name, weight in zip(known, weighed, strict=False):
+        file, _, function = name.rpartition(".")
+        rewards.append(
+            {"name": "python", "file": f"{file.replace('.', '/')}.py", "function": function, "weight": weight}
+        )
+    trl.to("reward_funcs", "method.rewards", rewards)
+    trl.done("reward_weights", "method.rewards")
 
 
 def _number(top: Part, key: str, path: str) -> None:

@@ -44,7 +44,7 @@ def _named(one: Part, name: str, wanted: str) -> Kind | None:
     if wanted == "labelled":
         return types.of_labelled(name)
     if wanted == "prompt":
-        return None
+        return None if name else Kind("prompt", {"format": "prompt"})
     if name in ("completion", "pretrain"):
         return _completion(one)
     if name == "chat_template":

@@ -83,17 +83,22 @@ def _adapter(top: Part) -> None:
     if adapter is None:
         top.idle("adapter", "all weights are trained")
         top.sheet.put("lora", None, *(["adapter"] if "adapter" in top.values else []))
-        for key in [key for key in top.values if key.startswith(("lora_", "peft"))]:
-            top.idle(key, "there is no adapter")
+        _no_lora(top, "there is no adapter")
         return
     if adapter not in ("lora", "qlora"):
         top.lacks("adapter", "lorry trains LoRA adapters", ITSELF)
+        _no_lora(top, "belongs to LoRA")
         return
     if adapter == "qlora" and not bits:
         top.sheet.put("model.quantization", "nf4", "adapter")
     top.done("adapter", "lora")
     top.sheet.put("lora.dropout", 0.0)
     _targets(top)
+
+
+def _no_lora(top: Part, why: str) -> None:
+    for key in [key for key in top.values if key.startswith(("lora_", "peft"))]:
+        top.idle(key, why)
 
 
 def _quantised_as(top: Part) -> None:

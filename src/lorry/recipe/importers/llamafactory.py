@@ -95,11 +95,11 @@ def _adapter(top: Part) -> None:
     if kind == "full":
         top.done("finetuning_type", "lora")
         top.sheet.put("lora", None, "finetuning_type")
-        for key in [key for key in top.values if key.startswith("lora_") or key in ("use_dora", "use_rslora")]:
-            top.idle(key, "there is no adapter")
+        _no_lora(top, "there is no adapter")
         return
     if kind != "lora":
         top.lacks("finetuning_type", "lorry trains LoRA adapters, or all weights", ITSELF)
+        _no_lora(top, "belongs to LoRA")
         return
     top.done("finetuning_type", "lora")
     rank = top.get("lora_rank")
@@ -109,6 +109,11 @@ def _adapter(top: Part) -> None:
         top.sheet.put("lora.alpha", 2 * (8 if rank is None else rank))
     _targets(top)
     _earlier(top)
+
+
+def _no_lora(top: Part, why: str) -> None:
+    for key in [key for key in top.values if key.startswith("lora_") or key in ("use_dora", "use_rslora")]:
+        top.idle(key, why)
 
 
 def _targets(top: Part) -> None:
