@@ -101,6 +101,22 @@ def text(layout: Any, _folder: Path) -> str:
     return layout.read({"text": "this", "content": "that"}, HERE).text
 
 
+def asked(layout: Any, _folder: Path) -> str:
+    """What a row asks that has an instruction with an input, and whatever answers and labels there are."""
+    row = {"instruction": "Spell", "input": "red", "output": "r", "label": True, "rejected": "x"}
+    pair = {"chosen": "r"} if layout.gives == "preference" else {}
+    return layout.read({**row, **pair}, HERE).messages[0]["content"]
+
+
+def bare(layout: Any, _folder: Path) -> str:
+    """The same without an input."""
+    return layout.read({"instruction": "Spell", "output": "r"}, HERE).messages[0]["content"]
+
+
+PROMPT = {"prompt": "{system}{instruction}{input}"}
+KIND = {**PROMPT, "system": "Be kind"}
+
+
 def told_wandb(field_: str) -> Callable[[Any, Path], Any]:
     """A field of the run as W&B is told it."""
 
@@ -252,6 +268,15 @@ PROBES = [
     Probe("rewards", "adapter", "weight", (1, 2), rollouts.share_of_plain, (1.0, 2.0), REWARD_MODEL),
     Probe("rewards", "adapter", "batch_size", (1, 2), rollouts.signs_of_life, (2, 1), REWARD_MODEL),
     Probe("formats", "completion", "field", ("text", "content"), text, ("this", "that")),
+    Probe("formats", "alpaca", "separator", ("\n\n", " "), asked, ("Spell\n\nred", "Spell red")),
+    Probe("formats", "alpaca_preference", "separator", ("\n\n", " "), asked, ("Spell\n\nred", "Spell red")),
+    Probe("formats", "labelled", "separator", ("\n\n", " "), asked, ("Spell\n\nred", "Spell red")),
+    Probe("formats", "alpaca", "prompt", (None, "<{instruction}>"), asked, ("Spell\n\nred", "<Spell>")),
+    Probe("formats", "alpaca", "prompt_without_input", (None, "<{instruction}>"), bare, ("Spell", "<Spell>"), PROMPT),
+    Probe("formats", "alpaca", "system", ("", "Be kind"), bare, ("Spell", "Be kindSpell"), PROMPT),
+    Probe(
+        "formats", "alpaca", "system_format", ("{system}", "({system})"), bare, ("Be kindSpell", "(Be kind)Spell"), KIND
+    ),
     Probe("metrics", "exact_match", "strip", (True, False), score("red\n"), (1, 0)),
     Probe("metrics", "exact_match", "ignore_case", (True, False), score("Red"), (1, 0)),
     Probe("metrics", "exact_match", "collapse_whitespace", (True, False), score("a  b", "a b"), (1, 0)),
