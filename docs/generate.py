@@ -22,7 +22,9 @@ from lorry.cli import main as cli
 from lorry.errors import InputError, LorryError
 from lorry.evaluate.metrics._base import Metric
 from lorry.plan.explained import explanations
-from lorry.recipe.schema import Recipe, Section
+from lorry.recipe.schema import DataSettings, Recipe
+from lorry.recipe.section import Section
+from lorry.recipe.sources import Source
 
 FOLDER = Path(__file__).parent / "reference"
 SIGNS: dict[type, tuple[str, str]] = {
@@ -47,6 +49,7 @@ CHOSEN_IN = {
     "rewards": "`method.rewards`; `FILE.py:FUNCTION` and the name of a metric are short for `python` and `metric`",
     "sinks": "`track.sinks`",
     "providers": "`compute.on`",
+    "importers": "none is chosen, a configuration is recognised by its fields",
 }
 
 
@@ -74,6 +77,9 @@ def _recipe() -> Iterator[str]:
         section = _section(field)
         if section:
             yield from _section_settings(name, section)
+        if section is DataSettings:
+            about = "In the place of a file's name in `data.train`, `data.eval` and `data.test`, how its rows are read."
+            yield from _settings("A source of rows", about, dict(Source.model_fields))
 
 
 def _section_settings(name: str, section: type[Section]) -> Iterator[str]:
@@ -141,6 +147,8 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(arguments[0])}"
     if origin is dict:
         return "mapping"
+    if annotation is Source:
+        return "[a source](#a-source-of-rows)"
     if len(_alternatives(annotation)) > 1:
         return " or ".join(_kind(one) for one in arguments)
     return KINDS[annotation]

@@ -171,3 +171,30 @@ def test_jinja_that_cannot_be_compiled_is_an_error_with_its_line(model: Path, tm
     write_rows(tmp_path / "rows.jsonl", chat_rows(1))
     with pytest.raises(LorryError, match="the chat template cannot be compiled: line 1"):
         ready(model, tmp_path, "rows.jsonl", chat_template="{% for m in messages %}{{ m.role }")
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "message"),
+    [
+        ({"path": "a", "format": "alpaka"}, "data.train.format", "no format is called `alpaka`"),
+        ({"path": "a", "format": {"name": "alpaca", "promt": "x"}}, "data.train.format.promt", "unknown key"),
+        ({"path": "a", "colums": {}}, "data.train.colums", "unknown key"),
+        ({"format": "alpaca"}, "data.train.path", "is missing"),
+        ({"path": "a", "rows": 0}, "data.train.rows", "must be more than 0"),
+        ({"path": "a", "roles": {"user": ["a"], "tool": ["a"]}}, "data.train.roles", "one name stands for two roles"),
+        ({"path": "a", "roles": {"boss": ["a"]}}, "data.train.roles", "must be"),
+        ({"path": "a", "columns": {"x": "y", "z": "y"}}, "data.train.columns", "one column stands for two"),
+    ],
+)
+def test_faults_of_a_source_are_told_with_their_place(source: dict[str, Any], place: str, message: str):
+    for train, where in ((source, place), (["rows.jsonl", source], place.replace("train", "train[1]"))):
+        with pytest.raises(LorryError) as caught:
+            from_dict({"model": {"id": "o/m"}, "data": {"train": train}}, Path())
+        assert where in caught.value.place
+        assert message in caught.value.message
+
+
+def test_share_of_a_source_is_taken_from_its_beginning(model: Path, tmp_path: Path):
+    write_rows(tmp_path / "rows.jsonl", chat_rows(8))
+    assert asked(ready(model, tmp_path, {"path": "rows.jsonl", "rows": 0.25})) == ["red 0", "green 1"]
+    assert len(asked(ready(model, tmp_path, {"path": "rows.jsonl", "rows": 0.01}))) == 1

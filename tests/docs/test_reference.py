@@ -27,6 +27,8 @@ def test_the_reference_is_current(generate: ModuleType) -> None:
 def test_the_reference_has_every_setting_in_words_of_yaml(generate: ModuleType) -> None:
     page = generate.pages()["recipe.md"]
     assert "| `rank` | whole number from 1 to 4096 | `16` |" in page
-    assert "| `train` | text or list of text | required |" in page
+    source = "[a source](#a-source-of-rows)"
+    assert f"| `train` | text or {source} or list of text or {source} | required |" in page
+    assert "| `drop_system` | `true` or `false` | `false` |" in page
     assert "annotation=" not in page
     assert "<" not in page.partition("-->")[2]

@@ -208,9 +208,27 @@ def _plugin_problems(layer: Layer, file: str) -> list[Problem]:
     problems = _of_plugin("methods", ("method",), layer, file) + _of_rewards(layer, file)
     if get(layer.values, ("data", "format")) != {"name": "auto"}:
         problems += _of_plugin("formats", ("data", "format"), layer, file)
+    problems += _of_sources(layer, file)
     problems += _of_metrics(layer, file)
     problems += _of_each("sinks", ("track", "sinks"), layer, file)
     return problems + _of_providers(layer, file)
+
+
+def _of_sources(layer: Layer, file: str) -> list[Problem]:
+    """What is wrong with the formats of single sources of rows."""
+    problems: list[Problem] = []
+    for split in ("train", "eval", "test"):
+        given = get(layer.values, ("data", split))
+        rows = cast("list[Any]", given) if isinstance(given, list) else [given]
+        for number, one in enumerate(rows):
+            at: Keys = ("data", split, *([number] if isinstance(given, list) else []), "format")
+            if isinstance(one, dict) and cast("dict[str, Any]", one).get("format") not in (
+                None,
+                "auto",
+                {"name": "auto"},
+            ):
+                problems += _of_plugin("formats", at, layer, file)
+    return problems
 
 
 def _of_providers(layer: Layer, file: str) -> list[Problem]:
