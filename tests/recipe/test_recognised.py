@@ -159,6 +159,8 @@ def test_broken_files_are_told_with_their_line(text: str, expected: str):
         ({"micro_batch_size": {"a": 1}}, "train.micro_batch: must be a whole number, and is a mapping"),
         ({"learning_rate": "fast"}, "train.learning_rate: must be a number, and is `fast`"),
         ({"learning_rate": -1}, "train.learning_rate: must be more than 0"),
+        ({"learning_rate": None}, "learning_rate: is missing | Axolotl has no default"),
+        ({"datasets": [{"path": "a.jsonl", "type": "sharegpt"}]}, "older versions write it as Vicuna does"),
         ({"lora_r": 0}, "lora.rank: must be at least 1"),
         ({"adapter": ["lora"]}, "adapter: must be text, and is a list"),
         ({"adapter": "llama-adapter"}, "llama-adapter: lorry trains LoRA adapters | the engine `axolotl` can"),
@@ -261,6 +263,14 @@ def test_raw_text_and_conversations_are_two_methods():
 def test_rows_of_two_ways_of_writing_are_refused():
     sets = [{"path": "a.jsonl", "type": "chat_template"}, {"path": "b.jsonl", "type": "alpaca"}]
     assert "are written with one chat template" in fails({**AXOLOTL, "datasets": sets})
+
+
+def test_steps_count_where_epochs_are_given_too():
+    loaded = load(saved({**AXOLOTL, "max_steps": 7, "num_epochs": 3}))
+    assert (loaded.recipe.train.steps, loaded.recipe.train.epochs) == (7, None)
+    book({"identity": {"file_name": "identity.json"}})
+    factory = load(saved({**FACTORY, "max_steps": 7, "num_train_epochs": 3}))
+    assert (factory.recipe.train.steps, factory.recipe.train.epochs) == (7, None)
 
 
 # --- where paths start

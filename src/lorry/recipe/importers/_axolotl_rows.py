@@ -28,7 +28,7 @@ def kind_of(one: Part, wanted: str) -> Kind | None:
     if kind is None:
         why = "lorry does not read rows of this type" if name else "rows that are tokenised already are not read"
         one.lacks("type" if name else "path", why, ITSELF)
-    else:
+    elif one.sheet.covering(one.name("type")) is None:
         one.done("type", "data.format")
     return kind
 
@@ -38,7 +38,7 @@ def _named(one: Part, name: str, wanted: str) -> Kind | None:
     if wanted == "preference":
         if name in ("chat_template.default", "chat_template"):
             return _chat_pairs(one)
-        if name in ("chat_template.argilla", "bradley_terry.chat_template"):
+        if name in ("chat_template.argilla", "orpo.chat_template", "bradley_terry.chat_template"):
             return _argilla(name)
         return types.of_pairs(name)
     if wanted == "labelled":
@@ -152,7 +152,11 @@ def _sharegpt(one: Part) -> Kind:
             one.idle(key, "as in every such set")
         else:
             one.lacks(key, "name it in `roles` of the data set", ITSELF)
-    if written is None or written == "chatml":
+    if written is None and not (_own_template(one) or one.sheet.given.get("chat_template")):
+        why = "older versions write it as Vicuna does: `conversation: chatml`, or `type: chat_template` for the model's own"
+        one.lacks("type", why, ITSELF)
+        one.idle("conversation", "not set")
+    elif written is None or written == "chatml":
         one.done("conversation", "data.chat_template") if written else one.idle("conversation", "not set")
     else:
         one.lacks("conversation", "lorry writes conversations with a chat template: chatml, or the model's own", ITSELF)

@@ -26,6 +26,7 @@ _TRACKER = "lorry sends curves to Weights & Biases and TensorBoard: `track.sinks
 _TOKENS = "lorry adds no tokens to a model"
 _FROZEN = "lorry trains an adapter, or all weights"
 _ADAMW = "lorry's optimizers are AdamW's"
+_OTHER = "of Transformers' own trainer, which lorry does not use"
 _EVALUATED = "lorry scores metrics of its own: `evaluate.metrics`"
 
 
@@ -86,7 +87,17 @@ RULES: dict[str, Rule] = {
     **_idle(_LOADING, "cache_dir", "use_fast_tokenizer", "split_special_tokens", "low_cpu_mem_usage", "infer_dtype"),
     **_idle(_LOADING, "hf_hub_token", "ms_hub_token", "om_hub_token", "offload_folder", "quantization_device_map"),
     **_idle(_LOADING, "use_hf_kernels", "print_param_status", "init_special_tokens", "compute_dtype"),
-    **_idle(_ANSWERING, "do_sample", "temperature", "top_p", "top_k", "num_beams", "max_length", "repetition_penalty"),
+    **_idle(
+        _ANSWERING,
+        "do_sample",
+        "max_new_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "num_beams",
+        "max_length",
+        "repetition_penalty",
+    ),
     **_idle(_ANSWERING, "length_penalty", "default_system", "skip_special_tokens", "eval_num_beams", "infer_backend"),
     **_idle(_ANSWERING, "generation_max_length", "generation_num_beams", "system_message", "generation_config"),
     **_idle(_EXPORT, "export_dir", "export_size", "export_device", "export_quantization_bit", "export_legacy_format"),
@@ -94,6 +105,10 @@ RULES: dict[str, Rule] = {
     **_idle(_EXPORT, "export_hub_model_id"),
     **_idle(_SERVING, "vllm_maxlen", "vllm_gpu_util", "vllm_enforce_eager", "vllm_max_lora_rank", "vllm_config"),
     **_idle(_SERVING, "sglang_maxlen", "sglang_mem_fraction", "sglang_tp_size", "sglang_config", "sglang_lora_backend"),
+    **_idle(_OTHER, "full_determinism", "torch_empty_cache_steps", "use_cpu", "no_cuda", "jit_mode_eval", "debug"),
+    **_idle(_OTHER, "logging_nan_inf_filter", "prediction_loss_only", "include_for_metrics", "length_column_name"),
+    **_idle(_OTHER, "label_names", "batch_eval_metrics", "eval_do_concat_batches", "average_tokens_across_devices"),
+    **_idle(_OTHER, "restore_callback_states_from_checkpoint", "log_level_replica", "project", "trackio_space_id"),
     **_idle("lorry delivers PEFT adapters in safetensors", "save_safetensors", "save_only_model", "pissa_convert"),
     **_idle("`lorry resume` goes on with a run", "resume_from_checkpoint", "ignore_data_skip"),
     **_idle("every report has the curves", "plot_loss"),

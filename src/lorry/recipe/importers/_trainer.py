@@ -10,6 +10,13 @@ from lorry.recipe.importers._sheet import Part
 
 SCHEDULES = ("linear", "cosine", "constant")
 OPTIMIZERS = ("adamw", "adamw_8bit")
+_SMALL = {
+    "adamw_torch_8bit": "",
+    "ao_adamw_8bit": "",
+    "adamw_torch_4bit": "8 bits in place of 4: closer to AdamW, for a little more memory",
+    "ao_adamw_4bit": "8 bits in place of 4: closer to AdamW, for a little more memory",
+}
+"""AdamW of torchao, whose states are as small as those of bitsandbytes, or smaller."""
 _ENGINES = ("axolotl", "unsloth")
 _TRACKERS = {"wandb": "wandb", "tensorboard": "tensorboard"}
 
@@ -61,7 +68,9 @@ def optimizer(part: Part, key: str) -> None:
         part.idle(key, "not set")
         return
     wanted = TARGETS["optim"].convert(given)
-    if wanted in OPTIMIZERS:
+    if isinstance(given, str) and given in _SMALL:
+        part.to(key, "train.optimizer", "adamw_8bit", _SMALL[given])
+    elif wanted in OPTIMIZERS:
         part.to(key, "train.optimizer", wanted)
     else:
         part.lacks(key, f"`train.optimizer` is one of: {', '.join(OPTIMIZERS)}", _ENGINES)

@@ -50,6 +50,7 @@ class Axolotl(Importer):
         _plugins(top)
         _tokens(top)
         _length(top)
+        _steps(top)
         apply(top, RULES)
         sheet.rest()
 
@@ -243,6 +244,17 @@ def _own_tokens(top: Part) -> dict[str, str] | None:
         return Tokenizer.open(folder).special
     except LorryError:
         return None
+
+
+def _steps(top: Part) -> None:
+    """`max_steps` counts where both are given; the learning rate has no default there."""
+    steps = top.get("max_steps")
+    if isinstance(steps, (int, float)) and steps > 0:
+        top.idle("num_epochs", "`max_steps` counts")
+    if top.get("learning_rate") is None:
+        top.sheet.problem(
+            "learning_rate", "is missing", "Axolotl has no default: `learning_rate: 2e-4` is usual for LoRA"
+        )
 
 
 def _length(top: Part) -> None:
