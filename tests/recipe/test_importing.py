@@ -121,3 +121,23 @@ def test_given_configuration_is_kept_for_an_engine_as_it_was_read():
     found = read(file)
     assert found.system == "axolotl"
     assert found.given == yaml.safe_load(file.read_text("utf-8"))
+
+
+HOSTILE: list[Any] = [None, [], {}, 3, -0.5, "x", "", True, ["a"], {"a": 1}, [{"a": {"b": 1}}], [[]]]
+
+
+@pytest.mark.parametrize("file", [AXOLOTL[1], FACTORY[3]], ids=lambda file: file.name)
+def test_hostile_values_are_told_and_never_crash(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each field in turn holds something of another kind."""
+    monkeypatch.chdir(file.parent)
+    values = yaml.safe_load(file.read_text("utf-8"))
+    config = tmp_path / "config.yml"
+    for at, name in enumerate(values):
+        config.write_text(yaml.safe_dump({**values, name: HOSTILE[at % len(HOSTILE)]}), encoding="utf-8")
+        try:
+            found = read(config)
+        except RecipeError:
+            continue
+        said = [one.name for one in found.fields]
+        for field, _ in leaves(found.given):
+            assert len([one for one in said if field == one or field.startswith((f"{one}.", f"{one}["))]) == 1, field

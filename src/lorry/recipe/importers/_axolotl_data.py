@@ -61,9 +61,7 @@ def _pretraining(top: Part) -> list[Part]:
     """Rows that Axolotl streams; lorry reads them once, before training."""
     given = top.get("pretraining_dataset")
     if isinstance(given, str):
-        inner = {"path": given}
-        top.done("pretraining_dataset", "data.train")
-        return [Part(top.sheet, "pretraining_dataset", inner)]
+        return [Part(top.sheet, "pretraining_dataset", {"path": given}, is_short=True)]
     found = top.parts("pretraining_dataset")
     for one in found:
         if one.get("skip"):

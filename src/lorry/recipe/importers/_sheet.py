@@ -130,9 +130,13 @@ class Part:
     sheet: Sheet
     at: str
     values: Mapping[str, Any]
+    is_short: bool = False
+    """Whether it stands there in short, as the value of its one field."""
 
     def name(self, key: str) -> str:
         """A field's name in the whole."""
+        if self.is_short:
+            return self.at
         return f"{self.at}.{key}" if self.at else key
 
     def get(self, key: str) -> Any:
