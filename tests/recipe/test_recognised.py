@@ -213,6 +213,7 @@ def test_wrong_values_of_axolotl_are_told_with_their_field(changes: dict[str, An
         ({"template": 3}, "template: must be text"),
         ({"per_device_train_batch_size": "two"}, "train.micro_batch: must be a whole number, and is `two`"),
         ({"base_modle": "x"}, "LLaMA-Factory has no such field"),
+        ({"report_to": {"a": 1}, "stage": "ppo"}, "LLaMA-Factory itself can"),
     ],
 )
 def test_wrong_values_of_llama_factory_are_told_with_their_field(changes: dict[str, Any], expected: str):

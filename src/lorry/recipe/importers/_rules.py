@@ -111,7 +111,11 @@ def is_off(value: Any) -> bool:
 
 
 def _to(part: Part, key: str, rule: To) -> None:
-    value = rule.convert(part.get(key))
+    given = part.get(key)
+    try:
+        value = rule.convert(given)
+    except (TypeError, ValueError):
+        value = given  # of another kind than such a field has; the recipe's own check tells
     if value is UNSET:
         part.idle(key, "says what is so without it")
     elif part.sheet.has(rule.path) and (others := part.sheet.sources.get(rule.path)):

@@ -127,7 +127,7 @@ def report_to(part: Part, key: str, settings: dict[str, Any]) -> None:
     if truth(given) is False or given in (None, "none", []):
         part.idle(key, "none")
         return
-    known = [_TRACKERS[name] for name in names if name in _TRACKERS]
+    known = [_TRACKERS[name] for name in names if isinstance(name, str) and name in _TRACKERS]
     if len(known) < len(names):
         part.lacks(key, "lorry sends curves to Weights & Biases and TensorBoard: `track.sinks`", matters=False)
     else:
