@@ -9,10 +9,10 @@ from typing import cast
 from lorry.recipe.importers._sheet import Part, Sheet
 
 _FAMILIES: tuple[tuple[str, str], ...] = (
-    ("qwen2_vl", r"qwen-?(2|2\.5|3)-?vl"),
-    ("qwen2_5_vl|qwen2\\.5_vl", r"qwen-?2[._]5-?vl"),
+    ("qwen2_vl", r"qwen-?(2([.-]5)?|3)-?vl"),
+    ("qwen2_5_vl|qwen2\\.5_vl", r"qwen-?2[.-]5-?vl"),
     ("qwen3_vl", r"qwen-?3-?vl"),
-    ("qwen_?3_?5", r"qwen-?3[._]5"),
+    ("qwen_?3_?5", r"qwen-?3[.-]5"),
     ("qwen_?3", r"qwen-?3"),
     ("qwen_?2[._]?5|qwen2", r"qwen-?2"),
     ("qwen", r"qwen|qwq"),
