@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[Blob, BadRows], Rows]] = {
 """What reads which kind of file."""
 
 
-def find(named: str | Source | list[str | Source], base: Path) -> list[Blob]:
+def find(named: str | Source | Sequence[str | Source], base: Path) -> list[Blob]:
     """The files that a recipe names, in order. Raises DataError for one that does not exist or is of no known kind."""
     found: list[Blob] = []
     for one in each(named):

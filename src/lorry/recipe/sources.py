@@ -12,6 +12,7 @@ A plain name is read as the recipe's `data.format` says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
@@ -75,11 +76,11 @@ Rows = Annotated[
 """Where rows are: a name, a source, or a list of both."""
 
 
-def each(rows: str | Source | list[str | Source] | None) -> list[str | Source]:
+def each(rows: str | Source | Sequence[str | Source] | None) -> list[str | Source]:
     """One by one, in order; none for none."""
     if rows is None:
         return []
-    return list(rows) if isinstance(rows, list) else [rows]
+    return [rows] if isinstance(rows, (str, Source)) else list(rows)
 
 
 def path_of(one: str | Source) -> str:
