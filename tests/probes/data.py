@@ -64,6 +64,7 @@ _SPLIT = {"train": 20, "eval": 4}
 _THINKING = {"data.chat_template": "thinking.jinja"}
 _TWO_WAYS = {"data.train": "both.jsonl", "data.eval_split": 0}
 _SOME_LONG = {"data.train": "long.jsonl", "data.eval_split": 0}
+_ALIKE = {"data.train": "alike.jsonl", "data.eval_split": 0}
 _UNPACKED = {"train.micro_batch": 1, "train.share_prefixes": False, **ONE_STEP}
 
 PROBES = [
@@ -80,6 +81,7 @@ PROBES = [
     Probe("data.max_length", (128, 60), longest, given={"data.eval_split": 0}),
     Probe("data.packing", (False, True), rows_in_first_step, (False, True), _UNPACKED),
     Probe("data.on_long_row", ("cut", "skip"), counts, ({"train": 8}, {"train": 6}), _SOME_LONG),
+    Probe("data.drop_near_duplicates", (None, 0.8), counts, ({"train": 4}, {"train": 3}), _ALIKE),
     Probe("data.on_bad_row", ("fail", "skip"), bad_rows, ("exit 2", 1), {"data.train": "broken.jsonl"}),
     Probe("method", ("sft", "cpt"), trained_text, ("red<|im_end|>", "aw text.<|im_end|>"), _TWO_WAYS),
 ]

@@ -46,6 +46,7 @@ def furnish(folder: Path) -> Path:
     write_rows(folder / "more.jsonl", chat_rows(6, start=100))
     write_rows(folder / "broken.jsonl", [*chat_rows(8), {"messages": []}])
     _write_long(folder / "long.jsonl")
+    _write_alike(folder / "alike.jsonl")
     laid_out_twice = {"prompt": "What is two?", "completion": "A number.", "text": "Raw text."}
     write_rows(folder / "both.jsonl", [{**row, **laid_out_twice} for row in chat_rows(8)])
     (folder / "shout.jinja").write_text(TEMPLATE.replace("message['role']", "message['role'] | upper"), "utf-8")
@@ -58,6 +59,15 @@ def _write_long(file: Path) -> None:
     rows = chat_rows(8)
     for row in rows[2:4]:
         row["messages"][-1]["content"] = "red " * 200
+    write_rows(file, rows)
+
+
+def _write_alike(file: Path) -> None:
+    """Four rows, of which two differ in one word of many."""
+    said = "We walked along the harbour, counted the boats that had come in over night, and wrote down their"
+    rows = chat_rows(4)
+    for row, last in zip(rows[2:], ("names", "colours"), strict=True):
+        row["messages"][-2]["content"], row["messages"][-1]["content"] = "What did you do?", f"{said} {last}."
     write_rows(file, rows)
 
 
