@@ -52,6 +52,13 @@ def test_a_name_is_remembered_from_its_newest_entries_in_the_order_of_time(tmp_p
     assert len(row["entries"]) == 3
 
 
+def test_a_name_with_an_article_is_mentioned_also_where_a_sentence_begins_with_it(tmp_path: Path):
+    entry = {**ENTRY, "content": "The Swan sailed at noon, with nobody on the quay to wave.", "entities": ["the Swan"]}
+    asked = {row["kind"]: row["messages"][1]["content"] for row in made(tmp_path, [entry], good_length=10)}
+    assert "the Swan" in asked["topic"]
+    assert "the Swan" in asked["about"]
+
+
 def test_a_long_entry_is_told_to_its_end(tmp_path: Path):
     text = " ".join(
         f"On the {number}th corner we stopped to look at house number {number}, and went on." for number in range(60)

@@ -49,7 +49,7 @@ ENGLISH: Mapping[str, Sequence[str]] = {
     "topic_with": (
         "Write a diary entry about {tags} in which {entity} appears.",
         "Write down a day that had to do with {tags}, and mention {entity}.",
-        "Write a diary entry: {tags}, and {entity}.",
+        "Write a diary entry about {tags}, with {entity} in it.",
     ),
     "when": (
         'When was this? "{excerpt}"',

@@ -86,7 +86,7 @@ class Asking:
             return
         *former, last = tags
         listed = self.words["and"][0].join([", ".join(former), last]) if former else last
-        own = [name for name in entry.entities if name in text]
+        own = [name for name in entry.entities if name.casefold() in text.casefold()]
         if own:
             name = self.room.pick(own, "entity", entry.source.key)
             yield "topic", self._said("topic_with", entry, tags=listed, entity=name), text
