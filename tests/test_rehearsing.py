@@ -14,6 +14,7 @@ from lorry.plan.findings import Finding
 from lorry.plan.rehearsal.outcome import STAGES, Rehearsal
 from rehearsals import LIMIT, add_plugin, bare_model, left_in, rehearsed, use_own_tmp
 from tiny_runs import chat_rows, write_rows
+from tiny_vision import vision_recipe
 
 METRIC = """
 import time
@@ -267,3 +268,9 @@ def test_recipe_of_7b_is_rehearsed_from_its_card(tmp_path: Path):
     assert result.passed
     assert "152,064 tokens" in next(stage.told for stage in result.stages if stage.name == "model")
     assert "the architecture is that of lorry's card" in " ".join(one.message for one in result.findings)
+
+
+def test_rows_with_images_are_rehearsed_on_a_small_copy(tmp_path: Path):
+    recipe = lorry.Recipe.model_validate(vision_recipe(tmp_path, "qwen3_vl"))
+    result = lorry.rehearse(recipe, limit=LIMIT)
+    assert result.passed, result

@@ -30,6 +30,7 @@ class TinyTask:
     origin: str
     tools: None = None
     columns: dict[str, Any] = field(default_factory=dict[str, Any])
+    pictures: tuple[()] = ()
 
 
 @dataclass

@@ -141,7 +141,7 @@ def _render_prompts(subject: Subject) -> None:
     renderer = renderer_for(recipe, subject.base, subject.tokenizer)
     for question in rows.questions(prepared, recipe.evaluate.rows):
         try:
-            renderer.prompt(question.messages, question.tools)
+            renderer.prompt(question.messages, question.tools, question.pictures)
         except LorryError as error:
             error.place = error.place or question.origin
             raise

@@ -36,7 +36,7 @@ def refused(name: str, raw: dict[str, Any]) -> BadRowError:
         ([USER, {"role": "bot", "content": "b"}], "messages[1].role", "unknown role `bot`"),
         ([USER, {"content": "b"}], "messages[1].role", "is missing"),
         ([{"role": "user", "content": 3}, ANSWER], "messages[0].content", "int, not text"),
-        ([{"role": "user", "content": [{"type": "image", "url": "x"}]}, ANSWER], "messages[0].content[0]", "`image`"),
+        ([{"role": "user", "content": [{"type": "video", "url": "x"}]}, ANSWER], "messages[0].content[0]", "`video`"),
         ([USER, {"role": "assistant", "tool_calls": [{"x": 1}]}], "messages[1].tool_calls[0]", "no name"),
         (["hi"], "messages[0]", "not an object"),
         ([], "messages", "no assistant turn"),

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lorry.plan.hardware import Hardware
 from model_folders import TEMPLATE, save_model, save_tokenizer, write_json
 from subjects import ROWS, gpu, machine, row, save_rows
+from tiny_vision import image_row, picture, save_vision
 
 Sections = dict[str, Any]
 Breaks = Callable[[Path], Sections | None]
@@ -47,6 +48,21 @@ def rows(*bad: Any, keep: int = 40, **sections: Any) -> Breaks:
     def breaks(folder: Path) -> Sections:
         save_rows(folder / "rows.jsonl", [*ROWS[:keep], *bad])
         return sections
+
+    return breaks
+
+
+def seeing(*bad: Any, keep: int = 20, **data: Any) -> Breaks:
+    """Bad rows behind sound ones about images, for a model that reads them."""
+
+    def breaks(folder: Path) -> Sections:
+        save_vision(folder / "seeing")
+        for at in range(keep):
+            (folder / f"{at}.png").write_bytes(picture(at))
+        (folder / "torn.png").write_bytes(picture(1)[:60])
+        sound = [image_row(f"<image>what is there {at}", f"thing {at}", [f"{at}.png"]) for at in range(keep)]
+        save_rows(folder / "rows.jsonl", [*sound, *bad])
+        return {"model": {"id": "seeing"}, "data": data}
 
     return breaks
 
@@ -197,6 +213,14 @@ KEY = "hf_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
 OLD = machine(gpu("Tesla T4", 7.5))
 NONE = machine(cpu_bf16=False)
 
+CUT = (
+    ("user", [{"type": "image", "path": "1.png"}, {"type": "text", "text": "what"}]),
+    ("assistant", "a cat"),
+    ("user", [{"type": "image", "path": "2.png"}, {"type": "text", "text": "and here"}]),
+    ("assistant", "a dog"),
+)
+"""The first answer fits, and the second image does not."""
+
 DATA = [
     Fault("JSON torn off at the end", "data.bad-row", "rows.jsonl:3", after(2, '{"messages": [{"role": "user"')),
     Fault("line with single quotes", "data.bad-row", "rows.jsonl:2", after(1, "{'messages': []}\n")),
@@ -340,6 +364,34 @@ DATA = [
         "media.base64",
         "rows.jsonl:41",
         rows(row(f"What is on {PICTURE}?", "a cat"), data={"eval_split": 0, "max_length": 2048}),
+    ),
+    Fault("torn image", "data.bad-image", "rows.jsonl:21", seeing(image_row("<image>what", "a cat", ["torn.png"]))),
+    Fault(
+        "image that is not there",
+        "data.bad-row",
+        "rows.jsonl:21",
+        seeing(image_row("<image>what", "a cat", ["no.png"])),
+    ),
+    Fault(
+        "more marks than images",
+        "data.bad-row",
+        "rows.jsonl:21",
+        seeing(image_row("<image><image>what", "no", ["1.png"])),
+    ),
+    Fault(
+        "more images than marks",
+        "data.bad-row",
+        "rows.jsonl:21",
+        seeing(image_row("<image>", "no", ["1.png", "2.png"])),
+    ),
+    Fault(
+        "image for a text model", "data.bad-row", "rows.jsonl:41", rows(image_row("<image>what", "a cat", ["no.png"]))
+    ),
+    Fault(
+        "greatest length within an image",
+        "data.cut-image",
+        "rows.jsonl:21",
+        seeing(turns(*CUT), max_length=45, eval_split=0),
     ),
     Fault("sign of the template in a turn", "data.special-token", "rows.jsonl:41", rows(row("Say <|im_end|>", "no"))),
     Fault("key in a row", "data.secrets", "rows.jsonl:41", rows(row(f"Use {KEY}", "no"), data={"eval_split": 0})),

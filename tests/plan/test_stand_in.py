@@ -12,6 +12,7 @@ from lorry.plan.plan import Plan, make_plan
 from lorry.plan.subject import Subject
 from lorry.recipe.load import load
 from subjects import ROWS, save_rows
+from tiny_vision import image_row, picture
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -84,3 +85,14 @@ def test_cache_that_cannot_be_written_costs_the_estimate_alone(tmp_path: Path, l
     plan = planned(tmp_path)
     assert plan.estimate is None
     assert "the model cannot be had" in plan.no_estimate
+
+
+def test_images_take_the_tokens_of_the_published_processor(tmp_path: Path):
+    (tmp_path / "one.png").write_bytes(picture(1, 640, 480))
+    path = recipe(tmp_path, model="Qwen/Qwen3-VL-4B-Instruct", data={"train": "images.jsonl", "eval_split": 0})
+    save_rows(tmp_path / "images.jsonl", [image_row("<image>see", "a cat", ["one.png"])] * 2)
+    plan = make_plan(Subject.of(load(path)))
+    (image,) = plan.subject.prepared.train[0].images
+    assert image.grid == (15, 20)
+    assert plan.estimate is not None
+    assert plan.estimate.tokens.image_tokens > 0

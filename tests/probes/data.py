@@ -16,6 +16,15 @@ def prepared(values: Values) -> Prepared:
     return prepare(understood(values), Path.cwd(), Tokenizer.open(Path("model")))
 
 
+def seen(values: Values) -> Any:
+    """Sizes of the first row's images and their tokens, and how many rows were skipped; or the exit code of a refusal."""
+    try:
+        found = prepare(understood(values), Path.cwd(), Tokenizer.open(Path("seeing")))
+    except LorryError as error:
+        return f"exit {error.exit_code}"
+    return [(one.picture.width, one.grid) for one in found.train[0].images], found.facts.bad_images
+
+
 def counts(values: Values) -> dict[str, int]:
     """Rows of each split."""
     facts = prepared(values).facts
@@ -65,6 +74,8 @@ _THINKING = {"data.chat_template": "thinking.jinja"}
 _TWO_WAYS = {"data.train": "both.jsonl", "data.eval_split": 0}
 _SOME_LONG = {"data.train": "long.jsonl", "data.eval_split": 0}
 _ALIKE = {"data.train": "alike.jsonl", "data.eval_split": 0}
+_SEEING = {"data.train": "images.jsonl", "data.eval_split": 0}
+_TORN = {"data.train": "torn.jsonl"}
 _UNPACKED = {"train.micro_batch": 1, "train.share_prefixes": False, **ONE_STEP}
 
 PROBES = [
@@ -83,5 +94,8 @@ PROBES = [
     Probe("data.on_long_row", ("cut", "skip"), counts, ({"train": 8}, {"train": 6}), _SOME_LONG),
     Probe("data.drop_near_duplicates", (None, 0.8), counts, ({"train": 4}, {"train": 3}), _ALIKE),
     Probe("data.on_bad_row", ("fail", "skip"), bad_rows, ("exit 2", 1), {"data.train": "broken.jsonl"}),
+    Probe("data.on_bad_image", ("fail", "skip"), seen, ("exit 2", ([(256, (8, 8))], 1)), _SEEING | _TORN),
+    Probe("data.image_folder", (None, "elsewhere"), seen, (([(256, (8, 8))], 0), ([(64, (2, 2))], 0)), _SEEING),
+    Probe("data.max_pixels", (None, 16384), seen, (([(256, (8, 8))], 0), ([(256, (4, 4))], 0)), _SEEING),
     Probe("method", ("sft", "cpt"), trained_text, ("red<|im_end|>", "aw text.<|im_end|>"), _TWO_WAYS),
 ]

@@ -55,6 +55,12 @@ def architecture(values: Values) -> str:
         return type(error).__name__
 
 
+def adapted_parts(values: Values) -> set[str]:
+    """Which parts of a vision model have an adapter."""
+    names = [name for name, one in loaded(values).model.named_parameters() if one.requires_grad]
+    return {"projector" if "merger" in name else "vision" if "visual" in name else "text" for name in names}
+
+
 def dtype(values: Values) -> torch.dtype:
     return _query(values).weight.dtype
 
@@ -164,6 +170,7 @@ _HUB = {"model.id": "owner/tiny"}
 _NF4 = {"model.quantization": "nf4"}
 _MIXTURE = {"model.id": "./mixture"}
 _CODED = {"model.id": "./coded"}
+_SEES = {"model.id": "./seeing"}
 
 PROBES = [
     Probe("model.id", ("./model", "./other"), losses, given=ONE_STEP),
@@ -188,6 +195,8 @@ PROBES = [
     Probe("lora.experts", (False, True), adapted_tensors, ([], ["down_proj", "gate_up_proj"]), _MIXTURE),
     Probe("lora.target_parameters", ([], ["experts.down_proj"]), adapted_tensors, ([], ["down_proj"]), _MIXTURE),
     Probe("lora.dora", (False, True), magnitudes, (False, True)),
+    Probe("lora.projector", (False, True), adapted_parts, ({"text"}, {"text", "projector"}), _SEES),
+    Probe("lora.vision", (False, True), adapted_parts, ({"text"}, {"text", "vision"}), _SEES),
     Probe("lora.rslora", (False, True), scaling, (2.0, 4.0)),
     Probe("train.activation_checkpointing", (False, True), recomputations, (1, 2)),
     Probe("train.liger", (False, True), liger, (_NO_LIGER, _LIGER)),

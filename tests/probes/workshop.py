@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from mixture_runs import make_mixture
 from model_folders import TEMPLATE, save_model
 from tiny_runs import chat_rows, write_rows
+from tiny_vision import image_row, picture, save_vision
 
 CODE = """
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -49,6 +50,7 @@ def furnish(folder: Path) -> Path:
     _write_alike(folder / "alike.jsonl")
     laid_out_twice = {"prompt": "What is two?", "completion": "A number.", "text": "Raw text."}
     write_rows(folder / "both.jsonl", [{**row, **laid_out_twice} for row in chat_rows(8)])
+    _save_images(folder)
     (folder / "shout.jinja").write_text(TEMPLATE.replace("message['role']", "message['role'] | upper"), "utf-8")
     (folder / "thinking.jinja").write_text(THINKING, "utf-8")
     return folder
@@ -94,3 +96,14 @@ def _save_liger(folder: Path) -> None:
     (folder.parent / "__init__.py").touch()
     (folder / "__init__.py").touch()
     (folder / "monkey_patch.py").write_text(LIGER, "utf-8")
+
+
+def _save_images(folder: Path) -> None:
+    """A model that reads images, one under the same name in two folders, and rows of which one shows nothing."""
+    save_vision(folder / "seeing", "qwen3_vl")
+    (folder / "elsewhere").mkdir()
+    (folder / "one.png").write_bytes(picture(1, 256, 256))
+    (folder / "elsewhere" / "one.png").write_bytes(picture(2, 64, 64))
+    (folder / "torn.png").write_bytes(picture(3)[:60])
+    write_rows(folder / "images.jsonl", [image_row("<image>see", "a cat", ["one.png"])])
+    write_rows(folder / "torn.jsonl", [image_row("<image>see", "a cat", [name]) for name in ("one.png", "torn.png")])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lorry.trainer.architectures import PROVEN, head_of, makes_the_same_logits
+from lorry.trainer.architectures import head_of, makes_the_same_logits
+from lorry.trainer.proven import PROVEN
 from tiny_models import compare, rows, tiny_model, with_recipe_lora
 
 RELATIVE = 1e-5

@@ -102,7 +102,7 @@ def needs_of(subject: Subject) -> Needs:
         planner = subject.planner
     except UnavailableError:
         where = {card.name: OnGpu(None, None) for card in cards} | ({CPU: OnGpu(None, None)} if on_cpu else {})
-        return Needs(_disk(compute, 0.0, writes), writes, where, any_gpu=not (cards or on_cpu))
+        return Needs(_disk(compute, 0.0, writes + _images(subject)), writes, where, any_gpu=not (cards or on_cpu))
     candidates = [_offer_of(card) for card in (cards or ([] if on_cpu else gpus.catalog()))]
     candidates += [_offer_of(None)] if on_cpu else []
     found = {_name(one): on for one in candidates if (on := _on(planner, one)) is not None}
@@ -110,7 +110,17 @@ def needs_of(subject: Subject) -> Needs:
         told = ", ".join(compute.gpu) if compute.gpu else "any GPU that lorry has figures for"
         hint = "`lorry plan RECIPE --all` says what it needs, and what would make it smaller"
         raise InputError(f"the run does not fit on {told}", place="compute.gpu", hint=hint)
-    return Needs(_disk(compute, planner.weights_gb, writes), writes, found)
+    return Needs(_disk(compute, planner.weights_gb, writes + _images(subject)), writes, found)
+
+
+def _images(subject: Subject) -> int:
+    """Bytes of the images that travel with the rows."""
+    from lorry.plan.subject import UnavailableError
+
+    try:
+        return subject.prepared.album.bytes
+    except UnavailableError:
+        return 0
 
 
 def _on(planner: Planner, offer: Offer) -> OnGpu | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -10,6 +11,7 @@ from tokenizers import Encoding
 
 from lorry.data.drafts import Draft, Tally
 from lorry.data.examples import Example
+from lorry.data.images.vision import Vision
 from lorry.data.tokenizer import Tokenizer
 
 TrainOn = Literal["assistant", "last", "all"]
@@ -21,8 +23,9 @@ _HEADERS = 1024
 class AnswerTokens:
     """Marks the answers' tokens in conversations of one tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, tally: Tally) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, tally: Tally, vision: Vision | None = None) -> None:
         self._tokenizer = tokenizer
+        self._vision = vision
         self._max_length = max_length
         self._tally = tally
 
@@ -42,8 +45,18 @@ class AnswerTokens:
             trained[:] = True
         start = self.doubled(ids)
         trained[start] = False
-        kept = slice(start, min(len(ids), start + self._max_length))
-        return Example(np.asarray(ids[kept], dtype=np.int32), trained[kept], cut=len(ids) - start > self._max_length)
+        whole = Example(np.asarray(ids[start:], dtype=np.int32), trained[start : len(ids)])
+        if draft.pictures and self._vision is not None:
+            return self._pictured(whole, draft, self._vision)
+        return whole.up_to(self._max_length)
+
+    def _pictured(self, whole: Example, draft: Draft, vision: Vision) -> Example:
+        """The row with its images, cut so that none loses a part."""
+        images = vision.placed(whole.ids, draft.pictures)
+        found = replace(whole, images=images).without_images().up_to(self._max_length)
+        if len(found.images) < len(images):
+            self._tally.count_at("images_cut", draft.origin)
+        return found
 
     def _laid_out(self, draft: Draft, encoding: Encoding) -> tuple[list[int], list[tuple[int, int]]]:
         """The tokens, and where among them each answer begins and ends (what the template writes behind it included).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from lorry.data.bad_rows import BadRows
 from lorry.data.detect import Layout
 from lorry.data.divide import drawn, held_back, wanted
 from lorry.data.facts import DataFacts, Said, SplitFacts, split_facts
+from lorry.data.images.taking import Taking
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
 from lorry.data.staging import Staged, Stager, take
@@ -27,15 +27,22 @@ Rows = NDArray[np.int64]
 
 
 class Assembler:
-    """Builds the splits of one recipe in one folder."""
+    """Builds the splits of one recipe, in the folder where its images are put."""
 
     def __init__(
-        self, data: DataSettings, method: Method, renderer: Renderer, folder: Path, *, all_columns: bool = False
+        self,
+        data: DataSettings,
+        method: Method,
+        renderer: Renderer,
+        taking: Taking,
+        *,
+        all_columns: bool = False,
     ) -> None:
         self._data = data
+        self._taking = taking
         self._method = method
         self._renderer = renderer
-        self._folder = folder
+        self._folder = taking.album.folder
         self._all_columns = all_columns
         self.notes: list[str] = []
         self.said: list[Said] = []
@@ -48,7 +55,8 @@ class Assembler:
             name: self._staged(name, found, keeps_columns=name != "train" or held_back or self._all_columns)
             for name, found in blobs.items()
         }
-        bad = self._judged(staged)
+        bad, unseen = self._judged(staged)
+        images = self._taking.album.close()
         splits = self._split(staged)
         for each in staged.values():
             shutil.rmtree(each.folder, ignore_errors=True)
@@ -71,18 +79,21 @@ class Assembler:
             near_duplicates=self.near_duplicates,
             notes=self.notes,
             said=self.said,
+            images=images,
+            bad_images=unseen.count,
         )
 
     def _staged(self, name: str, blobs: list[Blob], *, keeps_columns: bool) -> Staged:
         layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
-        skips_long = self._data.on_long_row == "skip"
-        stager = Stager(self._method, self._renderer, keeps_columns=keeps_columns, skips_long=skips_long)
+        skips = {"skips_long": self._data.on_long_row == "skip", "skips_images": self._data.on_bad_image == "skip"}
+        stager = Stager(self._method, self._renderer, self._taking, keeps_columns=keeps_columns, **skips)
         return stager.stage(blobs, layout, self._folder / f"all-{name}")
 
-    def _judged(self, staged: Mapping[str, Staged]) -> BadRows:
-        bad = BadRows()
+    def _judged(self, staged: Mapping[str, Staged]) -> tuple[BadRows, BadRows]:
+        bad, unseen = BadRows(), BadRows()
         for each in staged.values():
             bad.extend(each.bad)
+            unseen.extend(each.unseen)
         read = sum(each.read for each in staged.values())
         if bad.count and self._data.on_bad_row == "fail":
             raise bad.error(read)
@@ -93,7 +104,9 @@ class Assembler:
             listed = "\n  ".join(bad.lines())
             text = f"{bad.count:,} of {read:,} rows cannot be used and are skipped\n  {listed}"
             self.said.append(Said("data.bad-row", text, str(bad.first[0].origin)))
-        return bad
+        if unseen.count:
+            self.said.append(said.unseen(unseen, read))
+        return bad, unseen
 
     def _empty(self, name: str, staged: Staged) -> DataError:
         place = f"data.{name}"
@@ -105,6 +118,8 @@ class Assembler:
             return DataError(f"no row can be trained on: {why}", place=place, hint=hint)
         if staged.bad.count:
             return staged.bad.error(staged.read)
+        if staged.unseen.count:
+            return staged.unseen.error(staged.read)
         return DataError("there are no rows", place=place, hint="the file is empty, or holds empty lines only")
 
     # --- which rows go where

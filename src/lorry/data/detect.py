@@ -13,6 +13,7 @@ from lorry.data import files
 from lorry.data.bad_rows import BadRowError, BadRows
 from lorry.data.columns import beside
 from lorry.data.formats._base import Format
+from lorry.data.images.of_rows import with_images
 from lorry.data.readers.blob import Blob
 from lorry.data.rows import Row
 from lorry.errors import DataError
@@ -70,7 +71,7 @@ class Layout:
         if entry is None:
             raise self._unreadable(raw)
         self._seen[entry.name] += 1
-        return entry.read(raw, origin)
+        return with_images(raw, entry.read(raw, origin))
 
     def _unreadable(self, raw: dict[str, Any]) -> BadRowError:
         other = next((entry for entry in self._known if entry.matches(raw)), None)

@@ -18,7 +18,8 @@ def prompt_key(row: Row) -> int:
     else:
         turns = row.messages[: row.asked or -1]
         asked = [[turn["role"], turn["content"].strip(), turn.get("tool_calls")] for turn in turns]
-        content = json.dumps([asked, row.tools], ensure_ascii=False, default=str)
+        pictures = [[one.sha256.hex() for one in row.pictures]] if row.pictures else []
+        content = json.dumps([asked, row.tools, *pictures], ensure_ascii=False, default=str)
     digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 

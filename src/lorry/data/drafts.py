@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorry.data.rows import Message, Row
+from lorry.data.images.picture import Picture
+from lorry.data.images.vision import Vision, in_parts, in_text, marks_in
+from lorry.data.rows import MARK, Message, Row
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError
 
@@ -39,6 +41,8 @@ class Tally:
     """A turn's own text holds a special token, such as the sign that ends a turn."""
     first_token: str = ""
     """The first of these tokens."""
+    images_cut: int = 0
+    """The greatest length would have cut an image's tokens; the row ends before the image."""
     merging: int = 0
     """The prompt's end and the answer's beginning would share a token; they are tokenised apart, as at generation."""
 
@@ -47,8 +51,12 @@ class Tally:
 
     def count(self, name: str, row: Row) -> None:
         """One more, found in this row."""
+        self.count_at(name, str(row.origin))
+
+    def count_at(self, name: str, origin: str) -> None:
+        """One more, found in the row at this place."""
         setattr(self, name, getattr(self, name) + 1)
-        self.first.setdefault(name, str(row.origin))
+        self.first.setdefault(name, origin)
 
     def reset_to(self, earlier: Tally) -> None:
         """Takes an earlier count again."""
@@ -61,13 +69,19 @@ class Draft:
 
     text: str
     spans: tuple[tuple[int, int], ...]
+    pictures: tuple[Picture, ...] = ()
+    """Those of its images, in their order in the text."""
+    origin: str = ""
 
 
 class Drafter:
     """Renders conversations with one template and its arguments."""
 
-    def __init__(self, tokenizer: Tokenizer, template_args: Mapping[str, Any], tally: Tally) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template_args: Mapping[str, Any], tally: Tally, vision: Vision | None = None
+    ) -> None:
         self._tokenizer = tokenizer
+        self._vision = vision
         self._template_args = template_args
         self._tally = tally
 
@@ -81,7 +95,7 @@ class Drafter:
     def draft(self, row: Row) -> Draft:
         """A conversation as text, with its answers found. Raises DataError when the template refuses it."""
         messages = row.messages or []
-        whole = self.text(messages, row.tools)
+        whole = self._text_of(row, len(messages))
         if not whole.isascii() and not _encodable(whole):
             raise DataError("the text holds half of a surrogate pair", hint="write the character whole")
         self._tally.conversations += 1
@@ -94,7 +108,10 @@ class Drafter:
         shown = [span for index, span in found.items() if _shows_calls(messages[index], whole[slice(*span)])]
         self._count_hidden(row, whole, len(found) - len(shown))
         self._count_forged(row)
-        return Draft(whole, tuple(shown))
+        return Draft(whole, tuple(shown), row.pictures, str(row.origin))
+
+    def _text_of(self, row: Row, turns: int, *, prompt: bool = False) -> str:
+        return self.text((row.messages or [])[:turns], row.tools, pictures=row.pictures, prompt=prompt)
 
     def _count_hidden(self, row: Row, whole: str, calls: int) -> None:
         first, last = (row.messages[0], row.messages[-1]) if row.messages else ({}, {})
@@ -122,7 +139,7 @@ class Drafter:
         """Where the answer at `index` begins and ends in the whole text; None if it reads otherwise there."""
         messages = row.messages or []
         try:
-            before = self.text(messages[:index], row.tools, prompt=True)
+            before = self._text_of(row, index, prompt=True)
         except DataError:
             if index:
                 raise
@@ -136,7 +153,7 @@ class Drafter:
             return span
         if not whole.startswith(before):
             return None
-        through = self.text(messages[: index + 1], row.tools)
+        through = self._text_of(row, index + 1)
         if not whole.startswith(through) or len(through) <= len(before):
             return None
         return len(before), len(through)
@@ -146,19 +163,34 @@ class Drafter:
         if whole.startswith(before):
             return len(before), len(whole)
         self._tally.count("prompt_differs", row)
-        asked = self.text((row.messages or [])[:-1], row.tools)
+        asked = self._text_of(row, -1)
         known = len(asked) if whole.startswith(asked) and before.startswith(asked) else 0
         return known + _common(before[known:], whole[known:]), len(whole)
 
-    def text(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, *, prompt: bool = False) -> str:
-        """The text of turns, at their end what asks for an answer if wanted."""
-        return self._tokenizer.render(messages, tools=tools, add_generation_prompt=prompt, **self._template_args)
+    def text(
+        self,
+        messages: Sequence[Message],
+        tools: list[dict[str, Any]] | None,
+        *,
+        pictures: Sequence[Picture] = (),
+        prompt: bool = False,
+    ) -> str:
+        """The text of turns, at their end what asks for an answer if wanted; with the placeholders of their images.
+
+        `pictures` are those of the whole conversation.
+        """
+        given: dict[str, Any] = {"tools": tools, "add_generation_prompt": prompt, **self._template_args}
+        if not pictures or self._vision is None:
+            return self._tokenizer.render(messages, **given)
+        reads_parts = self._tokenizer.template(tools).shows_images(self._vision.token)
+        seen = in_parts(messages) if reads_parts else in_text(messages, self._vision.token)
+        return self._vision.expanded(self._tokenizer.render(seen, **given), pictures[: marks_in(messages)])
 
 
 def _written(message: Message, text: str) -> bool:
     """Whether a turn's beginning stands in the text; templates may trim blanks, or write signs as entities."""
     content = message.get("content")
-    words = content.split(maxsplit=3)[:3] if isinstance(content, str) else []
+    words = content.replace(MARK, " ").split(maxsplit=3)[:3] if isinstance(content, str) else []
     return all(word in text for word in words)
 
 

@@ -1,8 +1,9 @@
 """Examples: rows as the trainer sees them, token ids with a mark on each trained token, in memory-mapped files.
 
 A set is a folder with `ids.bin` (int32), `trained.bin` (one byte a token), `starts.npy` (int64, n + 1 offsets into the
-former two), `kinds.npy` (int8, what each is in its row) and `origins.npy` (int64, n pairs of file number and line). Reading
-costs no memory but the pages touched.
+former two), `kinds.npy` (int8, what each is in its row) and `origins.npy` (int64, n pairs of file number and line). Rows with
+images have `placed.npy` (int32, five numbers an image: which, first token, end, rows and columns) and `placed_starts.npy`; the
+images themselves lie in the album of the folder above. Reading costs no memory but the pages touched.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from array import array
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorry.data.images.picture import Album, Placed, kept_before
 from lorry.data.rows import Origin
 
 _BLOCK = 1 << 20
@@ -68,6 +70,24 @@ class Example:
     known: Mapping[str, NDArray[np.float32]] | None = None
     """By name, `(trained tokens,)`: what a method knows of each before it is trained on; not kept on disk."""
 
+    images: tuple[Placed, ...] = ()
+    """Its images, in their order; their tokens are never trained on."""
+
+    def without_images(self) -> Example:
+        """The same, with nothing trained on where an image stands."""
+        trained = self.trained.copy()
+        for one in self.images:
+            trained[one.start : one.end] = False
+        return replace(self, trained=trained)
+
+    def up_to(self, length: int) -> Example:
+        """Its beginning, of so many tokens, or fewer where that would cut an image: then it ends before the image."""
+        images, length = kept_before(self.images, length)
+        context = None if self.context is None else self.context[:length]
+        is_cut = self.cut or length < len(self.ids)
+        short = replace(self, ids=self.ids[:length], trained=self.trained[:length], context=context)
+        return replace(short, images=images, cut=is_cut)
+
     @property
     def answer(self) -> NDArray[np.bool_]:
         """`(length,)`: which trained tokens are part of an answer."""
@@ -97,6 +117,29 @@ class ExampleSet:
         self.kinds: NDArray[np.int8] = np.load(folder / "kinds.npy")
         """Of each example, `(n,)`."""
         self._known: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+        self._placed, self._placed_starts = _placed_in(folder, len(self._starts))
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any row shows something."""
+        return len(self._placed) > 0
+
+    @property
+    def image_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each image of all examples, marks between its placeholders included, `(images,)`."""
+        return (self._placed[:, 2] - self._placed[:, 1]).astype(np.int64)
+
+    def images(self, index: int) -> tuple[Placed, ...]:
+        """The images of one example."""
+        if not self.has_images:
+            return ()
+        pictures = self._album
+        rows = self._placed[int(self._placed_starts[index]) : int(self._placed_starts[index + 1])].tolist()
+        return tuple(Placed(pictures[number], start, end, (high, wide)) for number, start, end, high, wide in rows)
+
+    @cached_property
+    def _album(self) -> Album:
+        return Album(self.folder.parent)
 
     def knowing(self, name: str, values: NDArray[np.float32], bounds: NDArray[np.int64]) -> ExampleSet:
         """The same examples, of which something more is known: `values[bounds[i]:bounds[i + 1]]` of the tokens of the i-th."""
@@ -113,7 +156,12 @@ class ExampleSet:
         context = marks == CONTEXT
         known = {name: values[bounds[index] : bounds[index + 1]] for name, (values, bounds) in self._known.items()}
         return Example(
-            self._ids[span], marks > 0, kind=kind, context=context if context.any() else None, known=known or None
+            self._ids[span],
+            marks > 0,
+            kind=kind,
+            context=context if context.any() else None,
+            known=known or None,
+            images=self.images(index),
         )
 
     @property
@@ -175,12 +223,17 @@ class ExampleSet:
         return Origin(self._files[file], int(line))
 
     def sha256(self) -> str:
-        """Hash of the tokens, marks and boundaries."""
+        """Hash of the tokens, marks and boundaries, and of the images."""
         digest = hashlib.sha256()
         names = ["ids.bin", "trained.bin", "starts.npy", *(["kinds.npy"] if self.kinds.any() else [])]
         for name in names:
             with (self.folder / name).open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+        if self.has_images:
+            pictures = self._album
+            digest.update(self._placed_starts.tobytes() + self._placed[:, 1:].tobytes())
+            for number in self._placed[:, 0].tolist():
+                digest.update(pictures[number].sha256)
         return digest.hexdigest()
 
     def copy(self, chosen: NDArray[np.bool_], folder: Path) -> ExampleSet:
@@ -197,6 +250,10 @@ class ExampleSet:
         np.save(folder / "origins.npy", self._origins[chosen])
         np.save(folder / "kinds.npy", self.kinds[chosen])
         (folder / "files.json").write_text(json.dumps(self._files), encoding="utf-8")
+        if self.has_images:
+            counts = np.diff(self._placed_starts)
+            np.save(folder / "placed.npy", self._placed[np.repeat(chosen, counts)])
+            np.save(folder / "placed_starts.npy", np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[chosen])]))
         return ExampleSet(folder)
 
 
@@ -211,6 +268,8 @@ class ExampleWriter:
         self._starts = array("q", [0])
         self._origins = array("q")
         self._kinds = array("b")
+        self._placed = array("i")
+        self._placed_starts = array("q", [0])
         self._files: dict[str, int] = {}
 
     def append(self, example: Example, origin: Origin) -> None:
@@ -221,6 +280,9 @@ class ExampleWriter:
             marks[example.context & example.trained] = CONTEXT
         self._trained.write(marks.tobytes())
         self._kinds.append(example.kind)
+        for one in example.images:
+            self._placed.extend((one.picture.number, one.start, one.end, *one.grid))
+        self._placed_starts.append(self._placed_starts[-1] + len(example.images))
         self._starts.append(self._starts[-1] + len(example.ids))
         self._origins.extend((self._files.setdefault(origin.file, len(self._files)), origin.line))
 
@@ -232,6 +294,9 @@ class ExampleWriter:
         np.save(self.folder / "kinds.npy", np.asarray(self._kinds, dtype=np.int8))
         np.save(self.folder / "origins.npy", np.asarray(self._origins, dtype=np.int64).reshape(-1, 2))
         (self.folder / "files.json").write_text(json.dumps(list(self._files)), encoding="utf-8")
+        if self._placed:
+            np.save(self.folder / "placed.npy", np.asarray(self._placed, dtype=np.int32).reshape(-1, 5))
+            np.save(self.folder / "placed_starts.npy", np.asarray(self._placed_starts, dtype=np.int64))
         return ExampleSet(self.folder)
 
 
@@ -241,6 +306,12 @@ def write_examples(folder: Path, examples: Iterable[tuple[Example, Origin]]) -> 
     for example, origin in examples:
         writer.append(example, origin)
     return writer.close()
+
+
+def _placed_in(folder: Path, bounds: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    if not (folder / "placed.npy").is_file():
+        return np.zeros((0, 5), np.int32), np.zeros(bounds, np.int64)
+    return np.load(folder / "placed.npy"), np.load(folder / "placed_starts.npy")
 
 
 def _mapped(path: Path, dtype: type[Any]) -> NDArray[Any]:

@@ -61,6 +61,10 @@ class DataFacts:
     """What was resolved for the person, to be said aloud."""
     said: list[Said] = field(default_factory=list[Said])
     """What the person may want to change."""
+    images: int = 0
+    """Different images in all rows."""
+    bad_images: int = 0
+    """Rows that were skipped because an image of theirs cannot be decoded."""
 
     @property
     def warnings(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,15 @@ def stretches(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
         # The whole beginning is decoded, for some tokenizers write a token otherwise when it stands first.
         text = tokenizer.decode(ids[:end], skip_special_tokens=False)
         piece = text[len(before) :] if text.startswith(before) else tokenizer.decode(ids[start:end], False)
-        found.append((piece, bool(example.trained[start])))
+        found.append((_counted(piece, tokenizer), bool(example.trained[start])))
         before = text
     return found
+
+
+def _counted(text: str, tokenizer: Tokenizer) -> str:
+    """The text with an image's placeholders counted, and not each of them written."""
+    if tokenizer.vision is None:
+        return text
+    token = tokenizer.vision.token
+    runs = re.compile(f"(?:{re.escape(token)}){{2,}}")
+    return runs.sub(lambda run: f"{token} x {len(run[0]) // len(token)}", text)

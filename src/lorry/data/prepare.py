@@ -22,6 +22,9 @@ from lorry.data import columns, files
 from lorry.data.assemble import Assembler
 from lorry.data.examples import UNWANTED, ExampleSet
 from lorry.data.facts import DataFacts
+from lorry.data.images.picture import Album, AlbumWriter, Picture
+from lorry.data.images.sources import note_sources, with_sources
+from lorry.data.images.taking import Taking
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
 from lorry.data.rows import Message
@@ -61,6 +64,10 @@ class Task:
     """What tells its row from others with the same prompt and answer: the answer that people liked less, or the label."""
     columns: dict[str, Any] = field(default_factory=dict[str, Any])
     """What else its row holds, where it has no answer; else `Prepared.with_columns` adds it."""
+    images: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    """Numbers and hashes of its images, in the order of the marks in its turns."""
+    pictures: tuple[Picture, ...] = ()
+    """The same, to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,11 @@ class Prepared:
         """Rows that are scored once, at the end; None if there are none."""
         return ExampleSet(self.folder / "test") if self.facts.test else None
 
+    @cached_property
+    def album(self) -> Album:
+        """The images of all rows."""
+        return Album(self.folder)
+
     def was_cut(self, split: str, index: int) -> bool:
         """Whether the row of an example lost its end."""
         return bool(np.load(self.folder / split / "cut.npy")[index])
@@ -113,7 +125,12 @@ class Prepared:
             examples = ExampleSet(self.folder / split)
             found = zip(examples.firsts.tolist(), lines, strict=False)
             # What people disliked is no answer to be held against.
-            return [Task(index=at, **json.loads(line)) for at, line in found if examples.kinds[at] not in UNWANTED]
+            return [self._task(at, line) for at, line in found if examples.kinds[at] not in UNWANTED]
+
+    def _task(self, at: int, line: str) -> Task:
+        task = Task(index=at, **json.loads(line))
+        pictures = tuple(self.album[number] for number, _ in task.images)
+        return replace(task, pictures=pictures) if pictures else task
 
     def with_columns(self, split: str, tasks: Sequence[Task]) -> list[Task]:
         """The same tasks with what else their rows hold, for metrics; training rows' was not kept."""
@@ -136,21 +153,26 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer, *, all_columns: bo
     method = cast("Method", make("methods", recipe.method))
     blobs = _found(recipe, base)
     digests = _digests(blobs)
-    folder = _place(recipe, renderer, digests, blobs)
+    place = _place(recipe, renderer, digests, blobs)
     if all_columns:
-        folder = folder.with_name(f"{folder.name}-columns")
+        place = place.with_name(f"{place.name}-columns")
+    folder = with_sources(place)
     if (folder / "facts.json").is_file():
         return _noted(Prepared.open(folder), blobs)
-    with _built(folder) as aside:
-        facts = Assembler(recipe.data, method, renderer, aside, all_columns=all_columns).assemble(blobs, digests)
+    with _built(place) as aside:
+        images = recipe.data.image_folder
+        taking = Taking(AlbumWriter(aside), base, None if images is None else base / from_home(images))
+        assembler = Assembler(recipe.data, method, renderer, taking, all_columns=all_columns)
+        facts = assembler.assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())
-    return Prepared.open(folder)
+        note_sources(place, taking.album.sources)
+    return Prepared.open(with_sources(place))
 
 
 def rows_folder(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Path:
     """Where `prepare` leaves, or left, the rows of these files and settings; nothing is rendered for it."""
     blobs = _found(recipe, base)
-    return _place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs)
+    return with_sources(_place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs))
 
 
 def tells_day(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> bool:
@@ -178,7 +200,8 @@ def _noted(prepared: Prepared, blobs: Mapping[str, list[Blob]]) -> Prepared:
 def renderer_for(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Renderer:
     """How rows are rendered, in training and in generation alike; its `tokenizer` has the recipe's template."""
     data = recipe.data
-    return Renderer(templated(tokenizer, data, base), data.max_length, plain(data.template_args))
+    chat = templated(tokenizer, data, base)
+    return Renderer(chat, data.max_length, plain(data.template_args), max_pixels=data.max_pixels)
 
 
 def templated(tokenizer: Tokenizer, data: DataSettings, base: Path) -> Tokenizer:
@@ -219,6 +242,7 @@ def _built(folder: Path) -> Generator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         yield aside
+        folder = with_sources(folder)
         if not (folder / "facts.json").is_file():
             # Nobody else prepared the same in the meantime.
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorry.data.images.picture import Picture
+    from lorry.data.images.references import Reference
 
 Message = dict[str, Any]
 """One turn as chat templates expect it: `role`, `content`, and at times `tool_calls`, `name`, `reasoning_content`."""
+
+MARK = "\ufffc"
+"""Stands in a turn's text where an image does, of rows that have images: Unicode's sign for an object among text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +48,7 @@ class Row:
     """What is right, where a row without an answer says so."""
     beside: dict[str, Any] | None = None
     """What else a row with an answer holds, for metrics."""
+    images: tuple[Reference, ...] = ()
+    """What it names as images, in the order of the marks in its turns, until they are taken in."""
+    pictures: tuple[Picture, ...] = ()
+    """The same afterwards."""

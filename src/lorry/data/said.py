@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lorry.data.bad_rows import BadRows
 from lorry.data.drafts import Tally
 from lorry.data.facts import Said, SplitFacts
 from lorry.data.staging import Staged
@@ -56,6 +57,10 @@ _RENDERING = {
         "template.adds-no-end",
         "the chat template writes no end token in {many}: it was added",
     ),
+    "images_cut": (
+        "data.cut-image",
+        "max_length would cut an image's tokens in {many}: they end before the image, and what follows it is not learnt",
+    ),
     "merging": (
         "data.merged-token",
         "the prompt's last and the answer's first letters would share a token in {many}: "
@@ -63,6 +68,14 @@ _RENDERING = {
     ),
 }
 """What each count of a tally means: code, and words about `many` conversations."""
+
+
+def unseen(rows: BadRows, read: int) -> Said:
+    """Rows that are skipped because an image of theirs cannot be decoded."""
+    listed = "\n  ".join(rows.lines())
+    text = f"{rows.count:,} of {counted(read, 'row')} {'has' if rows.count == 1 else 'have'} an image that cannot be "
+    text += f"decoded, and {'is' if rows.count == 1 else 'are'} skipped\n  {listed}"
+    return Said("data.bad-image", text, str(rows.first[0].origin))
 
 
 def counted(number: int, thing: str) -> str:

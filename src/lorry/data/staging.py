@@ -22,6 +22,9 @@ from lorry.data.bad_rows import BadRowError, BadRows
 from lorry.data.detect import Layout
 from lorry.data.divide import prompt_key
 from lorry.data.examples import Example, ExampleSet, ExampleWriter
+from lorry.data.images.families import FAMILIES
+from lorry.data.images.opened import CorruptImageError
+from lorry.data.images.taking import Taking
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
 from lorry.data.rows import Row
@@ -51,6 +54,8 @@ class Staged:
     long: int
     """Rows that were left out for their length, as the recipe asks."""
     bad: BadRows
+    unseen: BadRows
+    """Rows whose image cannot be decoded, where they are skipped."""
     read: int
     """Rows in the files, bad ones included."""
     format: str
@@ -60,12 +65,21 @@ class Stager:
     """Makes staged sets for one method and one renderer."""
 
     def __init__(
-        self, method: Method, renderer: Renderer, *, keeps_columns: bool = True, skips_long: bool = False
+        self,
+        method: Method,
+        renderer: Renderer,
+        taking: Taking,
+        *,
+        keeps_columns: bool = True,
+        skips_long: bool = False,
+        skips_images: bool = True,
     ) -> None:
         self._method = method
         self._renderer = renderer
+        self._taking = taking
         self._keeps_columns = keeps_columns
         self._skips_long = skips_long
+        self._skips_images = skips_images
 
     def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
@@ -79,10 +93,11 @@ class Stager:
         return self._once(blobs, layout, folder)
 
     def _once(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
-        bad = BadRows()
+        bad, unseen = BadRows(), BadRows()
         sink = _Sink(folder, keeps_columns=self._keeps_columns, skips_long=self._skips_long)
         try:
-            for chunk in chunks(detect.rows(blobs, layout, bad)):
+            for read in chunks(detect.rows(blobs, layout, bad)):
+                chunk = self._with_pictures(read, bad, unseen if self._skips_images else bad)
                 for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
                     if isinstance(result, DataError):
                         bad.add(row.origin, BadRowError(result.message, hint=result.hint))
@@ -91,7 +106,35 @@ class Stager:
         except BaseException:
             sink.abandon()
             raise
-        return sink.close(bad, layout.format)
+        return sink.close(bad, unseen, layout.format)
+
+    def _with_pictures(self, rows: Sequence[Row], bad: BadRows, unseen: BadRows) -> list[Row]:
+        """The rows whose images could be had, with them."""
+        usable: list[Row] = []
+        if not any(row.images for row in rows):
+            return list(rows)
+        if fault := self._reads_no_images():
+            for row in rows:
+                if row.images:
+                    bad.add(row.origin, fault)
+                else:
+                    usable.append(row)
+            return usable
+        for row, taken in zip(rows, self._taking.take(rows), strict=True):
+            if isinstance(taken, BadRowError):
+                (unseen if isinstance(taken, CorruptImageError) else bad).add(row.origin, taken)
+            else:
+                usable.append(taken)
+        return usable
+
+    def _reads_no_images(self) -> BadRowError | None:
+        if self._renderer.vision is None:
+            hint = f"take a model that lorry shows images to ({', '.join(FAMILIES)}), or rows without images"
+            return BadRowError("the row has images, and the model reads none", hint=hint)
+        if not self._method.reads_images:
+            hint = "`sft`, `dpo`, `orpo` and `simpo` learn from images"
+            return BadRowError(f"the row has images, which `{type(self._method).name}` does not learn from", hint=hint)
+        return None
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -101,6 +144,7 @@ def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     for row in rows:
         turns = [*(row.messages or []), *(row.rejected or [])]
         size = len(row.text) if row.text is not None else sum(len(turn["content"]) for turn in turns)
+        size += sum(one.weight for one in row.images)
         if group and (len(group) >= _ROWS_AT_ONCE or chars + size > _CHARS_AT_ONCE):
             yield group
             group, chars = [], 0
@@ -174,7 +218,7 @@ class _Sink:
         if self._columns is not None:
             self._columns.close()
 
-    def close(self, bad: BadRows, layout: str) -> Staged:
+    def close(self, bad: BadRows, unseen: BadRows, layout: str) -> Staged:
         self._tasks.close()
         if self._columns is not None:
             self._columns.close()
@@ -187,7 +231,8 @@ class _Sink:
             dropped=self._dropped,
             long=self._long,
             bad=bad,
-            read=len(self._keys) + self._dropped + self._long + bad.count,
+            unseen=unseen,
+            read=len(self._keys) + self._dropped + self._long + bad.count + unseen.count,
             format=layout,
         )
 
@@ -200,7 +245,8 @@ def _task(row: Row) -> dict[str, Any]:
     last = messages[-1]
     truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
     asked = messages[: row.asked or -1]
-    return {"messages": asked, "tools": row.tools, "truth": truth, "origin": str(row.origin), **_apart(row)}
+    shown = {"images": [[one.number, one.sha256.hex()] for one in row.pictures]} if row.pictures else {}
+    return {"messages": asked, "tools": row.tools, "truth": truth, "origin": str(row.origin), **_apart(row), **shown}
 
 
 def _apart(row: Row) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from jinja2 import TemplateError, nodes
@@ -39,6 +39,7 @@ PLAIN = (
 )
 """The template called `plain`, for rows that hold every sign that is wanted: turns as they stand, and the end of answers."""
 
+_PROBE = "lorry-probe"
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -57,7 +58,9 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], **values: Any) -> str:
         """The text of a conversation. Raises DataError with what the template, or Jinja, says is wrong."""
         try:
-            text = self._template.render(messages=_as_seen(messages), documents=None, **values)
+            seen = _as_seen(messages)
+            seen = seen if self._reads_texts else [_in_parts(message) for message in seen]
+            text = self._template.render(messages=seen, documents=None, **values)
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             reason = str(error) or type(error).__name__
             raise DataError(f"the chat template fails: {reason}", hint=_hint(error)) from error
@@ -67,10 +70,34 @@ class ChatTemplate:
             raise DataError(f"the chat template writes {len(text):,} characters", hint=f"{MAX_CHARS:,} are allowed")
         return text
 
+    def shows_images(self, token: str) -> bool:
+        """Whether it writes this token where a turn has an image among its typed parts."""
+        found = self._probed([{"type": "image"}, {"type": "text", "text": _PROBE}])
+        return found.count(token) == 1 and _PROBE in found
+
+    @cached_property
+    def _reads_texts(self) -> bool:
+        """Whether it writes turns whose content is text, and not only typed parts, as those of some vision models."""
+        if "type" not in self.text or _PROBE in self._probed(_PROBE):
+            return True
+        return _PROBE not in self._probed([{"type": "text", "text": _PROBE}])
+
+    def _probed(self, content: Any) -> str:
+        """What it writes of a user turn; nothing where it fails."""
+        try:
+            return self._template.render(messages=[{"role": "user", "content": content}], documents=None)
+        except Exception:  # whatever a template fails with, on its own or in Jinja
+            return ""
+
     @property
     def tells_time(self) -> bool:
         """Whether the text may hold today's date."""
         return "strftime_now" in self.text
+
+
+def _in_parts(message: Message) -> Message:
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import tokenizers
 from tokenizers import Encoding
 
+from lorry.data.images.vision import Vision, vision_of
 from lorry.data.rows import Message
 from lorry.data.template import CHATML, PLAIN, ChatTemplate, plain
 from lorry.errors import DataError, ModelError
@@ -23,7 +24,13 @@ _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 class Tokenizer:
     """Turns conversations into text, text into tokens, and tokens into text."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, config: dict[str, Any], templates: dict[str, str]) -> None:
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        config: dict[str, Any],
+        templates: dict[str, str],
+        vision: Vision | None = None,
+    ) -> None:
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
@@ -31,6 +38,8 @@ class Tokenizer:
         self._templates = templates
         self.special = _special_tokens(config)
         """Named special tokens as templates see them: `bos_token`, `eos_token`, ..."""
+        self.vision = vision
+        """How images become tokens; None for a model that reads none."""
 
     @classmethod
     def open(cls, folder: Path) -> Tokenizer:
@@ -46,7 +55,7 @@ class Tokenizer:
         config = {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
         config["generation_eos"] = _json(folder / "generation_config.json").get("eos_token_id")
         _add_tokens(backend, config)
-        return cls(backend, config, _templates(folder, config))
+        return cls(backend, config, _templates(folder, config), vision_of(folder, backend.id_to_token))
 
     def with_template(self, text: str) -> Tokenizer:
         """The same tokenizer with another chat template.
@@ -59,7 +68,7 @@ class Tokenizer:
             text = CHATML if knows else CHATML.replace("'<|im_end|>\\n'", "eos_token + '\\n'")
         if text == "plain":
             text = "{{ bos_token }}" + PLAIN if self.adds_bos else PLAIN
-        return Tokenizer(self._backend, self._config, {"default": text})
+        return Tokenizer(self._backend, self._config, {"default": text}, self.vision)
 
     # --- text and tokens
 
@@ -208,6 +217,7 @@ class Tokenizer:
         """Hash of everything that decides how text becomes tokens: vocabulary, special tokens, templates."""
         adds = [self._config.get("add_bos_token"), self._config.get("add_eos_token")]
         settings = [self._templates, self.special, self._generation_ends, adds]
+        settings += [] if self.vision is None else [self.vision.settings]
         digest = hashlib.sha256(self._vocabulary_digest)
         digest.update(json.dumps(settings, sort_keys=True).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
@@ -262,7 +272,7 @@ def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     found = {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.is_file()}
     if found:
         return found
-    held: Any = config.get("chat_template")
+    held: Any = _json(folder / "chat_template.json").get("chat_template") or config.get("chat_template")
     if isinstance(held, list):
         entries = cast("list[dict[str, str]]", held)
         return {entry["name"]: entry["template"] for entry in entries}

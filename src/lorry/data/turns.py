@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from lorry.data.bad_rows import BadRowError
-from lorry.data.rows import Message
+from lorry.data.images.of_rows import HELD, WRITTEN
+from lorry.data.images.references import Reference, reference
+from lorry.data.rows import MARK, Message
 from lorry.data.strict_json import parse
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -14,7 +16,8 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 _TEXT = ("text", "input_text", "output_text")
 _REASONING = ("reasoning", "thinking")
-_MEDIA = ("image", "image_url", "video", "audio", "input_audio", "file")
+_IMAGE = ("image", "image_url", "input_image")
+_MEDIA = ("video", "video_url", "audio", "input_audio", "file")
 
 
 def listed(value: Any, field: str) -> list[Any]:
@@ -42,15 +45,17 @@ def turn(raw: Any, field: str) -> Message:
         raise BadRowError("a turn is not an object", field=field, hint='turns look like {"role": ..., "content": ...}')
     given = {key: value for key, value in cast("Mapping[str, Any]", raw).items() if value is not None}
     role = role_of(given.pop("role", None), f"{field}.role")
-    content, calls = given.pop("content", ""), given.pop("tool_calls", None)
+    content, calls, own = given.pop("content", ""), given.pop("tool_calls", None), given.pop("images", None)
     message: Message = {"role": role, "content": content}
+    if own and isinstance(content, str):
+        message |= _with_own(content, listed(own, f"{field}.images"), f"{field}.images")
     if not isinstance(content, str):
         if not isinstance(content, list | tuple):
             text_of(content, f"{field}.content")
         message |= _joined(listed(content, f"{field}.content"), f"{field}.content")
     if calls:
-        own = listed(calls, f"{field}.tool_calls")
-        message["tool_calls"] = [tool_call(call, f"{field}.tool_calls[{index}]") for index, call in enumerate(own)]
+        many = listed(calls, f"{field}.tool_calls")
+        message["tool_calls"] = [tool_call(call, f"{field}.tool_calls[{index}]") for index, call in enumerate(many)]
     # What else a turn has (`name`, `tool_call_id`, `reasoning_content`, ...) is the template's business.
     return {**given, **message}
 
@@ -168,6 +173,7 @@ def _joined(parts: list[Any], field: str) -> Message:
     texts: list[str] = []
     reasoning: list[str] = []
     calls: list[dict[str, Any]] = []
+    images: list[Reference | None] = []
     for index, part in enumerate(parts):
         place = f"{field}[{index}]"
         kind, value = _part(part, place)
@@ -175,11 +181,14 @@ def _joined(parts: list[Any], field: str) -> Message:
             texts.append(text_of(value, place))
         elif kind in _REASONING:
             reasoning.append(text_of(value, place))
+        elif kind in _IMAGE:
+            texts.append(MARK)
+            images.append(None if value is None else reference(value, place))
         elif kind in ("tool_call", "function_call"):
             calls.append(tool_call(value, place))
         else:
             raise BadRowError(f"content of the type `{kind}` is not text", field=place, hint=_unread(kind))
-    message: Message = {"content": "".join(texts)}
+    message: Message = {"content": "".join(texts), **({HELD: images} if images else {})}
     if reasoning:
         message["reasoning_content"] = "".join(reasoning)
     if calls:
@@ -200,8 +209,18 @@ def _part(part: Any, field: str) -> tuple[str, Any]:
     return kind, value
 
 
+def _with_own(content: str, images: list[Any], field: str) -> Message:
+    """A turn that names its images beside its text, as Ollama has it: at their marks, or before the text."""
+    held = [reference(one, f"{field}[{index}]") for index, one in enumerate(images)]
+    marks = content.count(WRITTEN)
+    if marks not in (0, len(held)):
+        raise BadRowError(f"{marks} `{WRITTEN}` marks, {len(held)} images", field=field, hint="write one mark for each")
+    return {"content": content.replace(WRITTEN, MARK) if marks else MARK * len(held) + content, HELD: held}
+
+
 def _unread(kind: str) -> str:
-    return "lorry trains on text" if kind in _MEDIA else f"one of: {', '.join((*_TEXT, *_REASONING, 'tool_call'))}"
+    known = (*_TEXT, *_IMAGE[:2], *_REASONING, "tool_call")
+    return "lorry trains on text and images" if kind in _MEDIA else f"one of: {', '.join(known)}"
 
 
 def _parsed(text: str, field: str) -> Any:

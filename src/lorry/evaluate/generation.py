@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from lorry.data.prompt import images_of
 from lorry.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def _batch(
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=loaded.device)
     stops = {"eos_token_id": sorted(tokenizer.end_ids), "pad_token_id": pad, "max_new_tokens": most}
     with loaded.answering(), loaded.computing(), torch.inference_mode():
-        made = loaded.model.generate(input_ids=ids, attention_mask=mask, **stops, **_GREEDY, **more)
+        shown = loaded.forward.eyes.shown([images_of(prompt) for prompt in prompts], ids) if loaded.forward.eyes else {}
+        made = loaded.model.generate(input_ids=ids, attention_mask=mask, **shown, **stops, **_GREEDY, **more)
     return [_up_to_end(row, tokenizer.end_ids) for row in made[:, longest:].tolist()]
 
 

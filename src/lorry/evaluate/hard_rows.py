@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorry.data.examples import UNWANTED
 from lorry.evaluate.generation import generate
+from lorry.evaluate.scoring import last_content
 from lorry.evaluate.sides import Measured
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def hard_rows(evaluation: Evaluation, adapter: Measured, answers: list[dict[str,
 
 def _prompt(task: Task | None) -> str | None:
     content = task.messages[-1].get("content") if task and task.messages else None
-    return content if isinstance(content, str) else None
+    return last_content(task) if task and isinstance(content, str) else None
 
 
 def _text(evaluation: Evaluation, index: int) -> str:

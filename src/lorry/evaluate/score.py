@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from lorry.data.prompt import Prompt
 from lorry.data.render import Renderer
 from lorry.evaluate import gates, harness, scoring
 from lorry.evaluate.any_rows import Rows
@@ -141,9 +142,9 @@ class Evaluation:
             most = self.asker.method.max_new_tokens  # rewards judge answers as long as those that were learnt from
         return Limits(most, self.recipe.evaluate.batch_size, lowered=self.lowered)
 
-    def prompt(self, task: Task) -> list[int]:
+    def prompt(self, task: Task) -> Prompt:
         """What generation starts from."""
-        return self.renderer.prompt(task.messages, task.tools)
+        return self.renderer.prompt(task.messages, task.tools, task.pictures)
 
     def _measure(self, model: LoadedModel, side: Side, progress: Progress) -> dict[str, Measured]:
         asked = [

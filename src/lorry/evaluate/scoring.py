@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorry.data.examples import UNWANTED, Kind
+from lorry.data.images.of_rows import for_people
 from lorry.evaluate import bootstrap
 from lorry.evaluate.grading import grade
 from lorry.evaluate.metrics._base import About, Answer, Metric, Ratio, Score, value_of
@@ -53,7 +54,8 @@ def rows(
             "index": task.index,
             "origin": str(task.origin),
             "prompt": last_content(task),
-            "messages": task.messages,
+            "messages": for_people(task.messages) if task.pictures else task.messages,
+            **_shown(task),
             "truth": task.truth,
             **{side: answers[side][place].prediction for side in SIDES},
             "scores": {name: {side: value_of(both[side][place]) for side in SIDES} for name, both in scores.items()},
@@ -194,8 +196,18 @@ def answers_of(tasks: Sequence[Task], made: Generated) -> list[Answer]:
 
 def last_content(task: Task) -> str:
     """What was asked last; empty where that is no text."""
-    content = task.messages[-1].get("content") if task.messages else None
+    turns = for_people(task.messages[-1:]) if task.pictures else task.messages[-1:]
+    content = turns[0].get("content") if turns else None
     return content if isinstance(content, str) else ""
+
+
+def _shown(task: Task) -> Json:
+    """The images of what is asked, by their numbers in the album of the run's rows, and the hashes of their bytes."""
+    return (
+        {"images": [{"number": one.number, "sha256": one.sha256.hex()} for one in task.pictures]}
+        if task.pictures
+        else {}
+    )
 
 
 def _loss(many: Sequence[RowLoss]) -> bootstrap.Interval | None:

@@ -33,7 +33,7 @@ class Questions:
 
     split: str
     examples: ExampleSet
-    prompts: list[list[int]]
+    prompts: Sequence[Sequence[int]]
     limits: Limits
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
-from lorry.data.rows import Message
+from lorry.data.bad_rows import BadRowError
+from lorry.data.images.of_rows import with_images
+from lorry.data.images.picture import AlbumWriter, Picture
+from lorry.data.images.taking import Taking
+from lorry.data.rows import Message, Origin, Row
+from lorry.errors import InputError
 from lorry.evaluate.generation import Generated, Limits, generate, stream
 from lorry.evaluate.opening import Opened
 from lorry.evaluate.sides import SIDES, WORDS, Side
@@ -28,17 +35,46 @@ class Manner:
     max_new_tokens: int = 256
 
 
-def ask(opened: Opened, prompt: str, sides: Sequence[Side], manner: Manner) -> dict[Side, Generated]:
-    """What each side answers to one prompt."""
-    ids = prompt_ids(opened, [{"role": "user", "content": prompt}], manner)
-    answers: dict[Side, Generated] = {}
-    for side in sides:
-        with opened.side(side) as loaded:
-            answers[side] = generate(loaded, opened.tokenizer, [ids], Limits(manner.max_new_tokens, 1))
+def ask(
+    opened: Opened, prompt: str, sides: Sequence[Side], manner: Manner, images: Sequence[str] = ()
+) -> dict[Side, Generated]:
+    """What each side answers to one prompt, with images (paths or URLs) at its `<image>` marks, or before it.
+
+    Raises InputError for images that cannot be had, or that the model does not read.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        turns, pictures = _with_images(opened, prompt, images, AlbumWriter(Path(place)))
+        ids = prompt_ids(opened, turns, manner, pictures)
+        answers: dict[Side, Generated] = {}
+        for side in sides:
+            with opened.side(side) as loaded:
+                answers[side] = generate(loaded, opened.tokenizer, [ids], Limits(manner.max_new_tokens, 1))
     return answers
 
 
-def prompt_ids(opened: Opened, turns: Sequence[Message], manner: Manner) -> list[int]:
+def _with_images(
+    opened: Opened, prompt: str, images: Sequence[str], album: AlbumWriter
+) -> tuple[list[Message], tuple[Picture, ...]]:
+    plain: list[Message] = [{"role": "user", "content": prompt}]
+    if not images:
+        return plain, ()
+    if opened.renderer.vision is None:
+        raise InputError(
+            "the model reads no images", hint="leave out `--image`, or name a run of a vision-language model"
+        )
+    try:
+        row = with_images({"images": list(images)}, Row(Origin("--image", 1), messages=plain))
+        (taken,) = Taking(album, Path()).take([row])
+    except BadRowError as error:
+        taken = error
+    if isinstance(taken, BadRowError):
+        raise InputError(taken.message, place="--image", hint=taken.hint)
+    return taken.messages or plain, taken.pictures
+
+
+def prompt_ids(
+    opened: Opened, turns: Sequence[Message], manner: Manner, pictures: Sequence[Picture] = ()
+) -> Sequence[int]:
     """What generation starts from: the conversation as in training, or the last turn's bare text.
 
     Raises DataError where the model has no chat template, or it refuses the conversation.
@@ -49,7 +85,7 @@ def prompt_ids(opened: Opened, turns: Sequence[Message], manner: Manner) -> list
         bos = tokenizer.bos_id
         return [bos, *ids] if tokenizer.adds_bos and bos is not None and ids[:1] != [bos] else ids
     system: list[Message] = [{"role": "system", "content": manner.system}] if manner.system else []
-    return opened.renderer.prompt([*system, *turns])
+    return opened.renderer.prompt([*system, *turns], None, pictures)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lorry.plan.adapter_places import Shape, Shapes, matching, modules, places, stacks, targeted
 from lorry.recipe.lora import LoraSettings
+from lorry.trainer.untouched import reached
 
 if TYPE_CHECKING:
     from lorry.trainer.sources.tensors import Tensor
@@ -45,7 +46,11 @@ def adapter_parameters(lora: LoraSettings, tensors: Mapping[str, Tensor], model_
     found = places(lora, shapes, model_type)
     whole = math.prod(shapes[SCORE]) if SCORE in shapes else 0
     named = lora.model_copy(update={"target_modules": found.modules})
-    return whole + lora_parameters(named, modules(tensors), model_type) + on_tensors(lora, shapes, model_type)
+    return (
+        whole
+        + lora_parameters(named, reached(lora, modules(tensors)), model_type)
+        + on_tensors(lora, shapes, model_type)
+    )
 
 
 def on_tensors(lora: LoraSettings, shapes: Shapes, model_type: str) -> int:

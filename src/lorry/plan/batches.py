@@ -46,6 +46,8 @@ class Tokens:
     """Tokens of the rows as they are before the model answers them, over all passes: by these a run's pace is told."""
     answers: Answers | None = None
     """Those of the model's own, where it learns from them."""
+    image_tokens: float = 0.0
+    """Those of images, over all passes; an image that rows of a micro-batch share counts once."""
     asked: float = 0.0
     """Forward passes over each computed token beside those of training: what a reference says, and what was said before."""
 
@@ -74,6 +76,7 @@ def tokens(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool
         context=seen / max(computed, 1),
         eval_tokens=prepared.eval.tokens if prepared.eval is not None else 0,
         taken=total,
+        image_tokens=total * sum(one.image_tokens for one in forests) / max(rows, 1),
         asked=_asked(method, order, sum(one.tokens for one in looked_at) / max(computed, 1)),
     )
 
@@ -127,6 +130,7 @@ def load(prepared: Prepared, recipe: Recipe, micro_batch: int, *, shares: bool) 
         tokens=forest.tokens,
         keys=sum(len(group) * _above_and_own(forest, group) for group in forest.groups),
         trained=forest.trained_tokens if answers else 0,
+        image_tokens=forest.image_tokens,
         answers=recipe.evaluate.batch_size if asks else 0,
         answer_tokens=longest + most if asks else 0,
     )

@@ -82,7 +82,8 @@ def _prompt(task: dict[str, Any]) -> str:
     turns = [
         f"{turn['role']}\0{_plain(str(turn['content']))}\0{turn.get('tool_calls') or ''}" for turn in task["messages"]
     ]
-    return "\0".join([*turns, str(task["tools"] or "")])
+    shown = [digest for _, digest in task.get("images", [])]
+    return "\0".join([*turns, str(task["tools"] or ""), *shown])
 
 
 def _plain(text: str) -> str:

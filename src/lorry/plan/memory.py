@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lorry.plan import vision_memory
 from lorry.plan.adapter_places import linear, modules, names_experts
 from lorry.plan.adapter_size import adapter_parameters, on_tensors
 from lorry.recipe.schema import LoraSettings
@@ -104,6 +105,8 @@ class Load:
     """Answers that are generated at once."""
     answer_tokens: int = 0
     """Tokens of the longest prompt with its answer."""
+    image_tokens: int = 0
+    """Those of the micro-batch's images, of which the vision part computes several patches each."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, loa
     kept = {**weights(tensors, setup), **_states(trained, setup), **reference, **judges}
     training = {
         "activations": _activations(shape, tensors, setup, load),
+        **vision_memory.kept(shape, setup, load),
         "logits and loss": _logits(shape, setup, load),
     }
     if setup.engine:
@@ -134,7 +138,8 @@ def estimate(shape: ModelShape, tensors: Mapping[str, Tensor], setup: Setup, loa
     else:
         answering = {"keys and values of answers": _cache(shape, setup, load)}
     judging = {"rewards of answers": max((_judging(judge, load) for judge in setup.judges), default=0)}
-    passing = max(training, answering, judging, key=lambda parts: sum(parts.values()))
+    seeing = {"the vision part at work": vision_memory.at_work(shape, setup, load)}
+    passing = max(training, answering, judging, seeing, key=lambda parts: sum(parts.values()))
     live = {name: size for name, size in {**kept, **passing}.items() if size}
     snapshot = 12 * trained if setup.lora is not None else 0
     if not setup.on_gpu:

@@ -26,7 +26,7 @@ from lorry.plan.speeds import Kind, Pace
 from lorry.trainer.ladder import Rung
 from lorry.trainer.methods._rollouts import FromRollouts
 from lorry.trainer.mixtures import coefficient, text_settings
-from lorry.trainer.proven import PROVEN
+from lorry.trainer.proven import may_share
 from lorry.trainer.rollouts.vllm_engine import SHARE
 from lorry.trainer.watched import rows_answered
 
@@ -159,7 +159,8 @@ class Planner:
     def _shares(self) -> bool:
         lora, train = self._recipe.lora, self._recipe.train
         drops = lora is not None and lora.dropout > 0
-        is_proven = self.shape.model_type in PROVEN and not self._subject.about
+        text = self._config.get("text_config") or {}
+        is_proven = may_share(self.shape.model_type, str(text.get("model_type"))) and not self._subject.about
         return train.share_prefixes and is_proven and not drops and self._recipe.model.attention == "auto"
 
     @property

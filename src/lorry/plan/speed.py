@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lorry.plan.cost import Duration
 from lorry.plan.memory import BYTES, Setup
 from lorry.plan.ranges import ONCE, ZERO, Range
+from lorry.plan.vision_memory import sees_in_training
 
 if TYPE_CHECKING:
     from lorry.plan.architecture.model_shape import ModelShape
@@ -95,7 +96,17 @@ class Workload:
         head = shape.vocabulary * shape.hidden
         # The output layer computes trained tokens alone.
         body = (shape.active_parameters - head) * tokens.computed
-        return passes * (body + head * tokens.trained) + seen * tokens.computed
+        return passes * (body + head * tokens.trained) + seen * tokens.computed + self._seeing_flops
+
+    @property
+    def _seeing_flops(self) -> float:
+        """Of the vision part: forward alone where nothing of it is trained. What patches see of each other is not counted."""
+        vision, tokens, setup = self.shape.vision, self.tokens, self.setup
+        if vision is None or not tokens.image_tokens:
+            return 0.0
+        trained = (4 if setup.lora is not None else 6) + 2 * setup.checkpointing
+        passes = (trained if sees_in_training(setup) else 2) + 2 * tokens.asked
+        return passes * vision.parameters * tokens.image_tokens * vision.patches_per_token
 
     @property
     def weights(self) -> float:

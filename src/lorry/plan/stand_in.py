@@ -22,6 +22,13 @@ _PIECES = r" ?\p{L}{1,7}| ?\d| ?[^\s\p{L}\d]{1,2}|\s+"
 """Up to seven letters, one digit or two marks make a token. Against SmolLM2's tokenizer: 0.94 to 1.10 times as many on English
 prose, dialogue and shell commands, 0.80 on text from character recognition."""
 _ENDS = ("<|im_start|>", "<|im_end|>")
+_IMAGE = "<|image|>"
+_PROCESSORS = {
+    "qwen2_vl": {"min_pixels": 3136, "max_pixels": 12_845_056},
+    "qwen2_5_vl": {"min_pixels": 3136, "max_pixels": 12_845_056},
+    "qwen3_vl": {"size": {"shortest_edge": 65_536, "longest_edge": 16_777_216}},
+}
+"""What the published preprocessor_config.json of these families says of images' sizes, in pixels."""
 
 
 def stand_in(subject: Subject) -> Subject | None:
@@ -44,10 +51,12 @@ def stand_in(subject: Subject) -> Subject | None:
 def _write(folder: Path, config: dict[str, object]) -> None:
     """The files that a plan reads of a model, written anew: a card may be another by now."""
     # Cards do not tell the format of the files, which is one of 16 bits for nearly all of them.
-    write_exact(folder / "config.json", json.dumps({"dtype": "bfloat16", **config}))
     backend = Tokenizer(WordLevel({"<unk>": 0}, unk_token="<unk>"))  # noqa: S106 - no password
     backend.pre_tokenizer = Split(Regex(_PIECES), "isolated")  # type: ignore[assignment]
-    backend.add_special_tokens([AddedToken(text, special=True) for text in _ENDS])
+    backend.add_special_tokens([AddedToken(text, special=True) for text in (*_ENDS, _IMAGE)])
+    known = {"dtype": "bfloat16", **config, "image_token_id": backend.token_to_id(_IMAGE)}
+    write_exact(folder / "config.json", json.dumps(known))
+    write_exact(folder / "preprocessor_config.json", json.dumps(_PROCESSORS.get(str(config.get("model_type")), {})))
     write_exact(folder / "tokenizer.json", backend.to_str())
     settings = {"eos_token": _ENDS[1], "pad_token": _ENDS[1], "chat_template": CHATML}
     write_exact(folder / "tokenizer_config.json", json.dumps(settings))

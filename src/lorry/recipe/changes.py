@@ -19,7 +19,7 @@ _FREE = frozenset(
     }
 )
 """Settings that decide how long, how it is watched and what is kept, but not what a step does."""
-_PLACES = frozenset({"data.train", "data.eval", "data.test"})
+_PLACES = frozenset({"data.train", "data.eval", "data.test", "data.image_folder"})
 """Where rows lie, which is no matter as long as they are the same: a checkpoint tells their hashes besides."""
 _LENGTHS = ("train.steps", "train.epochs")
 

@@ -30,3 +30,7 @@ class LoraSettings(Section):
     """Rank-stabilised scaling (arXiv 2312.03732)."""
     dora: bool = False
     """Weight-decomposed adaptation (arXiv 2402.09353): slower, at times better at low ranks."""
+    projector: bool = False
+    """Adapts what leads from a vision model's images to its text, too; else it stays as it is."""
+    vision: bool = False
+    """Adapts the part of a vision model that reads images, too: more memory, for images unlike those that it knows."""

@@ -93,6 +93,13 @@ class DataSettings(Section):
     """What is longer than `max_length`: `cut` it there, or `skip` the row, and say how many; `cpt` always goes on in pieces."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`fail` reports every bad row and stops; `skip` reports them and goes on without."""
+    on_bad_image: Literal["fail", "skip"] = "skip"
+    """What to do with rows whose image cannot be decoded: `skip` reports them and goes on without; `fail` stops."""
+    image_folder: FileName | None = None
+    """Where relative paths of images start; null for the folder of the rows' file, then the recipe's."""
+    max_pixels: int | None = Field(default=None, ge=1024)
+    """Larger images are scaled down to so many pixels (512 x 512 are 262,144), in their proportions; null leaves their size
+    to the model's own image processor."""
 
     @field_validator("template_args")
     @classmethod

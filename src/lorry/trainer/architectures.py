@@ -7,15 +7,29 @@ forest are those of the plain computation. All others run padded, one row a line
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from lorry.trainer.proven import PROVEN
+from lorry.data.images.families import FAMILIES
+from lorry.trainer.proven import may_share
 
 
 def is_proven(config: object) -> bool:
     """Whether the architecture of this configuration has passed the parity test."""
-    return getattr(config, "model_type", "") in PROVEN
+    text = getattr(config, "text_config", None)
+    return may_share(getattr(config, "model_type", ""), getattr(text, "model_type", ""))
+
+
+def reads_images(config: Any) -> bool:
+    """Whether lorry shows images to models of this configuration."""
+    return getattr(config, "model_type", "") in FAMILIES
+
+
+def class_for(config: Any) -> Any:
+    """Transformers' class that loads a model of this configuration with its output layer, and its vision part if it has one."""
+    return AutoModelForImageTextToText if reads_images(config) else AutoModelForCausalLM
 
 
 def head_of(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

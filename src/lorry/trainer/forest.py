@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorry.data.examples import Example
+from lorry.data.images.picture import Picture, Placed
+from lorry.trainer.vision.positions import in_the_plane
 
 MIN_SAVING = 16
 """Tokens that a shared segment must save; below, one more segment costs more than it spares."""
@@ -56,6 +58,12 @@ class Forest:
     uses: NDArray[np.int64]  # (T,) how many rows each token stands for
     known: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
     """By name, `(N,)`: what a method knew of each trained token beforehand; of all rows, or it is not here."""
+    images: tuple[Picture, ...] = ()
+    """Those whose placeholders stand in the sequence, in their order there; one that rows share stands once."""
+    image_tokens: int = 0
+    """Tokens of the images in the sequence, marks between their placeholders included."""
+    places: NDArray[np.int64] | None = None  # (3, T)
+    """Time, row and column of each token, for models that place images in the plane; None where all count on alone."""
 
     @property
     def tokens(self) -> int:
@@ -76,9 +84,10 @@ class Forest:
 def plant(examples: Sequence[Example], *, share: bool = True, members: Sequence[int] | None = None) -> Forest:
     """The forest of these rows; without `share` every row is a tree of one segment. `members` are their indices in a set."""
     builder = _Builder([np.asarray(example.ids) for example in examples])
-    everyone = sorted(range(len(examples)), key=lambda row: examples[row].ids.tobytes()) if share else []
     if share:
-        builder.grow(_by_order(everyone, builder.rows))
+        seen = _as_seen(examples)
+        everyone = sorted(range(len(examples)), key=lambda row: seen[row].tobytes())
+        builder.grow(_by_order(everyone, seen))
     else:
         for row in range(len(examples)):
             builder.leaf(row, depth=0, parent=-1)
@@ -139,6 +148,7 @@ class _Builder:
         ]
         bounds = np.cumsum([0, *(len(group) for group in groups)]).tolist()
         trained = [np.flatnonzero(example.trained[1:]) + 1 for example in examples]
+        images = _images(ordered, examples)
         paths = [path_places(segments, place[leaf]) for leaf in self._leaf_of]
         return Forest(
             ids=_joined([self.rows[branch.row][branch.depth : branch.end] for branch in ordered]),
@@ -155,6 +165,9 @@ class _Builder:
             ends=_joined([path[-1:] for path in paths]),
             uses=np.bincount(_joined(paths), minlength=int(sum(branch.length for branch in ordered))),
             known=_known(examples),
+            images=tuple(one.picture for one in images),
+            image_tokens=sum(one.end - one.start for one in images),
+            places=_places(ordered, examples),
         )
 
     def _add(self, branch: _Branch) -> int:
@@ -177,6 +190,37 @@ def _grouped(branches: list[_Branch]) -> list[list[int]]:
             groups.append([at])
             tokens = branch.length
     return groups
+
+
+def _as_seen(examples: Sequence[Example]) -> list[NDArray[np.int32]]:
+    """Rows by what decides whether beginnings are equal: tokens, and in the place of an image's its bytes' hash."""
+    numbers: dict[bytes, int] = {}
+    seen: list[NDArray[np.int32]] = []
+    for example in examples:
+        ids = np.asarray(example.ids)
+        if example.images:
+            ids = ids.copy()
+            for one in example.images:
+                ids[one.start : one.end] = -1 - numbers.setdefault(one.picture.sha256, len(numbers))
+        seen.append(ids)
+    return seen
+
+
+def _images(branches: Sequence[_Branch], examples: Sequence[Example]) -> list[Placed]:
+    """No branch begins or ends within an image, for rows that share a part of its tokens share all of them."""
+    return [
+        one
+        for branch in branches
+        for one in examples[branch.row].images
+        if branch.depth <= one.start and one.end <= branch.end
+    ]
+
+
+def _places(branches: Sequence[_Branch], examples: Sequence[Example]) -> NDArray[np.int64] | None:
+    if not any(one.grid[0] for example in examples for one in example.images):
+        return None
+    rows = [in_the_plane(len(example.ids), example.images) for example in examples]
+    return np.concatenate([rows[branch.row][:, branch.depth : branch.end] for branch in branches], axis=1)
 
 
 def _known(examples: Sequence[Example]) -> dict[str, NDArray[np.float32]]:
@@ -208,7 +252,7 @@ def _span(segment: Segment) -> NDArray[np.int64]:
     return np.arange(segment.start, segment.start + segment.length)
 
 
-def _by_order(order: list[int], rows: list[NDArray[np.int32]]) -> list[tuple[int, int]]:
+def _by_order(order: list[int], rows: Sequence[NDArray[np.int32]]) -> list[tuple[int, int]]:
     """Each row with the number of tokens it shares with the one before it; equal beginnings stand side by side."""
     shared = [0, *(_common(rows[one], rows[other]) for one, other in pairwise(order))]
     return list(zip(order, shared, strict=True))

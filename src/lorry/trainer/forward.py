@@ -12,6 +12,7 @@ import torch
 from lorry.trainer.attention import lay_out
 from lorry.trainer.forest import Forest
 from lorry.trainer.routers import Routers, uses_of
+from lorry.trainer.vision.eyes import Eyes, rows_of_places
 
 Body = Callable[..., Any]
 
@@ -31,10 +32,16 @@ class Forward:
     vocabulary: int
     routers: Routers | None = None
     """Of a mixture whose experts' load is watched."""
+    eyes: Eyes | None = None
+    """The vision part; None for a model that reads no images."""
 
     def hidden(self, forest: Forest) -> torch.Tensor:
         """The last hidden state of each token of the forest, `(T, hidden size)`."""
         return _WAYS[self.way](self, forest)
+
+    def seen(self, forest: Forest) -> dict[str, Any]:
+        """What the body takes for the images of a forest."""
+        return {} if self.eyes is None else self.eyes.seen(forest)
 
     @property
     def shares(self) -> bool:
@@ -42,13 +49,14 @@ class Forward:
         return self.way == "forest"
 
     def run(self, forest: Forest, places: torch.Tensor | None = None, **inputs: Any) -> torch.Tensor:
-        """The body's last hidden states; routers that are watched are told of the forest's tokens.
+        """The body's last hidden states, the forest's images seen; routers that are watched are told of its tokens.
 
         `places` are those of the forest's tokens among all that are computed, padding with them; None where there is none.
         """
+        given = {**inputs, **self.seen(forest), "use_cache": False}
         if self.routers is None or not self.routers.are_watched:
-            return self.body(**inputs, use_cache=False).last_hidden_state
-        out = self.body(**inputs, use_cache=False, output_router_logits=True)
+            return self.body(**given).last_hidden_state
+        out = self.body(**given, output_router_logits=True)
         said = out.router_logits
         self.routers.told(
             said if places is None else tuple(one.flatten(0, -2)[places] for one in said), uses_of(forest, self.device)
@@ -76,7 +84,9 @@ def _as_padded(forward: Forward, forest: Forest) -> torch.Tensor:
         ids[line, : segment.length] = forest.ids[segment.start : segment.start + segment.length]
         mask[line, : segment.length] = 1
     places = torch.from_numpy(np.flatnonzero(mask)).to(forward.device)
-    hidden = forward.run(forest, places, input_ids=_to(ids, forward), attention_mask=_to(mask, forward))
+    in_rows = rows_of_places(forest, width)
+    placed = {} if in_rows is None else {"position_ids": _to(in_rows, forward)}
+    hidden = forward.run(forest, places, input_ids=_to(ids, forward), attention_mask=_to(mask, forward), **placed)
     return hidden.flatten(0, 1).index_select(0, places)
 
 
@@ -88,7 +98,10 @@ _WAYS: dict[str, Callable[[Forward, Forest], torch.Tensor]] = {
 
 
 def _row(forward: Forward, forest: Forest) -> dict[str, torch.Tensor]:
-    return {"input_ids": _to(forest.ids, forward)[None], "position_ids": _to(forest.positions, forward)[None]}
+    positions = forest.positions[None]
+    if forest.places is not None:  # those that tell rows apart first, those in the plane behind
+        positions = np.concatenate([positions, forest.places])[:, None]
+    return {"input_ids": _to(forest.ids, forward)[None], "position_ids": _to(positions, forward)}
 
 
 def _to(array: np.ndarray[Any, np.dtype[np.int64]], forward: Forward) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from lorry.data.examples import ExampleSet
 from lorry.data.prepare import Prepared, renderer_for
+from lorry.data.prompt import Prompt
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import RecipeError
 from lorry.evaluate.chosen import metrics_of
@@ -58,7 +59,7 @@ class HeldBack:
         self.metrics = answered_metrics(self.recipe, self.base)
         self.faults: list[str] = []
         """What rewards and metrics failed at in the last evaluation."""
-        self._asked: tuple[Tokenizer, Sequence[Task], list[list[int]]] | None = None
+        self._asked: tuple[Tokenizer, Sequence[Task], list[Prompt]] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -154,10 +155,10 @@ class HeldBack:
         tasks = drawn(self.prepared.tasks("eval"), watched.rows_answered(self.recipe))
         return self.prepared.with_columns("eval", tasks)
 
-    def _questions(self) -> tuple[Tokenizer, Sequence[Task], list[list[int]]]:
+    def _questions(self) -> tuple[Tokenizer, Sequence[Task], list[Prompt]]:
         renderer = renderer_for(self.recipe, self.base, Tokenizer.open(self.model_folder))
         tasks = self._drawn()
-        return renderer.tokenizer, tasks, [renderer.prompt(task.messages, task.tools) for task in tasks]
+        return renderer.tokenizer, tasks, [renderer.prompt(task.messages, task.tools, task.pictures) for task in tasks]
 
 
 def answered_metrics(recipe: Recipe, base: Path) -> dict[str, Metric]:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel, set_seed
 
 from lorry import plugins
+from lorry.data.tokenizer import Tokenizer
 from lorry.errors import ModelError
 from lorry.plan.adapter_places import places
 from lorry.recipe.schema import LoraSettings, ModelSettings, Recipe
 from lorry.trainer import attention, hardware, lora_experts, lora_linear
-from lorry.trainer.architectures import head_of, is_proven, makes_the_same_logits
+from lorry.trainer.architectures import class_for, head_of, is_proven, makes_the_same_logits, reads_images
 from lorry.trainer.forward import Forward
 from lorry.trainer.liger import use_liger
 from lorry.trainer.methods._base import Head, Method
 from lorry.trainer.precision import SEEING, Precision, decide
 from lorry.trainer.routers import routers_of
 from lorry.trainer.score_head import SCORE, load_scoring, score_of
+from lorry.trainer.untouched import excluded
+from lorry.trainer.vision.eyes import Eyes
+from lorry.trainer.vision.pixels import Pixels
 
 attention.register()
 
@@ -57,8 +61,10 @@ class LoadedModel:
     @property
     def drops(self) -> bool:
         """Whether training draws dropout, the adapter's or the model's own: rows that share a token would share its draw."""
-        settings = self.model.config.to_dict().items()
-        own = (value for name, value in settings if "drop" in name and not name.startswith("classifier"))
+        settings = self.model.config.to_dict()
+        parts = (settings, settings.get("text_config") or {}, settings.get("vision_config") or {})
+        every = (item for part in parts for item in part.items())
+        own = (value for name, value in every if "drop" in name and not name.startswith("classifier"))
         modules = (module.p for module in self.model.modules() if isinstance(module, torch.nn.Dropout))
         return any(isinstance(share, int | float) and share > 0 for share in (*own, *modules))
 
@@ -154,7 +160,18 @@ def load(
     set_seed(recipe.train.seed)
     model = _with_adapter(recipe, base, adapter, trainable, notes)
     forward = _forward(recipe, base, head, notes)
+    if reads_images(config):
+        forward.body, forward.eyes = base.base_model, _eyes(recipe, folder, base, device)
     return LoadedModel(model, device, precision, forward, model is not base, notes)
+
+
+def _eyes(recipe: Recipe, folder: Path, base: PreTrainedModel, device: torch.device) -> Eyes | None:
+    """None for a vision part that lorry cannot show images to; rows with images are refused for such a model."""
+    vision = Tokenizer.open(folder).vision
+    if vision is None:
+        return None
+    pixels = Pixels(folder, replace(vision, max_pixels=recipe.data.max_pixels))
+    return Eyes(base.base_model, device, pixels, vision.token_id)
 
 
 def head_for(recipe: Recipe) -> Head:
@@ -177,14 +194,14 @@ def _base(recipe: Recipe, folder: Path, config: Any, precision: Precision, notes
         if head == "score":
             base = load_scoring(folder, recipe.train.seed, options)
         else:
-            base = AutoModelForCausalLM.from_pretrained(folder, **options)
+            base = class_for(config).from_pretrained(folder, **options)
     except (ValueError, KeyError, OSError, ImportError) as error:
         hint = "`lorry check` tells what the folder lacks"
         raise ModelError(f"the model cannot be loaded: {error}", place=settings.id, hint=hint) from error
     for module in base.modules():
         # On processors bitsandbytes repacks 4-bit weights in place when a model first answers, and no longer trains then.
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            cast("Any", module).support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False
     return base
 
 
@@ -213,8 +230,12 @@ def _quantization(
     }[settings.quantization]
 
 
-def _attention(settings: ModelSettings, config: Any) -> str | None:
+def _attention(settings: ModelSettings, config: Any) -> str | dict[str, str] | None:
     """The implementation to ask Transformers for; None leaves it to the model, for not every one can do `sdpa`."""
+    if settings.attention == "auto" and reads_images(config):
+        # The vision part attends within an image, not along rows.
+        parts = {"": attention.NAME, "text_config": attention.NAME, "vision_config": "sdpa"}
+        return parts if _is_known(settings, config) else None
     if settings.attention == "auto":
         return attention.NAME if _is_known(settings, config) else None
     return {"flash": "flash_attention_2", "sdpa": "sdpa"}[settings.attention]
@@ -269,6 +290,7 @@ def lora_config(lora: LoraSettings, head: Head = "language", base: torch.nn.Modu
     from peft import LoraConfig
 
     shapes = {name: tuple(weight.shape) for name, weight in base.named_parameters()} if base else {}
+    names = [name for name, _ in base.named_modules()] if base else []
     on = places(lora, shapes, str(base.config.model_type) if base else "")  # pyright: ignore
     return LoraConfig(
         r=lora.rank,
@@ -276,6 +298,7 @@ def lora_config(lora: LoraSettings, head: Head = "language", base: torch.nn.Modu
         lora_dropout=lora.dropout,
         target_modules=on.modules,
         target_parameters=on.parameters or None,
+        exclude_modules=excluded(lora, names),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         **_task(head),
@@ -333,7 +356,8 @@ def _forward(
     recipe: Recipe, base: PreTrainedModel, head: Callable[[torch.Tensor], torch.Tensor], notes: list[str]
 ) -> Forward:
     ways = {attention.NAME: "forest", "flash_attention_2": "flash"}
-    way = ways.get(str(base.config._attn_implementation), "padded")  # pyright: ignore[reportPrivateUsage]
+    text = base.config.get_text_config()
+    way = ways.get(str(text._attn_implementation), "padded")  # pyright: ignore[reportPrivateUsage]
     if way == "padded" and recipe.model.attention == "auto":
         kind = getattr(base.config, "model_type", "unknown")
         notes.append(f"rows are computed whole: shared beginnings have not been proven for the architecture {kind}")

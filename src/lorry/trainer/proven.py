@@ -33,3 +33,12 @@ PROVEN = frozenset(
     }
 )
 """Values of `model_type` in a model's configuration."""
+SEEING = frozenset({"qwen2_5_vl", "qwen2_vl", "qwen3_vl"})
+"""Vision models with a decoder of their own."""
+JOINED = frozenset({"idefics3", "llava", "smolvlm"})
+"""Vision models whose decoder is that of another architecture, which has to be proven, too."""
+
+
+def may_share(model_type: str, text_type: str) -> bool:
+    """Whether a model of this type, with a decoder of that, has passed the parity test."""
+    return model_type in PROVEN or model_type in SEEING or (model_type in JOINED and text_type in PROVEN)

@@ -76,8 +76,9 @@ class Stepper:
         balance = Balance(self.loaded.forward.routers, self._load(step, parts, forests))
         computed = [*forests, *looked_at]
         loss, told = 0.0, Sums(self.rollouts.told if self.rollouts else {})
-        for rows, forest in zip(parts, forests, strict=True):
+        for at, (rows, forest) in enumerate(zip(parts, forests, strict=True)):
             self.beat(step)
+            self._look_ahead(forests[at : at + _AHEAD], step)
             torch.manual_seed(_draw_seed(self.train.seed, step, rows))
             share = self._backward(forest, whole, balance)
             loss += float(share.loss.detach())
@@ -109,6 +110,17 @@ class Stepper:
                 self.loaded.forward.hidden(forest)
             loads.append(seen.load())
         return together(loads)
+
+    def _look_ahead(self, forests: Sequence[Forest], step: int) -> None:
+        """Has the images of this micro-batch and the next decoded; behind a step's last one, those of the next step's first."""
+        eyes = self.loaded.forward.eyes
+        if eyes is None or not self.examples.has_images:
+            return
+        pictures = [picture for forest in forests for picture in forest.images]
+        if len(forests) < _AHEAD and step < self.order.steps:
+            rows = self.order.micro_batches(step + 1)[0]
+            pictures += [one.picture for row in rows for one in self.examples.images(row)]
+        eyes.pixels.expect(pictures)
 
     def _parts(
         self, step: int, rung: Rung, left_out: frozenset[int]
@@ -182,8 +194,8 @@ class Stepper:
         """What belongs to the longest row, cut; whichever of its tokens are trained on."""
         unit = self.examples.together([int(self.order.lengths.argmax())])
         return [
-            replace(one, ids=one.ids[:length], trained=one.trained[:length] | True, context=None, known=None)
-            for one in unit
+            replace(short, trained=short.trained | True, context=None, known=None).without_images()
+            for short in (one.up_to(length) for one in unit)
         ]
 
     def _try(self, examples: Sequence[Example]) -> None:
@@ -237,6 +249,8 @@ class Stepper:
         return float(torch.nn.utils.clip_grad_norm_(self.parameters, self.train.max_grad_norm or math.inf))
 
 
+_AHEAD = 2
+"""Micro-batches whose images are decoded at a time: the one that is computed and the one behind it."""
 _STATES = 2
 """AdamW's two moments for each trained parameter, which the trial must leave room for."""
 

@@ -19,6 +19,7 @@ from lorry.plan.architecture.family_defaults import DEFAULTS
 from lorry.plan.architecture.vision import VISION
 from lorry.recipe.schema import LoraSettings
 from lorry.trainer.model import lora_config
+from lorry.trainer.untouched import reached
 
 TOKENS: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SMALL: dict[str, Any] = {
@@ -252,8 +253,9 @@ def shapes_of(kind: str) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("kind", sorted(SUPPORTED))
-def test_all_linear_adapter_has_the_size_that_peft_makes(kind: str):
-    config, lora = first_of(kind), LoraSettings(rank=4)
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_all_linear_adapter_has_the_size_that_peft_makes(kind: str, all_of_it: bool):
+    config, lora = first_of(kind), LoraSettings(rank=4, vision=all_of_it, projector=all_of_it)
     assert adapter_parameters(lora, blueprint(config) or {}, kind) == peft_size(config, lora)[1]
 
 
@@ -262,7 +264,7 @@ def test_all_linear_adapter_has_the_size_that_peft_makes(kind: str):
 def test_all_linear_adapter_sits_where_peft_puts_it(kind: str):
     config, lora = first_of(kind), LoraSettings(rank=4)
     found = places(lora, shapes_of(kind), kind).modules
-    assert set(targeted(found, modules(blueprint(config) or {}))) == peft_size(config, lora)[0]
+    assert set(targeted(found, reached(lora, modules(blueprint(config) or {})))) == peft_size(config, lora)[0]
 
 
 @pytest.mark.parametrize("kind", MIXTURES)

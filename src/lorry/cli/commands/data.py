@@ -12,6 +12,7 @@ from lorry.cli import output
 from lorry.cli.options import takes
 
 if TYPE_CHECKING:
+    from lorry.data.examples import Example
     from lorry.data.prepare import Prepared
     from lorry.data.tokenizer import Tokenizer
 
@@ -189,12 +190,23 @@ def _row(prepared: Prepared, tokenizer: Tokenizer, split: str, index: int) -> di
         "tokens": len(example.ids),
         "trained": int(example.trained.sum()),
         "cut": prepared.was_cut(split, index),
+        **_images(example),
         "text": [{"text": text, "trained": marked} for text, marked in stretches(example, tokenizer)],
     }
 
 
+def _images(example: Example) -> dict[str, Any]:
+    shown = [
+        {"width": one.picture.width, "height": one.picture.height, "tokens": one.end - one.start}
+        for one in example.images
+    ]
+    return {"images": shown} if shown else {}
+
+
 def _print_row(row: dict[str, Any]) -> None:
     cut = ", its end is cut" if row["cut"] else ""
+    for one in row.get("images", []):
+        cut += f", an image of {one['width']:,} x {one['height']:,}"
     output.pieces([(row["origin"], "bold"), (f"  {row['tokens']:,} tokens, {row['trained']:,} trained on{cut}", "dim")])
     plain = not output.stdout_has_colour()
     output.pieces(

@@ -22,6 +22,12 @@ class Options:
 
     run: Annotated[str, typer.Argument(help="A run's id, a beginning of it, `last`, or an adapter's folder.")] = "last"
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="The prompt; `-` reads it from stdin.")] = ""
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image", help="An image, a path or a URL, at an `<image>` in the prompt or before it; may be repeated."
+        ),
+    ] = None
     base: Annotated[bool, typer.Option("--base", help="Only the base model answers.")] = False
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter answers.")] = False
     system: Annotated[
@@ -49,7 +55,7 @@ def command(options: Options) -> None:
     system = found.usual_system if options.system is None else options.system
     manner = Manner(system, options.raw or found.is_raw_text, options.max_new_tokens)
     sides: list[Side] = [side for side in SIDES if options.base == options.adapter or getattr(options, side)]
-    answers = ask(open_found(found), prompt, sides, manner)
+    answers = ask(open_found(found), prompt, sides, manner, options.image or ())
     for side, answer in answers.items():
         if answer.no_room:
             output.warn(f"the prompt fills the context of the {WORDS[side]}: there is no answer")

@@ -22,7 +22,8 @@ _INSTRUCTING = ("system", "developer")
 def asked_and_answered(task: dict[str, Any]) -> Text:
     """What a task's row asks and answers. What instructs the model is left out: most rows share it."""
     turns = [turn for turn in task["messages"] if turn["role"] not in _INSTRUCTING]
-    asked = "\n".join(f"{turn['content']}{turn.get('tool_calls') or ''}" for turn in turns)
+    shown = (digest for _, digest in task.get("images", []))
+    asked = "\n".join([*(f"{turn['content']}{turn.get('tool_calls') or ''}" for turn in turns), *shown])
     return asked, "\n".join(part for part in (task["truth"], task.get("apart", "")) if part)
 
 

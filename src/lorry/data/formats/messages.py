@@ -2,7 +2,8 @@
 
     {"messages": [{"role": "user", "content": "What is 2 + 2?"}, {"role": "assistant", "content": "4"}]}
 
-Content may be a list of typed parts; turns may carry `tool_calls`, and rows `tools`. Images and sound are refused.
+Content may be a list of typed parts; turns may carry `tool_calls`, and rows `tools`. Images stand as typed parts, or under
+`images` with an `<image>` in the text where each belongs. Videos and sound are refused.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Messages(Format):
 
     def read(self, raw: dict[str, Any], origin: Origin) -> Row:
         """Turns as they stand, checked."""
-        if raw.get("images") or raw.get("videos") or raw.get("audios"):
-            raise BadRowError("the row has images or sound", hint="lorry trains on text")
+        if raw.get("videos") or raw.get("audios"):
+            raise BadRowError("the row has videos or sound", hint="lorry trains on text and images")
         refuse_marked_bad(raw)
         turns = listed(raw.get("messages"), "messages")
         messages = [turn(entry, f"messages[{index}]") for index, entry in enumerate(turns)]

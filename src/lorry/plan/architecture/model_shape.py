@@ -32,6 +32,12 @@ class VisionShape:
     """Pixels that become one token, on average: 784 (28 x 28) in Qwen2.5-VL."""
     parameters: int
     """Of the tower, and of what joins it to the text."""
+    patches_per_token: int = 1
+    """Patches that become one token of the text."""
+    gated: bool = False
+    """Whether its MLPs have a gate, and its norms are root mean squares, of which autograd keeps twice as much."""
+    deep_layers: int = 0
+    """Layers of the tower whose features are handed to the text besides (Qwen3-VL)."""
 
 
 @dataclass(frozen=True)
@@ -155,4 +161,7 @@ def _vision(config: Settings, parameters: int) -> VisionShape | None:
         tokens=None if seen is None else seen // merged,
         pixels_per_token=edge**2 * merged,
         parameters=parameters,
+        patches_per_token=merged,
+        gated=tower.gated,
+        deep_layers=len(vision.get("deepstack_visual_indexes") or ()),
     )

@@ -19,6 +19,8 @@ class Tower:
     layers: str = "num_hidden_layers"
     hidden: str = "hidden_size"
     heads: str = "num_attention_heads"
+    gated: bool = False
+    """Whether its MLPs have a gate, and its norms are root mean squares."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ _QWEN25 = Tower(
     },
     layers="depth",
     heads="num_heads",
+    gated=True,
 )
 _QWEN3 = Tower(
     _qwen3_tower,

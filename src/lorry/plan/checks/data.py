@@ -34,6 +34,16 @@ class DataCheck(Check):
             "Such a row would stop the run in its middle, or teach something wrong.",
             "Correct the rows at the places that are named, or leave them out with `-o data.on_bad_row=skip`.",
         ),
+        "data.bad-image": Explanation(
+            "Rows were skipped: an image of theirs is torn, empty, or no image.",
+            "Such an image would stop the run in its middle.",
+            "Fetch or write the images at the places that are named again; `-o data.on_bad_image=fail` stops at them.",
+        ),
+        "data.cut-image": Explanation(
+            "`data.max_length` would cut rows in the middle of an image's tokens.",
+            "A model cannot read a part of an image: such a row ends before it, and what follows it is not learnt.",
+            "Raise `data.max_length`, or lower `data.max_pixels`, so that images take fewer tokens.",
+        ),
         "data.unusable": Explanation(
             "The files cannot be used: not there, empty, of an unknown kind, broken, or without any usable row.",
             "There is nothing to train on.",

@@ -21,6 +21,7 @@ from lorry.plan.adapter_places import (
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, note, warning
 from lorry.trainer.sources.model_folder import read_config
+from lorry.trainer.untouched import reached
 
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
@@ -83,7 +84,7 @@ class TargetsCheck(Check):
         count = subject.adapter_parameters
         if count:
             kind = str(read_config(subject.source.folder, subject.source.id).get("model_type", ""))
-            on = len(targeted(places(lora, every, kind).modules, shapes))
+            on = len(targeted(places(lora, every, kind).modules, reached(lora, shapes)))
             yield note("targets.size", f"the adapter has {units.count(count)} parameters on {on} modules", place=_PLACE)
 
 

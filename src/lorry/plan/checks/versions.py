@@ -62,7 +62,7 @@ class VersionsCheck(Check):
         "versions.builds": Explanation(
             "The builds of torch and torchvision are for different devices.",
             "Importing Transformers then fails with `operator torchvision::nms does not exist`.",
-            "Uninstall torchvision, which lorry does not need for text, or install the build that belongs to torch.",
+            "Uninstall torchvision, which lorry does not need, or install the build that belongs to torch.",
         ),
         "versions.python": Explanation(
             "This Python is newer than the newest that torch has builds for.",

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from lorry.errors import LorryError, ModelError
 from lorry.plan.shrink import shrink
 from lorry.track.folder import write_exact
+from lorry.trainer.architectures import class_for
 
 KEPT = ("*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates")
 """What of a model's folder belongs to its tokenizer or its templates; config.json and indexes of weights do not."""
@@ -121,7 +122,7 @@ def _built(true: dict[str, Any], folder: Path, *, trusted: bool) -> tuple[dict[s
 
 
 def _of(config: Any, *, trusted: bool, **options: Any) -> Any:
-    return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted, **options)
+    return class_for(config).from_config(config, trust_remote_code=trusted, **options)
 
 
 @torch.no_grad()

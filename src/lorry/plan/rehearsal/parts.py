@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from lorry.data.prepare import Prepared
 from lorry.data.tokenizer import Tokenizer
@@ -28,6 +28,7 @@ from lorry.plan.rehearsal import model_copy, rows
 from lorry.plan.rehearsal.task import Task
 from lorry.recipe.schema import Recipe
 from lorry.trainer import checkpoint
+from lorry.trainer.architectures import class_for
 from lorry.trainer.channel import FD
 from lorry.trainer.model import head_for
 from lorry.trainer.process import work
@@ -160,7 +161,8 @@ def load_plainly(task: Task, teller: Teller) -> None:
 def _plain(folder: Path, recipe: Recipe, *, trusted: bool) -> Any:
     if head_for(recipe) == "score":
         return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, trust_remote_code=trusted)
-    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trusted)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
+    return class_for(config).from_pretrained(folder, trust_remote_code=trusted)
 
 
 def _must_hold(model: Any, stored: dict[str, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from lorry.data import columns
 from lorry.data.examples import Example, ExampleSet, write_examples
 from lorry.data.facts import SplitFacts, split_facts
+from lorry.data.images.picture import AlbumWriter
 from lorry.data.prepare import SPLITS, Prepared, Task
 from lorry.evaluate.score import drawn
 from lorry.plan.rows import spread
@@ -99,8 +101,10 @@ def _batches(train: TrainSettings, picked: int, there: int) -> tuple[int, int]:
 def write(prepared: Prepared, chosen: Chosen, folder: Path) -> Prepared:
     """A folder with these rows alone, in the form that the trainer reads."""
     made: dict[str, SplitFacts | None] = dict.fromkeys(SPLITS)
+    folder.mkdir(parents=True, exist_ok=True)
+    album = AlbumWriter(folder)
     for split, rows in chosen.rows.items():
-        made[split] = _copy(prepared, split, rows, folder / split, chosen.most_trained)
+        made[split] = _copy(prepared, split, rows, album, chosen.most_trained)
     facts = replace(prepared.facts, train=made["train"] or prepared.facts.train, eval=made["eval"], test=made["test"])
     write_json(folder / "facts.json", facts.as_json())
     return Prepared.open(folder)
@@ -113,17 +117,21 @@ def questions(prepared: Prepared, most: int) -> Iterable[Task]:
             yield from prepared.with_columns(split, drawn(prepared.tasks(split), most))
 
 
-def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, most: int) -> SplitFacts:
+def _copy(prepared: Prepared, split: str, rows: Sequence[int], album: AlbumWriter, most: int) -> SplitFacts:
     source: ExampleSet = getattr(prepared, split)
+    folder = album.folder / split
     members = source.members(rows)
-    examples = write_examples(folder, ((_thinned(source[row], most), source.origin(row)) for row in members))
+    copied = ((_with_copies(_thinned(source[row], most), album), source.origin(row)) for row in members)
+    examples = write_examples(folder, copied)
     cut: NDArray[np.bool_] = np.load(source.folder / "cut.npy")[members]
     np.save(folder / "cut.npy", cut)
     tasks = source.folder / "tasks.jsonl"
     if tasks.is_file():
         with tasks.open(encoding="utf-8") as file:
             lines = {at: line for at, line in enumerate(file) if at in rows}
-        (folder / tasks.name).write_text("".join(lines[row] for row in rows if row in lines), encoding="utf-8")
+        kept = [_with_images(lines[row], prepared, album) for row in rows if row in lines]
+        (folder / tasks.name).write_text("".join(kept), encoding="utf-8")
+    album.close()
     beside = columns.read(source.folder, set(rows))
     writer = columns.ColumnsWriter(folder)
     for row in rows:
@@ -131,6 +139,19 @@ def _copy(prepared: Prepared, split: str, rows: Sequence[int], folder: Path, mos
     writer.close()
     whole = prepared.facts.split(split)
     return split_facts(examples, len(rows), int(cut.sum()), whole.format if whole else "")
+
+
+def _with_copies(example: Example, album: AlbumWriter) -> Example:
+    return replace(example, images=tuple(replace(one, picture=album.copy(one.picture)) for one in example.images))
+
+
+def _with_images(line: str, prepared: Prepared, album: AlbumWriter) -> str:
+    """A task with its images, under the numbers that they have in another album."""
+    task = json.loads(line)
+    if "images" not in task:
+        return line
+    task["images"] = [[album.copy(prepared.album[number]).number, digest] for number, digest in task["images"]]
+    return json.dumps(task, ensure_ascii=False) + "\n"
 
 
 def _thinned(example: Example, most: int) -> Example:

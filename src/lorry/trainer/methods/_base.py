@@ -54,6 +54,8 @@ class Method(Plugin):
     """The head that the model is loaded with."""
     can_vanish: ClassVar[bool] = False
     """Whether its loss may come near 0, so that many times its median is no divergence; then only what is no number is."""
+    reads_images: ClassVar[bool] = False
+    """Whether it learns from rows with images."""
     rolls_out: ClassVar[bool] = False
     """Whether the model answers its rows by itself while it trains, and learns from that."""
     has_value_head: ClassVar[bool] = False

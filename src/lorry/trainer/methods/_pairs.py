@@ -61,7 +61,8 @@ def with_context(example: Example) -> Example:
     """An example whose prompt is trained on as well, as context of its answer."""
     trained = np.ones(len(example.ids), dtype=np.bool_)
     trained[:1] = False
-    return replace(example, trained=trained, context=trained & ~example.trained)
+    whole = replace(example, trained=trained).without_images()
+    return replace(whole, context=whole.trained & ~example.trained)
 
 
 def sides(batch: Forest, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

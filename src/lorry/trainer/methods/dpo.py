@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class DirectPreferenceOptimisation(HeldToReference, FromPairs):
     """Learns from preference pairs, held to the model that it began with."""
 
+    reads_images: ClassVar[bool] = True
     can_vanish: ClassVar[bool] = True
     beta: float = Field(default=0.1, gt=0)
     """How dear it is to move away from the reference; IPO's tau."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class OddsRatioPreferenceOptimisation(FromPairs):
     """Learns from preference pairs without a reference: the chosen answer's likelihood, and its odds against the other."""
 
+    reads_images: ClassVar[bool] = True
     tells: ClassVar[Mapping[str, bool]] = {**FromPairs.tells, "nll": False}
     beta: float = Field(default=0.1, ge=0)
     """Weight of the odds ratio beside the likelihood; the paper's lambda."""

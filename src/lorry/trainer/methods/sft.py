@@ -20,6 +20,7 @@ class SupervisedFineTuning(Method):
     """Learns the answers of conversations."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"messages"})
+    reads_images: ClassVar[bool] = True
     train_on: Literal["assistant", "last", "all"] = "assistant"
     """`assistant`: the answers and their end tokens count in the loss; `last`: the last answer alone; `all`: every token."""
 

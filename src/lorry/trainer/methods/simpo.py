@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class SimplePreferenceOptimisation(FromPairs):
     """Learns from preference pairs without a reference: the chosen answer likelier per token, by a margin."""
 
+    reads_images: ClassVar[bool] = True
     can_vanish: ClassVar[bool] = True
     beta: float = Field(default=2.0, gt=0)
     """Scale of the mean log-probabilities."""

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorry.trainer import checkpoint
+from lorry.trainer.architectures import class_for, reads_images
 from lorry.trainer.checkpoint import Contents
 from lorry.trainer.model import LoadedModel, put_adapter
 from lorry.trainer.rollouts.rollout import Rollout
@@ -25,6 +26,8 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
 )
 _ADAPTER = "adapter_model.safetensors"
 
@@ -266,6 +269,10 @@ def _put_model(loaded: LoadedModel, folder: Path) -> None:
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("model*.safetensors")):
         weights |= load_file(file)
+    if reads_images(loaded.model.config) and not weights.keys() <= dict(loaded.model.named_parameters()).keys():
+        # Transformers writes such models under the names of their publication, and translates them when it reads.
+        read: Any = class_for(loaded.model.config).from_pretrained(folder, dtype="auto", device_map="cpu")
+        weights = dict(read.state_dict())
     missing = loaded.model.load_state_dict(weights, strict=False).missing_keys
     untied = [name for name in missing if name not in (getattr(loaded.model, "all_tied_weights_keys", None) or {})]
     if untied:

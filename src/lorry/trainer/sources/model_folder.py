@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from lorry.data.images.families import FAMILIES
 from lorry.errors import ModelError
 from lorry.recipe.schema import ModelSettings
 from lorry.trainer.sources.tensors import tensors
@@ -72,6 +73,7 @@ def _refuse_adapter(folder: Path, name: str) -> None:
 def _check_code(config: dict[str, Any], settings: ModelSettings) -> list[str]:
     """Refuses architectures that nothing here can run, and code that was not trusted by name."""
     known, kind = known_model_types(), config["model_type"]
+    known = known | FAMILIES.keys() if known else known
     if settings.trust_remote_code:
         return []
     if "auto_map" in config:
