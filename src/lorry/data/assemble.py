@@ -85,8 +85,8 @@ class Assembler:
 
     def _staged(self, name: str, blobs: list[Blob], *, keeps_columns: bool) -> Staged:
         layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
-        skips = {"skips_long": self._data.on_long_row == "skip", "skips_images": self._data.on_bad_image == "skip"}
-        stager = Stager(self._method, self._renderer, self._taking, keeps_columns=keeps_columns, **skips)
+        skips_long = self._data.on_long_row == "skip"
+        stager = Stager(self._method, self._renderer, self._taking, keeps_columns=keeps_columns, skips_long=skips_long)
         return stager.stage(blobs, layout, self._folder / f"all-{name}")
 
     def _judged(self, staged: Mapping[str, Staged]) -> tuple[BadRows, BadRows]:

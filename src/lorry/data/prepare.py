@@ -160,8 +160,8 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer, *, all_columns: bo
     if (folder / "facts.json").is_file():
         return _noted(Prepared.open(folder), blobs)
     with _built(place) as aside:
-        images = recipe.data.image_folder
-        taking = Taking(AlbumWriter(aside), base, None if images is None else base / from_home(images))
+        images, skips = recipe.data.image_folder, recipe.data.on_bad_image == "skip"
+        taking = Taking(AlbumWriter(aside), base, None if images is None else base / from_home(images), skips)
         assembler = Assembler(recipe.data, method, renderer, taking, all_columns=all_columns)
         facts = assembler.assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())

@@ -72,14 +72,12 @@ class Stager:
         *,
         keeps_columns: bool = True,
         skips_long: bool = False,
-        skips_images: bool = True,
     ) -> None:
         self._method = method
         self._renderer = renderer
         self._taking = taking
         self._keeps_columns = keeps_columns
         self._skips_long = skips_long
-        self._skips_images = skips_images
 
     def stage(self, blobs: Sequence[Blob], layout: Layout, folder: Path) -> Staged:
         """All usable rows of the files. Reads them once, and again only if formats turn out to be mixed."""
@@ -97,7 +95,7 @@ class Stager:
         sink = _Sink(folder, keeps_columns=self._keeps_columns, skips_long=self._skips_long)
         try:
             for read in chunks(detect.rows(blobs, layout, bad)):
-                chunk = self._with_pictures(read, bad, unseen if self._skips_images else bad)
+                chunk = self._with_pictures(read, bad, unseen if self._taking.skips_corrupt else bad)
                 for row, result in zip(chunk, self._method.examples_of(chunk, self._renderer), strict=True):
                     if isinstance(result, DataError):
                         bad.add(row.origin, BadRowError(result.message, hint=result.hint))

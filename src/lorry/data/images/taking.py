@@ -29,6 +29,8 @@ class Taking:
     """Where the names of the rows' files start from."""
     folder: Path | None = None
     """The person's own folder of images."""
+    skips_corrupt: bool = True
+    """Whether rows whose image cannot be decoded are left out, and not an error."""
 
     def take(self, rows: Sequence[Row]) -> list[Row | BadRowError]:
         """The rows with their pictures; in place of one whose images cannot be had or decoded stands the reason."""
