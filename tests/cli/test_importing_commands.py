@@ -73,7 +73,7 @@ def test_what_matters_and_is_not_native_is_an_error_before_anything_runs(lorry_h
     assert run(["run", saved(neftune_noise_alpha=5)]) == 2
     told = capsys.readouterr().err
     assert "error: config.yml:17: neftune_noise_alpha: 5: lorry has no such setting" in told
-    assert "hint: the engines `axolotl` and `unsloth` can; `lorry recipe import config.yml --leave-out`" in told
+    assert "hint: Axolotl and Unsloth, run by themselves, can; `lorry recipe import config.yml --leave-out`" in told
     assert not (lorry_home / "runs").exists()
 
 

@@ -163,7 +163,7 @@ def test_broken_files_are_told_with_their_line(text: str, expected: str):
         ({"datasets": [{"path": "a.jsonl", "type": "sharegpt"}]}, "older versions write it as Vicuna does"),
         ({"lora_r": 0}, "lora.rank: must be at least 1"),
         ({"adapter": ["lora"]}, "adapter: must be text, and is a list"),
-        ({"adapter": "llama-adapter"}, "llama-adapter: lorry trains LoRA adapters | the engine `axolotl` can"),
+        ({"adapter": "llama-adapter"}, "llama-adapter: lorry trains LoRA adapters | Axolotl, run by itself, can"),
         ({"rl": "rloo"}, "lorry has no such method"),
         ({"rl": ["dpo"]}, "lorry has no such method"),
         ({"optimizer": "muon"}, "`train.optimizer` is one of: adamw, adamw_8bit"),

@@ -16,8 +16,8 @@ from lorry.recipe.layer import Layer, home_of
 from lorry.recipe.problems import Problem, refuse
 from lorry.recipe.schema import Recipe
 
-ENGINES = ("axolotl", "unsloth")
-"""Engines that lorry can train with in place of its own trainer."""
+ENGINES = {"axolotl": "Axolotl", "unsloth": "Unsloth"}
+"""Systems that may do what lorry's own trainer does not, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def bases(folder: Path) -> tuple[Path, ...]:
 
 def can(one: Field, kind: type[Importer]) -> str:
     """Who can do what lorry's own trainer cannot."""
-    engines = [f"`{engine}`" for engine in one.engines if engine in ENGINES]
+    engines = [ENGINES[engine] for engine in one.engines if engine in ENGINES]
     if engines:
-        return f"the engine{'s' if len(engines) > 1 else ''} {' and '.join(engines)} can"
+        return f"{' and '.join(engines)}, run by {'themselves' if len(engines) > 1 else 'itself'}, can"
     return f"{kind.title} itself can" if one.engines else ""
 
 

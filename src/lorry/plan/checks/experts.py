@@ -55,7 +55,7 @@ class ExpertsCheck(Check):
             "Quantisation in 4 or 8 bits leaves a mixture's experts as they are.",
             "Transformers keeps all experts of a layer in one tensor, and bitsandbytes packs linear modules alone: nearly all "
             "of the model stays in 16 bits.",
-            "Plan memory for it, or take an engine that packs experts, too: Unsloth.",
+            "Plan memory for it; Unsloth, run by itself, packs experts, too.",
         ),
         "experts.no-aux-loss": Explanation(
             "The recipe asks for the loss that evens a mixture's experts, and this model has none.",
@@ -139,7 +139,7 @@ def _whole(recipe: Recipe, shapes: Shapes) -> Finding:
         "experts.whole",
         f"{kind} leaves the experts in 16 bits: {units.size(experts)} of a model of {units.size(every)}",
         evidence="all experts of a layer are one tensor, and bitsandbytes packs linear modules alone",
-        remedy="plan memory for them; Unsloth, as an engine, packs experts, too",
+        remedy="plan memory for them; Unsloth, run by itself, packs experts, too",
         place="model.quantization",
     )
 
