@@ -30,8 +30,11 @@ def remote_code(part: Part) -> None:
         part.idle("trust_remote_code", "off")
 
 
-def schedule(part: Part, key: str, default: str) -> None:
-    """How the learning rate falls, and its warm-up; `default` is the system's own schedule."""
+def schedule(part: Part, key: str, default: str, *, no_steps_count: bool = False) -> None:
+    """How the learning rate falls, and its warm-up; `default` is the system's own schedule.
+
+    `no_steps_count` is for systems in which `warmup_steps: 0` decides; in Transformers a `warmup_ratio` beside it does.
+    """
     given = part.get(key)
     wanted = default if given is None else TARGETS["lr_scheduler_type"].convert(given)
     if given is not None and wanted not in SCHEDULES:
@@ -41,24 +44,27 @@ def schedule(part: Part, key: str, default: str) -> None:
         part.sheet.put("train.schedule", default)
     else:
         part.to(key, "train.schedule", wanted)
-    _warmup(part, is_constant=given == "constant")
+    _warmup(part, is_constant=given == "constant", no_steps_count=no_steps_count)
 
 
-def _warmup(part: Part, *, is_constant: bool) -> None:
+def _warmup(part: Part, *, is_constant: bool, no_steps_count: bool) -> None:
+    """A warm-up of 0 is a setting as well: without it lorry's own default would count."""
     keys = ("warmup_steps", "warmup_ratio")
     if is_constant:
         for key in keys:
             part.idle(key, "Transformers' `constant` has no warm-up")
         part.sheet.put("train.warmup", 0)
         return
+    steps, ratio = (number(part.get(key)) for key in keys)
+    by_steps = steps is not None and (steps != 0 or no_steps_count or ratio is None)
+    used = keys[0] if by_steps else keys[1]
     for key in keys:
-        value = number(part.get(key))
-        if value is None or value == 0:
-            part.idle(key, "not set" if value is None else "none")
-        elif part.sheet.has("train.warmup"):
-            part.idle(key, "`warmup_steps` counts")
+        if part.get(key) is None:
+            part.idle(key, "not set")
+        elif key == used:
+            part.to(key, "train.warmup", number(part.get(key)))
         else:
-            part.to(key, "train.warmup", value)
+            part.idle(key, f"`{used}` counts")
 
 
 def optimizer(part: Part, key: str) -> None:

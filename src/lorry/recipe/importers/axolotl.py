@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from lorry.recipe.importers import _axolotl_data, _axolotl_method, _trainer
 from lorry.recipe.importers._axolotl_fields import BOTH, ITSELF, RULES
 from lorry.recipe.importers._base import Importer
-from lorry.recipe.importers._rules import apply, is_off, truth
+from lorry.recipe.importers._rules import apply, is_off, number, truth
 from lorry.recipe.importers._sheet import Part, Sheet
 
 
@@ -43,7 +43,7 @@ class Axolotl(Importer):
         method = _axolotl_method.method(top)
         _axolotl_data.fill(top, method)
         _batch(top)
-        _trainer.schedule(top, "lr_scheduler", "cosine")
+        _trainer.schedule(top, "lr_scheduler", "cosine", no_steps_count=True)
         _trainer.optimizer(top, "optimizer")
         _trainer.cadence(top)
         _wandb(top)
@@ -255,6 +255,17 @@ def _steps(top: Part) -> None:
         top.sheet.problem(
             "learning_rate", "is missing", "Axolotl has no default: `learning_rate: 2e-4` is usual for LoRA"
         )
+    if not top.sheet.has("train.warmup"):
+        _warmup(top, steps)
+
+
+def _warmup(top: Part, steps: Any) -> None:
+    """Where none is given it is 3 % of the steps, 100 at most; how many an epoch has is not known before the rows are."""
+    if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0:
+        top.sheet.put("train.warmup", min(int(0.03 * steps), 100))
+    elif top.get("num_epochs") is not None:
+        why = "with a warm-up of 3 % of the steps; Axolotl's has 100 at most: `-o train.warmup=100` in a longer run"
+        top.to("num_epochs", "train.epochs", number(top.get("num_epochs")), why)
 
 
 def _length(top: Part) -> None:

@@ -1,0 +1,101 @@
+"""What a configuration of another system trains there, it trains here: settings that are easily taken for another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lorry.errors import RecipeError
+from lorry.recipe.imported_text import lines, written
+from lorry.recipe.importers._sheet import Fate, Field
+from lorry.recipe.load import load
+from lorry.recipe.schema import Recipe
+
+AXOLOTL: dict[str, Any] = {
+    "base_model": "owner/model",
+    "datasets": [{"path": "rows.jsonl", "type": "chat_template"}],
+    "adapter": "lora",
+    "lora_r": 8,
+    "lora_alpha": 16,
+    "lora_target_linear": True,
+    "num_epochs": 1,
+    "learning_rate": 1e-4,
+}
+PAIRS: dict[str, Any] = {**AXOLOTL, "datasets": [{"path": "rows.jsonl", "type": "chat_template.default"}]}
+FACTORY: dict[str, Any] = {
+    "model_name_or_path": "owner/model",
+    "stage": "sft",
+    "dataset": "identity",
+    "lora_target": "all",
+}
+
+
+@pytest.fixture(autouse=True)
+def at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    book({"identity": {"file_name": "identity.json"}})
+
+
+def book(described: Any) -> None:
+    Path("data/dataset_info.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def saved(values: dict[str, Any]) -> Path:
+    file = Path("config.yml")
+    file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def recipe(values: dict[str, Any]) -> Recipe:
+    return load(saved(values)).recipe
+
+
+def field(values: dict[str, Any], name: str) -> Field:
+    (found,) = [one for one in load(saved(values)).imported[0].fields if one.name == name]
+    return found
+
+
+def fails(values: dict[str, Any]) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(saved(values))
+    return f"{caught.value.place}: {caught.value.message} | {caught.value.hint}"
+
+
+# --- warm-up
+
+
+@pytest.mark.parametrize(
+    ("given", "in_axolotl", "in_factory"),
+    [
+        ({"warmup_steps": 0}, 0, 0),
+        ({"warmup_ratio": 0}, 0, 0),
+        ({"warmup_ratio": "0.0"}, 0, 0),
+        ({"warmup_steps": 0, "warmup_ratio": 0.1}, 0, 0.1),
+        ({"warmup_steps": 7, "warmup_ratio": 0.1}, 7, 7),
+        ({"warmup_steps": None, "warmup_ratio": 0.2}, 0.2, 0.2),
+        ({}, 0.03, 0),
+    ],
+)
+def test_warmup_is_that_of_the_system_with_0_as_well(given: dict[str, Any], in_axolotl: float, in_factory: float):
+    assert recipe({**AXOLOTL, **given}).train.warmup == in_axolotl
+    assert recipe({**FACTORY, **given}).train.warmup == in_factory
+
+
+def test_warmup_of_0_is_told_as_a_setting():
+    assert field({**FACTORY, "warmup_ratio": 0}, "warmup_ratio").fate is Fate.TRANSLATED
+    assert "train:\n" in written(load(saved({**AXOLOTL, "warmup_steps": 0})).imported[0])
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(20, 0), (1000, 30), (10_000, 100)])
+def test_axolotls_own_warmup_ends_after_100_steps(steps: int, warmup: int):
+    assert recipe({**AXOLOTL, "max_steps": steps}).train.warmup == warmup
+
+
+def test_cap_of_axolotls_own_warmup_is_told_where_steps_are_not_known():
+    assert "100 at most" in field(AXOLOTL, "num_epochs").why
+    assert field({**AXOLOTL, "warmup_steps": 5}, "num_epochs").why == ""
