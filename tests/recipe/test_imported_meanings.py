@@ -25,7 +25,7 @@ AXOLOTL: dict[str, Any] = {
     "num_epochs": 1,
     "learning_rate": 1e-4,
 }
-PAIRS: dict[str, Any] = {**AXOLOTL, "datasets": [{"path": "rows.jsonl", "type": "chat_template.default"}]}
+PAIRS: dict[str, Any] = {**AXOLOTL, "datasets": [{"path": "rows.jsonl", "type": "chatml.intel"}]}
 FACTORY: dict[str, Any] = {
     "model_name_or_path": "owner/model",
     "stage": "sft",
@@ -99,3 +99,35 @@ def test_axolotls_own_warmup_ends_after_100_steps(steps: int, warmup: int):
 def test_cap_of_axolotls_own_warmup_is_told_where_steps_are_not_known():
     assert "100 at most" in field(AXOLOTL, "num_epochs").why
     assert field({**AXOLOTL, "warmup_steps": 5}, "num_epochs").why == ""
+
+
+# --- preferences
+
+
+@pytest.mark.parametrize("rl", ["dpo", "ipo", "kto", "simpo", "orpo"])
+@pytest.mark.parametrize(
+    ("given", "beta"),
+    [
+        ({"trl": {"beta": 0.3}}, 0.3),
+        ({"rl_beta": 0.3}, 0.3),
+        ({"orpo_alpha": 0.3}, 0.3),
+        ({"trl": {"beta": 0.3}, "rl_beta": 0.2, "orpo_alpha": 0.1}, 0.3),
+        ({"trl": {"beta": None}, "rl_beta": 0.2, "orpo_alpha": 0.4}, 0.2),
+        ({}, 0.1),
+    ],
+)
+def test_beta_of_axolotl_is_the_first_that_is_given(rl: str, given: dict[str, Any], beta: float):
+    plain = {"cpo_alpha": 0} if rl == "simpo" else {}
+    method: Any = recipe({**PAIRS, "rl": rl, **plain, **given}).method
+    assert method.get("beta", 0.1) == beta
+
+
+def test_beta_that_does_not_count_is_told_with_the_one_that_does():
+    told = field({**PAIRS, "rl": "dpo", "trl": {"beta": 0.3}, "rl_beta": 0.2}, "rl_beta")
+    assert (told.fate, told.why) == (Fate.NO_EFFECT, "`trl.beta` counts")
+
+
+def test_other_fields_of_trl_are_told_one_by_one():
+    values = {**PAIRS, "rl": "dpo", "trl": {"beta": 0.3, "num_generations": 4}}
+    assert field(values, "trl.num_generations").why == "belongs to GRPO"
+    assert "trl.bata: Axolotl has no such field" in fails({**values, "trl": {"bata": 0.3}})

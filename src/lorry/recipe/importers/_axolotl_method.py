@@ -9,7 +9,9 @@ from lorry.recipe.importers._axolotl_fields import ITSELF
 from lorry.recipe.importers._rules import Lacks, Rule, To, apply, number, only, shared, truth, unused
 from lorry.recipe.importers._sheet import Part
 
-_BETA = {"dpo": "rl_beta", "ipo": "rl_beta", "kto": "rl_beta", "simpo": "rl_beta", "orpo": "orpo_alpha"}
+_PREFERENCES = ("dpo", "ipo", "kto", "simpo", "orpo")
+_BETAS = ("rl_beta", "dpo_beta", "orpo_alpha")
+"""Behind `trl.beta`: the first that is given is TRL's `beta`, whatever the method."""
 _OF_OTHERS = ("rl_beta", "dpo_beta", "orpo_alpha", "simpo_gamma", "cpo_alpha", "kto_desirable_weight")
 _GRPO: dict[str, Rule] = {
     **shared(("beta", "max_completion_length", "num_generations", "temperature", "top_p", "top_k")),
@@ -48,7 +50,7 @@ def method(top: Part) -> str:
         top.idle("rl", "not set")
         _idle(top, ())
         return "sft"
-    if rl not in (*_BETA, "grpo"):
+    if rl not in (*_PREFERENCES, "grpo"):
         top.lacks("rl", "lorry has no such method: `lorry methods` lists its own", ITSELF)
         return "unknown"
     name = "dpo" if rl == "ipo" else str(rl)
@@ -64,9 +66,8 @@ def method(top: Part) -> str:
 def _preferences(top: Part, rl: str) -> None:
     if rl == "ipo":
         top.sheet.put("method.loss_type", "ipo", "rl")
-    beta = "dpo_beta" if _BETA[rl] == "rl_beta" and top.get("rl_beta") is None and top.get("dpo_beta") else _BETA[rl]
-    used = [beta]
-    _number(top, beta, "method.beta")
+    used = _beta(top)
+    _of_grpo(top)
     if rl == "kto":
         used += ["kto_desirable_weight", "kto_undesirable_weight"]
         _number(top, "kto_desirable_weight", "method.good_weight")
@@ -81,12 +82,35 @@ def _preferences(top: Part, rl: str) -> None:
     _idle(top, used)
 
 
+def _beta(top: Part) -> list[str]:
+    """The first beta that is given; the fields of `top` that have been spoken of."""
+    trl = top.part("trl")
+    places = [*([(trl, "beta")] if trl is not None else []), *((top, key) for key in _BETAS)]
+    given = [(part, key) for part, key in places if part.get(key) is not None]
+    for part, key in given[:1]:
+        part.to(key, "method.beta", number(part.get(key)))
+    for part, key in given[1:]:
+        part.idle(key, f"`{given[0][0].name(given[0][1])}` counts")
+    return [key for part, key in given if part is top]
+
+
+def _of_grpo(top: Part) -> None:
+    """What else `trl` holds is read by GRPO alone, one by one, so that a name that nobody knows is told."""
+    trl = top.part("trl")
+    if not trl or not trl.values:
+        top.idle("trl", "nothing is set in it")
+        return
+    for key in (*_GRPO, "reward_funcs", "reward_weights"):
+        if top.sheet.covering(trl.name(key)) is None:
+            trl.idle(key, "belongs to GRPO")
+
+
 def _simpo(top: Part) -> None:
     """TRL's SimPO adds the chosen answer's likelihood, with weight 1 where nothing is said; lorry's is the paper's."""
     _number(top, "simpo_gamma", "method.margin")
     if top.get("simpo_gamma") is None:
         top.sheet.put("method.margin", 0.5)
-    if top.get("rl_beta") is None:
+    if not top.sheet.has("method.beta"):
         top.sheet.put("method.beta", 0.1)
     why = "TRL adds the chosen answer's likelihood to SimPO's loss, lorry does not: `cpo_alpha: 0` says so"
     if "cpo_alpha" not in top.values:
@@ -110,11 +134,11 @@ def _loss(top: Part) -> None:
 
 def _grpo(top: Part) -> None:
     """Rewards are TRL's functions, which are called here as there; what transforms rows in Python is not."""
-    trl = top.part("trl")
+    trl, used = top.part("trl"), _beta(top)
     if trl is not None:
         apply(trl, _GRPO)
         _rewards(trl)
-    _idle(top, ())
+    _idle(top, used)
 
 
 def _rewards(trl: Part) -> None:
@@ -151,5 +175,5 @@ def _idle(top: Part, used: tuple[str, ...] | list[str]) -> None:
     for key in others:
         if key not in used:
             top.idle(key, "belongs to another method")
-    if top.sheet.made.values.get("method", {}).get("name") != "grpo":
+    if truth(top.get("rl")) in (None, False) or truth(top.get("reward_model")) is True:
         top.idle("trl", "belongs to another method")
