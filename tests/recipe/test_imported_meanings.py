@@ -131,3 +131,19 @@ def test_other_fields_of_trl_are_told_one_by_one():
     values = {**PAIRS, "rl": "dpo", "trl": {"beta": 0.3, "num_generations": 4}}
     assert field(values, "trl.num_generations").why == "belongs to GRPO"
     assert "trl.bata: Axolotl has no such field" in fails({**values, "trl": {"bata": 0.3}})
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "orpo", "simpo"])
+def test_likelihood_in_llama_factorys_loss_is_refused_for_every_loss(loss: str):
+    book({"identity": {"file_name": "identity.json", "ranking": True, "columns": _PAIRED}})
+    values = {**FACTORY, "stage": "dpo", "pref_loss": loss}
+    assert "pref_ftx: 0.5: lorry's preference methods have no such term" in fails({**values, "pref_ftx": 0.5})
+    assert field({**values, "pref_ftx": 0.0}, "pref_ftx").fate is Fate.NO_EFFECT
+
+
+def test_likelihood_in_llama_factorys_kto_is_refused():
+    book({"identity": {"file_name": "identity.json", "columns": {"prompt": "a", "response": "b", "kto_tag": "c"}}})
+    assert "pref_ftx: 0.5" in fails({**FACTORY, "stage": "kto", "pref_ftx": 0.5})
+
+
+_PAIRED = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}

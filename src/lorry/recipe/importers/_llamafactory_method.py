@@ -33,7 +33,7 @@ def method(top: Part) -> str:
         _number(top, "kto_rejected_weight", "method.bad_weight")
     if name == "kto":
         _reference(top)
-        _likelihood(top)
+        _likelihood(top, "pref_ftx", "pref_bco_weight")
     return name
 
 
@@ -58,12 +58,14 @@ def _preferences(top: Part) -> str:
     if name == "dpo":
         _number(top, "dpo_label_smoothing", "method.label_smoothing")
         _reference(top)
-        _likelihood(top)
+        _likelihood(top, "pref_bco_weight")
+    _likelihood(top, "pref_ftx")
     return name
 
 
-def _likelihood(top: Part) -> None:
-    for key in ("pref_ftx", "pref_bco_weight"):
+def _likelihood(top: Part, *keys: str) -> None:
+    """Terms that are added to the loss: the chosen answer's likelihood to that of every method, BCO's to DPO's alone."""
+    for key in keys:
         if number(top.get(key)) in (None, 0):
             top.idle(key, "none")
         else:
