@@ -107,6 +107,22 @@ def test_alpaca_system_and_history_come_first():
     assert [turn["content"] for turn in read("alpaca", raw).messages or []] == ["s", "a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("answer", [{"output": "d"}, {"chosen": "d", "rejected": "e"}])
+def test_alpaca_tools_are_read(answer: dict[str, str]):
+    name = "alpaca" if "output" in answer else "alpaca_preference"
+    raw = {"instruction": "c", **answer, "tools": '[{"name": "add", "parameters": {}}]'}
+    assert read(name, raw).tools == [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+    assert read(name, {**raw, "tools": ""}).tools is None
+    assert refused(name, {**raw, "tools": "add"}).field == "tools"
+
+
+def test_alpaca_tools_have_no_place_in_a_prompt():
+    layout = make("formats", {"name": "alpaca", "prompt": "{instruction}"})
+    raw = {"instruction": "c", "output": "d", "tools": [{"name": "add"}]}
+    with pytest.raises(BadRowError, match="no place in a prompt"):
+        layout.read(raw, HERE)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("field", "value"), [("output", ""), ("output", None), ("instruction", " "), ("input", 3)])
 def test_alpaca_row_without_an_answer_or_question_is_refused(field: str, value: Any):
     assert refused("alpaca", {"instruction": "a", "input": "", "output": "b", field: value}).field == field

@@ -147,3 +147,18 @@ def test_likelihood_in_llama_factorys_kto_is_refused():
 
 
 _PAIRED = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+
+
+# --- tools
+
+
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [("sft", {}), ("dpo", {"chosen": "chosen", "rejected": "rejected"}), ("kto", {"kto_tag": "kto_tag"})],
+)
+def test_tools_of_llama_factorys_alpaca_rows_are_read_where_they_are_named(stage: str, more: dict[str, str]):
+    for columns, expected in (({"tools": "functions"}, "functions"), ({}, None)):
+        described = {"file_name": "identity.json", "columns": {"prompt": "instruction", **more, **columns}}
+        book({"identity": {**described, "ranking": stage == "dpo"}})
+        source: Any = recipe({**FACTORY, "stage": stage}).data.train
+        assert source.columns["tools"] == expected

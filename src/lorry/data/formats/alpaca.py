@@ -3,7 +3,7 @@ r"""Alpaca: an instruction, at times with an input, and the output.
     {"instruction": "Turn it into the spelling given.", "input": "freind", "output": "friend"}
 
 The input follows the instruction after an empty line, or after `separator`. `system` and `history` (pairs of request and
-answer) are read. For models without roles `prompt` writes all of it as one text, best with `data.chat_template: plain`:
+answer) and `tools` are read. For models without roles `prompt` writes all of it as one text, best with `data.chat_template: plain`:
 
     format: {name: alpaca, prompt: "Q: {instruction}\n{input}\nA: ", prompt_without_input: "Q: {instruction}\nA: "}
 """
@@ -19,7 +19,7 @@ from pydantic import model_validator
 from lorry.data.bad_rows import BadRowError
 from lorry.data.formats._base import Format, Gives
 from lorry.data.rows import Message, Origin, Row
-from lorry.data.turns import checked, listed, refuse_marked_bad, text_of
+from lorry.data.turns import checked, listed, refuse_marked_bad, text_of, tools_of
 
 
 class Alpaca(Format):
@@ -58,13 +58,15 @@ class Alpaca(Format):
         answer = text_of(raw.get("output"), "output")
         if not answer.strip():
             raise BadRowError("is empty", field="output", hint="write the answer")
-        return Row(origin, messages=checked([*asked, {"role": "assistant", "content": answer}], "output"))
+        messages = checked([*asked, {"role": "assistant", "content": answer}], "output")
+        return Row(origin, messages=messages, tools=tools_of(raw.get("tools")))
 
     def _prompted(self, raw: Mapping[str, Any], prompt: str) -> list[Message]:
         """One turn that holds everything before the answer, sign by sign as the recipe writes it."""
-        if raw.get("history"):
+        given = {"history": raw.get("history"), "tools": tools_of(raw.get("tools"))}
+        for name in (name for name, value in given.items() if value):
             hint = "take it out, or leave `prompt` out of `data.format`"
-            raise BadRowError("has no place in a prompt", field="history", hint=hint)
+            raise BadRowError("has no place in a prompt", field=name, hint=hint)
         values = {
             name: text_of(raw[name], name) if raw.get(name) else "" for name in ("instruction", "input", "system")
         }

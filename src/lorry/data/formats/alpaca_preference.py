@@ -13,7 +13,7 @@ from lorry.data.formats._base import Format, Gives
 from lorry.data.formats._preferred import preferred
 from lorry.data.formats.alpaca import instructed
 from lorry.data.rows import Origin, Row
-from lorry.data.turns import turns_of
+from lorry.data.turns import tools_of, turns_of
 
 
 class AlpacaPreference(Format):
@@ -33,4 +33,4 @@ class AlpacaPreference(Format):
         outputs = raw.get("output")
         given = dict(zip(("chosen", "rejected"), outputs, strict=False)) if isinstance(outputs, list) else raw
         answers = [turns_of(given.get(side), side, "assistant") for side in ("chosen", "rejected")]
-        return preferred(origin, instructed(raw, self.separator), *answers)
+        return preferred(origin, instructed(raw, self.separator), *answers, tools=tools_of(raw.get("tools")))

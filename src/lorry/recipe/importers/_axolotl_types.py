@@ -38,7 +38,7 @@ _ORCA = {
 
 
 def _alpaca(layout: dict[str, Any], **columns: str | None) -> Kind:
-    return Kind("messages", {"format": layout, "columns": {"history": None, **columns}}, "plain")
+    return Kind("messages", {"format": layout, "columns": {"history": None, "tools": None, **columns}}, "plain")
 
 
 _TEXTS: dict[str, Kind] = {
@@ -87,7 +87,7 @@ def of_pairs(kind: str) -> Kind | None:
         source = {"format": "preference", "columns": {**hidden, "tools": None, "messages": None}}
     else:
         layout = "alpaca_preference"
-        source = {"format": layout, "columns": {"input": None, "history": None, "output": None, **columns}}
+        source = {"format": layout, "columns": {"input": None, "history": None, "tools": None, "output": None, **columns}}
     return Kind("preference", source, "" if template == "chat_template" else template)
 
 

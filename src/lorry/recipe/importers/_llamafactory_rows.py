@@ -77,6 +77,7 @@ def _alpaca(given: dict[str, str], method: str) -> dict[str, Any]:
         "output": named.get("response"),
         "system": named.get("system"),
         "history": named.get("history"),
+        "tools": named.get("tools"),
     }
     name: Any = {"name": "alpaca", "separator": "\n"}
     if method == "kto":
