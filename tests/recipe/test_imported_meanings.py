@@ -162,3 +162,39 @@ def test_tools_of_llama_factorys_alpaca_rows_are_read_where_they_are_named(stage
         book({"identity": {**described, "ranking": stage == "dpo"}})
         source: Any = recipe({**FACTORY, "stage": stage}).data.train
         assert source.columns["tools"] == expected
+
+
+# --- mixtures of experts
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, 0), ({"moe_aux_loss_coef": None}, 0), ({"moe_aux_loss_coef": 0.002}, 0.002), ({"moe_aux_loss_coef": 0}, 0)],
+)
+def test_experts_are_evened_as_llama_factory_does(given: dict[str, Any], expected: float):
+    assert recipe({**FACTORY, **given}).train.router_aux_loss_coef == expected
+
+
+@pytest.mark.parametrize("part", ["model_config", "overrides_of_model_config"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"output_router_logits": True}, None),
+        ({"output_router_logits": True, "router_aux_loss_coef": 0.02}, 0.02),
+        ({"output_router_logits": False, "router_aux_loss_coef": 0.02}, 0),
+        ({"router_aux_loss_coef": 0.02}, 0),
+        ({}, 0),
+    ],
+)
+def test_experts_are_evened_as_axolotl_does(part: str, given: dict[str, Any], expected: float | None):
+    assert recipe({**AXOLOTL, part: given}).train.router_aux_loss_coef == expected
+
+
+def test_other_settings_of_a_model_are_refused_by_name():
+    told = fails({**AXOLOTL, "model_config": {"output_router_logits": True, "rope_scaling": {"factor": 2}}})
+    assert "model_config.rope_scaling: " in told
+
+
+def test_experts_that_no_adapter_lies_on_are_told():
+    assert "experts" in field(AXOLOTL, "lora_target_linear").why
+    assert "experts" in field(FACTORY, "lora_target").why

@@ -147,9 +147,7 @@ RULES: dict[str, Rule] = {
     **_lacks("the learning rate falls by `train.schedule` alone", "cosine_constant_lr_ratio", "lr_quadratic_warmup"),
     **_lacks("lorry's optimizers are AdamW's", "optim_args", "optim_target_modules", "torchdistx_path"),
     **_lacks("lorry's optimizers are AdamW's", "adam_beta3", "adam_epsilon2"),
-    **_lacks(
-        "the model is trained as its configuration says", "model_config", "overrides_of_model_config", "rope_scaling"
-    ),
+    **_lacks("the model is trained as its configuration says", "rope_scaling"),
     **_lacks("the model is trained as its configuration says", "s2_attention", "use_pose", "pose_max_context_len"),
     **_lacks("the model is trained as its configuration says", "pose_num_chunks", "pose_split_on_token_ids"),
     **_lacks("the model is trained as its configuration says", "model_kwargs", "overrides_of_model_kwargs"),

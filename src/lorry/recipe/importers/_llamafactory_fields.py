@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
     "pure_bf16": To("model.precision", when("bf16")),
     "fp16": To("model.precision", when("fp16")),
     "tf32": To("model.tf32", truth),
+    "moe_aux_loss_coef": To("train.router_aux_loss_coef", number),
     "enable_liger_kernel": To("train.liger", when(True)),
     "eval_accumulation_steps": Idle(_SPEED),
     # --- what changes nothing
@@ -140,7 +141,6 @@ RULES: dict[str, Rule] = {
     **_lacks(_ADAMW, "use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon", "optim_args"),
     **_lacks(_FROZEN, "use_llama_pro", engines=ITSELF),
     **_lacks("the model is trained as its configuration says", "rope_scaling", "shift_attn", "mixture_of_depths"),
-    **_lacks("the model is trained as its configuration says", "moe_aux_loss_coef"),
     **_lacks("the model begins with its published weights", "train_from_scratch"),
     **_lacks(
         "the loss is the mean over trained tokens", "use_dft_loss", "use_eaft_loss", "use_asft_loss", engines=ITSELF

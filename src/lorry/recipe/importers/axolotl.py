@@ -49,6 +49,7 @@ class Axolotl(Importer):
         _wandb(top)
         _plugins(top)
         _tokens(top)
+        _mixture(top)
         _length(top)
         _steps(top)
         apply(top, RULES)
@@ -59,6 +60,7 @@ _TOGETHER = frozenset(
     {"optimizer", "lr_scheduler", "warmup_steps", "warmup_ratio", "eval_steps", "save_steps", "saves_per_epoch"}
     | {"eval_strategy", "save_strategy", "logging_steps", "load_in_4bit", "load_in_8bit", "chat_template"}
     | {"chat_template_jinja", "rl_beta", "orpo_alpha", "simpo_gamma", "plugins", "wandb_project", "trust_remote_code"}
+    | {"model_config", "overrides_of_model_config"}
 )
 
 
@@ -118,7 +120,7 @@ def _quantised_as(top: Part) -> None:
 def _targets(top: Part) -> None:
     named, linear = top.get("lora_target_modules"), truth(top.get("lora_target_linear")) is True
     if linear:
-        top.to("lora_target_linear", "lora.target_modules", "all-linear")
+        top.to("lora_target_linear", "lora.target_modules", "all-linear", _trainer.WITHOUT_EXPERTS)
         top.idle("lora_target_modules", "`lora_target_linear` takes them all")
         return
     top.idle("lora_target_linear", "off")
@@ -266,6 +268,33 @@ def _warmup(top: Part, steps: Any) -> None:
     elif top.get("num_epochs") is not None:
         why = "with a warm-up of 3 % of the steps; Axolotl's has 100 at most: `-o train.warmup=100` in a longer run"
         top.to("num_epochs", "train.epochs", number(top.get("num_epochs")), why)
+
+
+_OF_MODEL = ("model_config", "overrides_of_model_config")
+_CONFIGURED = "the model is trained as its configuration says"
+
+
+def _mixture(top: Part) -> None:
+    """A mixture's experts are evened where the model's settings give out the load of its routers, and not by themselves."""
+    for key in _OF_MODEL:
+        if top.part(key) is None and not is_off(top.get(key)):
+            top.lacks(key, _CONFIGURED, ITSELF)
+        elif not top.get(key):
+            top.idle(key, "not set")
+    parts = [part for key in _OF_MODEL if (part := top.part(key)) is not None]
+    evened = any(truth(part.get("output_router_logits")) is True for part in parts)
+    if not evened:
+        top.sheet.put("train.router_aux_loss_coef", 0)
+    for part in parts:
+        for key in part.values:
+            if key == "output_router_logits":
+                part.done(key, "train.router_aux_loss_coef", why="as much as the model's own configuration says")
+            elif key != "router_aux_loss_coef":
+                part.lacks(key, _CONFIGURED, ITSELF)
+            elif evened and part.get(key) is not None:
+                part.to(key, "train.router_aux_loss_coef", number(part.get(key)))
+            else:
+                part.idle(key, "counts with `output_router_logits: true`")
 
 
 def _length(top: Part) -> None:

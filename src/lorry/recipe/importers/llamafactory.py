@@ -120,7 +120,7 @@ def _targets(top: Part) -> None:
     given: Any = top.get("lora_target")
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
     if given is None or names == ["all"]:
-        top.done("lora_target", "lora.target_modules")
+        top.done("lora_target", "lora.target_modules", why=_trainer.WITHOUT_EXPERTS)
         top.sheet.put("lora.target_modules", "all-linear", *(["lora_target"] if given else []))
     else:
         top.to("lora_target", "lora.target_modules", names)
@@ -186,6 +186,7 @@ _DEFAULTS = (
     ("per_device_train_batch_size", "train.micro_batch", 8),
     ("gradient_accumulation_steps", "train.accumulation", 1),
     ("learning_rate", "train.learning_rate", 5e-5),
+    ("moe_aux_loss_coef", "train.router_aux_loss_coef", 0),
 )
 
 
