@@ -198,3 +198,46 @@ def test_other_settings_of_a_model_are_refused_by_name():
 def test_experts_that_no_adapter_lies_on_are_told():
     assert "experts" in field(AXOLOTL, "lora_target_linear").why
     assert "experts" in field(FACTORY, "lora_target").why
+
+
+# --- chat templates
+
+
+@pytest.mark.parametrize(
+    ("template", "model"),
+    [
+        ("llama3", "NousResearch/Hermes-3-Llama-3.1-8B"),
+        ("llama3", "somebody/Llama-3.1-8B-Storyteller"),
+        ("llama3", "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"),
+        ("qwen", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"),
+        ("mistral", "teknium/OpenHermes-2.5-Mistral-7B"),
+        ("llama3", "unsloth/Hermes-3-Llama-3.1-8B"),
+    ],
+)
+def test_template_of_a_family_is_not_taken_for_that_of_models_trained_from_it(template: str, model: str):
+    told = fails({**FACTORY, "model_name_or_path": model, "template": template})
+    assert f"`{model}` is not known to come with it" in told
+    assert "given as Jinja in `data.chat_template`" in told
+    assert "--leave-out" in told
+
+
+@pytest.mark.parametrize(
+    ("template", "model"),
+    [
+        ("llama3", "unsloth/Llama-3.2-1B-Instruct-bnb-4bit"),
+        ("llama3", "unsloth/Meta-Llama-3.1-8B-Instruct"),
+        ("qwen3", "unsloth/Qwen3-8B"),
+        ("smollm", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("gemma3", "google/gemma-3-1b-it"),
+    ],
+)
+def test_template_of_publishers_and_mirrors_is_the_models_own(template: str, model: str):
+    told = field({**FACTORY, "model_name_or_path": model, "template": template}, "template")
+    assert told.fate is Fate.TRANSLATED
+
+
+def test_folder_of_a_model_trained_from_another_does_not_tell_its_template():
+    Path("Hermes-3-Llama-3.1-8B").mkdir()
+    Path("Hermes-3-Llama-3.1-8B/config.json").write_text('{"model_type": "llama"}')
+    told = fails({**FACTORY, "model_name_or_path": "Hermes-3-Llama-3.1-8B", "template": "llama3"})
+    assert "is not known to come with it" in told

@@ -8,53 +8,64 @@ from typing import cast
 
 from lorry.recipe.importers._sheet import Part, Sheet
 
-_FAMILIES: tuple[tuple[str, str], ...] = (
-    ("qwen2_vl", r"qwen-?(2([.-]5)?|3)-?vl"),
-    ("qwen2_5_vl|qwen2\\.5_vl", r"qwen-?2[.-]5-?vl"),
-    ("qwen3_vl", r"qwen-?3-?vl"),
-    ("qwen_?3_?5", r"qwen-?3[.-]5"),
-    ("qwen_?3", r"qwen-?3"),
-    ("qwen_?2[._]?5|qwen2", r"qwen-?2"),
-    ("qwen", r"qwen|qwq"),
-    ("llama-?4", r"llama-?4"),
-    ("llama-?3_?2_vision|mllama", r"llama-?3.*vision|mllama"),
-    ("llama-?3", r"llama-?3"),
-    ("llama-?2", r"llama-?2"),
-    ("mistral|ministral|pixtral", r"mistral|mixtral|ministral|pixtral"),
-    ("gemma-?3n", r"gemma-?3n"),
-    ("gemma-?4", r"gemma-?4"),
-    ("gemma-?3", r"gemma-?3"),
-    ("gemma", r"gemma"),
-    ("phi-?4", r"phi-?4"),
-    ("phi", r"phi"),
-    ("deepseek", r"deepseek"),
-    ("cohere|command", r"command|c4ai|aya|cohere"),
-    ("llava", r"llava"),
-    ("granite", r"granite"),
-    ("smollm|smolvlm", r"smollm|smolvlm"),
-    ("glm", r"glm"),
-    ("yi", r"(^|[/_-])yi-"),
-    ("intern", r"intern"),
-    ("exaone", r"exaone"),
-    ("jamba", r"jamba"),
-    ("falcon", r"falcon"),
-    ("olmo", r"olmo"),
-    ("gpt_oss", r"gpt-?oss"),
-    ("ernie", r"ernie"),
-    ("hunyuan", r"hunyuan"),
-    ("kimi|moonlight", r"kimi|moonlight"),
-    ("minicpm|cpm", r"minicpm"),
-    ("seed", r"seed"),
+_FAMILIES: tuple[tuple[str, str, str], ...] = (
+    ("qwen2_vl", r"qwen-?(2([.-]5)?|3)-?vl", "qwen"),
+    ("qwen2_5_vl|qwen2\\.5_vl", r"qwen-?2[.-]5-?vl", "qwen"),
+    ("qwen3_vl", r"qwen-?3-?vl", "qwen"),
+    ("qwen_?3_?5", r"qwen-?3[.-]5", "qwen"),
+    ("qwen_?3", r"qwen-?3", "qwen"),
+    ("qwen_?2[._]?5|qwen2", r"qwen-?2", "qwen"),
+    ("qwen", r"qwen|qwq", "qwen"),
+    ("llama-?4", r"llama-?4", "meta-llama"),
+    ("llama-?3_?2_vision|mllama", r"llama-?3.*vision|mllama", "meta-llama"),
+    ("llama-?3", r"llama-?3", "meta-llama"),
+    ("llama-?2", r"llama-?2", "meta-llama"),
+    ("mistral|ministral|pixtral", r"mistral|mixtral|ministral|pixtral", "mistralai"),
+    ("gemma-?3n", r"gemma-?3n", "google"),
+    ("gemma-?4", r"gemma-?4", "google"),
+    ("gemma-?3", r"gemma-?3", "google"),
+    ("gemma", r"gemma", "google"),
+    ("phi-?4", r"phi-?4", "microsoft"),
+    ("phi", r"phi", "microsoft"),
+    ("deepseek", r"deepseek", "deepseek-ai"),
+    ("cohere|command", r"command|c4ai|aya|cohere", "cohereforai coherelabs"),
+    ("llava", r"llava", "llava-hf liuhaotian"),
+    ("granite", r"granite", "ibm-granite ibm"),
+    ("smollm|smolvlm", r"smollm|smolvlm", "huggingfacetb"),
+    ("glm", r"glm", "thudm zai-org"),
+    ("yi", r"(^|[/_-])yi-", "01-ai"),
+    ("intern", r"intern", "internlm opengvlab"),
+    ("exaone", r"exaone", "lgai-exaone"),
+    ("jamba", r"jamba", "ai21labs"),
+    ("falcon", r"falcon", "tiiuae"),
+    ("olmo", r"olmo", "allenai"),
+    ("gpt_oss", r"gpt-?oss", "openai"),
+    ("ernie", r"ernie", "baidu"),
+    ("hunyuan", r"hunyuan", "tencent"),
+    ("kimi|moonlight", r"kimi|moonlight", "moonshotai"),
+    ("minicpm|cpm", r"minicpm", "openbmb"),
+    ("seed", r"seed", "bytedance-seed"),
 )
-"""How templates are called, and how the models are called that come with them; the more particular ones first."""
+"""How templates are called, how models are called that come with them, and who publishes those; the more particular first.
+
+A name alone says little: what others train from a model is called after it, and is often written otherwise.
+"""
+_MIRRORS = frozenset({"unsloth", "nousresearch", "llm-research", "ai-modelscope", "mlx-community"})
+"""Who publishes models of others as they are, beside models of their own: their names begin with the family's."""
 
 
 def is_own(template: str, model: str, sheet: Sheet) -> bool:
     """Whether a template, by its name, is the one that a model, by its id or by its own configuration, comes with."""
-    models = next((models for names, models in _FAMILIES if re.match(names, template.lower())), None)
-    if models is None:
-        return False
-    return any(re.search(models, name.lower().replace("_", "-")) for name in _names(model, sheet))
+    found = next((family for family in _FAMILIES if re.match(family[0], template.lower())), None)
+    return found is not None and any(_is_of(name, found[1], found[2].split()) for name in _names(model, sheet))
+
+
+def _is_of(model: str, family: str, publishers: list[str]) -> bool:
+    """Whether a model is a family's own: by its publisher, or, of a mirror or a folder, by how its name begins."""
+    owner, _, name = model.lower().replace("_", "-").rpartition("/")
+    if owner in publishers:
+        return re.search(family, name) is not None
+    return owner in {*_MIRRORS, ""} and re.match(rf"(meta-)?(?:{family})", name) is not None
 
 
 def of_model(part: Part, key: str, template: str, model: str) -> None:
@@ -64,13 +75,13 @@ def of_model(part: Part, key: str, template: str, model: str) -> None:
     else:
         why = (
             f"`{model}` is not known to come with it, and lorry has no template of that name: without the field the "
-            "model's own is taken; another one can be given as Jinja in `data.chat_template`"
+            "model's own is taken, which may well be it; another one can be given as Jinja in `data.chat_template`"
         )
         part.lacks(key, why, ("axolotl",))
 
 
 def _names(model: str, sheet: Sheet) -> list[str]:
-    """The model's id, and for a folder the kind that its configuration tells."""
+    """The model's id; for a folder its name, and the kind that its configuration tells."""
     folder = sheet.local(model)
     file = folder / "config.json" if folder is not None else None
     if file is None or not file.is_file():
