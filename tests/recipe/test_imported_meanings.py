@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import yaml
 from lorry.errors import RecipeError
 from lorry.recipe.imported_text import lines, written
 from lorry.recipe.importers._sheet import Fate, Field
-from lorry.recipe.load import load
+from lorry.recipe.load import imported, load
 from lorry.recipe.schema import Recipe
 
 AXOLOTL: dict[str, Any] = {
@@ -241,3 +243,37 @@ def test_folder_of_a_model_trained_from_another_does_not_tell_its_template():
     Path("Hermes-3-Llama-3.1-8B/config.json").write_text('{"model_type": "llama"}')
     told = fails({**FACTORY, "model_name_or_path": "Hermes-3-Llama-3.1-8B", "template": "llama3"})
     assert "is not known to come with it" in told
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize("values", [AXOLOTL, FACTORY], ids=["axolotl", "llamafactory"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"huggingface_token": "not-for-anybody"},
+        {"hub_token": "not-for-anybody"},
+        {"comet_api_key": "not-for-anybody"},
+        {"deep": {"my_secret": {"first": "not-for-anybody"}}},
+        {"list": [{"db_password": "not-for-anybody"}]},
+        {"mlflow_tracking_uri": "https://user:not-for-anybody@tracking.example.com/of/a/long/path/behind/it"},
+        {"run_note": "wandb_v1_not_for_anybody_not_for_anybody_not_for_anybody_not_for_anybody"},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_secrets_are_nowhere_told_nor_written(values: dict[str, Any], given: dict[str, Any]):
+    file = saved({**values, **given})
+    found = imported(file, leaving_out=True)
+    told = "\n".join([written(found), *lines(found), *map(str, found.fields)])
+    with pytest.raises(RecipeError) if found.left_out else nullcontext() as caught:
+        load(file)
+    for text in (told, str(caught and caught.value), str(caught and caught.value.hint)):
+        assert not re.search("not.for.anybody", text)
+    assert "***" in told
+
+
+@pytest.mark.parametrize("key", ["pad_token", "eos_token", "bos_token", "unk_token"])
+def test_tokens_of_text_are_no_secrets(key: str):
+    found = imported(saved({**AXOLOTL, "special_tokens": {key: "<|end|>"}}), leaving_out=True)
+    assert f"special_tokens.{key}: <|end|>" in written(found)

@@ -12,8 +12,11 @@ from typing import Any, cast
 from lorry.recipe.layer import Layer, get, put, show
 from lorry.recipe.paths import exists, from_home
 from lorry.recipe.problems import Problem
+from lorry.secrets.key_forms import names_a_secret
+from lorry.secrets.masking import MASK, mask_values
 
-_SECRET = re.compile(r"(hub|auth|access|hf)_token|api_key|secret|password|webhook|credential", re.IGNORECASE)
+_OF_TEXT = re.compile(r"(pad|[be]os|unk|sep|cls|mask|eot|eom|begin|end|image|video|audio|decoder|boi|eoi)_token", re.IGNORECASE)
+"""Tokens that are no secrets: words of a model's vocabulary."""
 _OWN = re.compile(r"_|x-")
 """How the names of parts begin that hold nothing but anchors."""
 
@@ -117,7 +120,7 @@ class Sheet:
 
     def _note(self, name: str, fate: Fate, why: str = "", **more: Any) -> None:
         value = get(self.given, _keys(name))
-        shown = "***" if _SECRET.search(name) and value is not None else show(_brief(value))
+        shown = MASK if _is_secret(name, value) else show(mask_values(_brief(value)))
         self.fields[name] = Field(name, fate, shown, self.place(name), why=why, **more)
 
     note = _note
@@ -216,6 +219,12 @@ def _parts(name: str) -> list[str]:
     """A name, and those of the parts that hold it, from the inside out."""
     ends = [match.start() for match in re.finditer(r"[.\[]", name)]
     return [name, *(name[:end] for end in reversed(ends))]
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """By the names that lead to it; whether something is on or off is none."""
+    keys = [key for key in map(str, _keys(name)) if not _OF_TEXT.fullmatch(key)]
+    return not (value is None or isinstance(value, bool)) and any(map(names_a_secret, keys))
 
 
 def _brief(value: Any) -> Any:
