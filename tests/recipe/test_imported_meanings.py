@@ -277,3 +277,39 @@ def test_secrets_are_nowhere_told_nor_written(values: dict[str, Any], given: dic
 def test_tokens_of_text_are_no_secrets(key: str):
     found = imported(saved({**AXOLOTL, "special_tokens": {key: "<|end|>"}}), leaving_out=True)
     assert f"special_tokens.{key}: <|end|>" in written(found)
+
+
+# --- targets and precision
+
+
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head", "model.embed_tokens", "wte", "embed_out"])
+def test_embeddings_beside_all_linear_are_refused(name: str):
+    told = fails({**AXOLOTL, "lora_target_modules": ["q_proj", name]})
+    assert "lora_target_modules: " in told
+    assert f"does not: {name}" in told
+
+
+@pytest.mark.parametrize("names", [None, [], "q_proj", ["q_proj", "output_proj", "gate_up_proj"]])
+def test_linear_modules_beside_all_linear_are_among_them(names: Any):
+    lora = recipe({**AXOLOTL, "lora_target_modules": names}).lora
+    assert lora is not None
+    assert lora.target_modules == "all-linear"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"bf16": False, "fp16": False}, "fp32"),
+        ({"bf16": "no"}, "fp32"),
+        ({"bf16": False, "fp16": None, "load_in_4bit": True}, "fp32"),
+        ({"bf16": False, "fp16": True}, "fp16"),
+        ({"bf16": False, "bfloat16": True}, "bf16"),
+        ({"bf16": False, "load_in_8bit": True}, "auto"),
+        ({"bf16": True, "fp16": False}, "bf16"),
+        ({"bf16": "auto"}, "auto"),
+        ({"fp16": False}, "auto"),
+        ({}, "auto"),
+    ],
+)
+def test_precision_without_16_bits_is_that_of_axolotl(given: dict[str, Any], expected: str):
+    assert recipe({**AXOLOTL, **given}).model.precision == expected

@@ -50,6 +50,7 @@ class Axolotl(Importer):
         _plugins(top)
         _tokens(top)
         _mixture(top)
+        _precision(top)
         _length(top)
         _steps(top)
         apply(top, RULES)
@@ -117,11 +118,21 @@ def _quantised_as(top: Part) -> None:
             part.lacks(key, "lorry quantises to NF4 and int8", BOTH)
 
 
+_NOT_LINEAR = re.compile(r"embed|\bwte\b|\bwpe\b|head\b|\boutput\b")
+"""Embeddings, and output layers, as models call them."""
+
+
 def _targets(top: Part) -> None:
     named, linear = top.get("lora_target_modules"), truth(top.get("lora_target_linear")) is True
     if linear:
         top.to("lora_target_linear", "lora.target_modules", "all-linear", _trainer.WITHOUT_EXPERTS)
-        top.idle("lora_target_modules", "`lora_target_linear` takes them all")
+        names: list[Any] = named if isinstance(named, list) else [named]
+        beside = [str(name) for name in names if _NOT_LINEAR.search(str(name))]
+        if beside:
+            why = f"`lora_target_linear` takes these as well there, lorry's `all-linear` does not: {', '.join(beside)}"
+            top.lacks("lora_target_modules", why, BOTH)
+        else:
+            top.idle("lora_target_modules", "`lora_target_linear` takes them all")
         return
     top.idle("lora_target_linear", "off")
     if isinstance(named, str) and named in ("all-linear", "all_linear"):
@@ -295,6 +306,13 @@ def _mixture(top: Part) -> None:
                 part.to(key, "train.router_aux_loss_coef", number(part.get(key)))
             else:
                 part.idle(key, "counts with `output_router_logits: true`")
+
+
+def _precision(top: Part) -> None:
+    """Without 16 bits the weights are loaded in 32. A `bf16` that is not given is `auto` there, as here."""
+    others = ("bfloat16", "fp16", "float16", "load_in_8bit")
+    if truth(top.get("bf16")) is False and all(is_off(truth(top.get(key))) for key in others):
+        top.to("bf16", "model.precision", "fp32", "Axolotl's precision without 16 bits")
 
 
 def _length(top: Part) -> None:
