@@ -17,7 +17,7 @@ _SMALL = {
     "ao_adamw_4bit": "8 bits in place of 4: closer to AdamW, for a little more memory",
 }
 """AdamW of torchao, whose states are as small as those of bitsandbytes, or smaller."""
-WITHOUT_EXPERTS = "not a mixture's experts, which `lora.target_parameters` names"
+WITHOUT_EXPERTS = "not a mixture's experts: `lora.experts` does"
 _ENGINES = ("axolotl", "unsloth")
 _TRACKERS = {"wandb": "wandb", "tensorboard": "tensorboard"}
 
