@@ -3,7 +3,8 @@ r"""Alpaca: an instruction, at times with an input, and the output.
     {"instruction": "Turn it into the spelling given.", "input": "freind", "output": "friend"}
 
 The input follows the instruction after an empty line, or after `separator`. `system` and `history` (pairs of request and
-answer) and `tools` are read. For models without roles `prompt` writes all of it as one text, best with `data.chat_template: plain`:
+answer) and `tools` are read. For models without roles `prompt` writes all of it as one text, best with
+`data.chat_template: plain`:
 
     format: {name: alpaca, prompt: "Q: {instruction}\n{input}\nA: ", prompt_without_input: "Q: {instruction}\nA: "}
 """

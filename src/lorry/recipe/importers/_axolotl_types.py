@@ -87,7 +87,10 @@ def of_pairs(kind: str) -> Kind | None:
         source = {"format": "preference", "columns": {**hidden, "tools": None, "messages": None}}
     else:
         layout = "alpaca_preference"
-        source = {"format": layout, "columns": {"input": None, "history": None, "tools": None, "output": None, **columns}}
+        source = {
+            "format": layout,
+            "columns": {"input": None, "history": None, "tools": None, "output": None, **columns},
+        }
     return Kind("preference", source, "" if template == "chat_template" else template)
 
 

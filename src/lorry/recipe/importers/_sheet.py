@@ -15,7 +15,9 @@ from lorry.recipe.problems import Problem
 from lorry.secrets.key_forms import names_a_secret
 from lorry.secrets.masking import MASK, mask_values
 
-_OF_TEXT = re.compile(r"(pad|[be]os|unk|sep|cls|mask|eot|eom|begin|end|image|video|audio|decoder|boi|eoi)_token", re.IGNORECASE)
+_OF_TEXT = re.compile(
+    r"(pad|[be]os|unk|sep|cls|mask|eot|eom|begin|end|image|video|audio|decoder|boi|eoi)_token", re.IGNORECASE
+)
 """Tokens that are no secrets: words of a model's vocabulary."""
 _OWN = re.compile(r"_|x-")
 """How the names of parts begin that hold nothing but anchors."""
