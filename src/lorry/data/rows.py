@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 """One turn as chat templates expect it: `role`, `content`, and at times `tool_calls`, `name`, `reasoning_content`."""
 
+INSTRUCTING = ("system", "developer")
+"""Roles of turns that say how to answer, and ask nothing by themselves."""
+
 MARK = "\ufffc"
 """Stands in a turn's text where an image does, of rows that have images: Unicode's sign for an object among text."""
 

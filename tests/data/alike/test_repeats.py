@@ -69,6 +69,16 @@ def test_rows_near_in_the_prompt_alone_stay():
     assert near_repeats(told(rows), 0.8) == {}
 
 
+def test_rows_that_something_else_sets_apart_repeat_nothing_of_each_other():
+    rows = [(ASKED, DAY, number % 3) for number in range(9)]
+    sketcher = Sketcher()
+    for asked, answer, apart in rows:
+        sketcher.add(asked, answer, str(apart))
+    made = sketcher.told(lambda index: rows[index][:2])
+    expected = {3: 0, 4: 1, 5: 2, 6: 0, 7: 1, 8: 2}
+    assert near_repeats(made, 0.8) == near_repeats(made, 0.8, most=0) == expected
+
+
 def test_a_row_near_one_that_is_left_out_stays():
     # A chain: each step is near the one before, the ends are far from each other.
     words = DAY.split()
@@ -106,7 +116,8 @@ def test_as_good_as_all_pairs_above_the_threshold_are_candidates():
     draw = random.Random(3)
     rows = some_rows(300)
     rows += [(edited(asked, draw), edited(answer, draw)) for asked, answer in rows]
-    found = {*zip(*(side.tolist() for side in within(told(rows).rows, 0.8)), strict=True)}
+    made = told(rows)
+    found = {*zip(*(side.tolist() for side in within(made.rows, 0.8, made.apart)), strict=True)}
 
     def whole(one: int, other: int) -> float:
         return min(likeness(rows[one][side], rows[other][side]) for side in (0, 1))

@@ -80,6 +80,48 @@ def test_repeated_rows_are_written_once():
     assert (outcome.rows, outcome.repeated_rows) == (2, 1)
 
 
+def test_rows_that_are_told_or_think_something_else_are_no_repeats():
+    turns = [{"from": "human", "value": "What is two and two?"}, {"from": "gpt", "value": "Four"}]
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    thought = [turns[0], {"role": "assistant", "content": "Four", "reasoning_content": "I count on my fingers."}]
+    raw = [{"conversations": turns}, {"conversations": turns, "system": "Be short."}]
+    raw += [{"conversations": turns, "tools": [tool]}, {"conversations": thought}]
+    write([*raw, *raw])
+    outcome = go("sharegpt", drop_near=0.8)
+    assert (outcome.rows, outcome.repeated_rows, outcome.near_duplicates) == (4, 4, 0)
+
+
+PLACES = ("harbour", "library", "old mill", "castle", "orchard")
+
+
+def asked_of(place: str, asked: str, number: int) -> dict[str, Any]:
+    passage = f"The {place} stands by itself behind the wall, and whoever comes to it by night finds a lamp and a bell. " * 3
+    passage = passage.replace("wall", f"wall of the {place}'s garden").replace("night", f"night to see the {place}")
+    return {"id": f"{place}{number}", "question": asked, "context": passage, "answers": []}
+
+
+def test_one_question_about_other_passages_is_other_rows():
+    asked = "What does whoever comes there find?"
+    write([asked_of(place, asked, 1) for place in PLACES])
+    outcome = go("squad", settings={"foreign": 0}, drop_near=0.8)
+    assert (outcome.rows, outcome.near_duplicates) == (5, 0)
+    again = [asked_of(place, f"{asked}?", 2) for place in PLACES]
+    write([*(asked_of(place, asked, 1) for place in PLACES), *again])
+    outcome = go("squad", settings={"foreign": 0}, drop_near=0.8, force=True)
+    assert (outcome.rows, outcome.near_duplicates) == (5, 5)
+
+
+def test_one_question_about_other_passages_does_not_leak_and_about_nearly_the_same_one_does():
+    raw = [{**asked_of(str(number), "What is it?", 1), "context": f"{name} " * 30} for number, name in enumerate(PLACES * 2)]
+    raw = [{**one, "context": f"{one['context']} {'abcdefghij'[n] * 40}"} for n, one in enumerate(raw)]
+    write(raw)
+    assert go("squad", settings={"foreign": 0}, test=0.5).leakage == {"rows": 0, "prompts": 0}
+    passage = "The lamp in the harbour burns all night, and whoever comes to the harbour finds it by its light and its bell"
+    write([{**one, "context": passage + "!" * n} for n, one in enumerate(raw)])
+    outcome = go("squad", settings={"foreign": 0}, test=0.5, force=True)
+    assert outcome.leakage == {"rows": outcome.test_rows, "prompts": 0}
+
+
 def test_near_duplicates_are_counted_and_left_out_where_that_is_asked():
     told = "Mix the flour with the eggs and the milk, let it rest for an hour, and bake thin cakes of it in hot butter."
     write(

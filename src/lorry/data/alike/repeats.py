@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,24 +32,31 @@ class Told:
     prompts: Sketches
     rows: Sketches
     """Prompt and answer together."""
+    apart: NDArray[np.uint64]
+    """64 bits of what else sets a row apart, 0 for nothing, `(rows,)`: rows that differ in it repeat nothing of each other."""
     text: Callable[[int], Text]
 
     def of(self, chosen: Indices) -> Told:
         """Some of the rows."""
-        return Told(self.prompts[chosen], self.rows[chosen], lambda index: self.text(int(chosen[index])))
+        read = self.text
+        return Told(
+            self.prompts[chosen], self.rows[chosen], self.apart[chosen], lambda index: read(int(chosen[index]))
+        )
 
 
 class Sketcher:
-    """Sketches rows as they come; 256 bytes are kept of each."""
+    """Sketches rows as they come; 264 bytes are kept of each."""
 
     def __init__(self) -> None:
         self._waiting: list[Text] = []
         self._letters = 0
         self._prompts = bytearray()
         self._rows = bytearray()
+        self._apart = array("Q")
 
-    def add(self, prompt: str, answer: str) -> None:
-        """One row more."""
+    def add(self, prompt: str, answer: str, apart: str = "") -> None:
+        """One row more; `apart` is what makes it another row than one that asks and answers the same."""
+        self._apart.append(_number(apart) if apart else 0)
         self._waiting.append((prompt, answer))
         self._letters += len(prompt) + len(answer)
         if len(self._waiting) >= _AT_ONCE or self._letters >= _LETTERS_AT_ONCE:
@@ -56,7 +65,8 @@ class Sketcher:
     def told(self, text: Callable[[int], Text]) -> Told:
         """All rows that were added; `text` reads one of them by its number."""
         self._flush()
-        return Told(_array(self._prompts), _array(self._rows), text)
+        apart = np.frombuffer(self._apart, dtype=np.uint64) if self._apart else np.zeros(0, dtype=np.uint64)
+        return Told(_array(self._prompts), _array(self._rows), apart, text)
 
     def _flush(self) -> None:
         if self._waiting:
@@ -71,15 +81,19 @@ def _array(held: bytearray) -> Sketches:
     return np.frombuffer(held, dtype=np.uint16).reshape(-1, BINS)
 
 
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 def near_repeats(told: Told, threshold: float, most: int | None = None) -> dict[int, int]:
     """For each row that is nearly a repetition, the earlier row that stays in its place.
 
-    A row is one if it is near a row that stays, in what it asks and in what it answers; the earliest stays. Up to `most`
-    pairs are read and compared letter by letter; of the rest the sketches decide.
+    A row is one if it is near a row that stays, in what it asks and in what it answers, and nothing else sets the two apart;
+    the earliest stays. Up to `most` pairs are read and compared letter by letter; of the rest the sketches decide.
     """
     compare = _Comparer(told, told, threshold, most)
     stays: dict[int, int] = {}
-    for later, earlier in _grouped(*within(told.rows, threshold)):
+    for later, earlier in _grouped(*within(told.rows, threshold, told.apart)):
         candidates: list[int] = earlier.tolist()
         found = next((root for root in _roots(candidates, stays) if compare.rows(later, root)), -1)
         if found >= 0:

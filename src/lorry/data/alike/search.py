@@ -20,17 +20,18 @@ SLACK = 0.1
 _AT_ONCE = 1 << 16
 
 
-def within(found: Sketches, threshold: float) -> tuple[Indices, Indices]:
+def within(found: Sketches, threshold: float, apart: NDArray[np.uint64]) -> tuple[Indices, Indices]:
     """Pairs of rows, the earlier and the later one, that may be so alike; ordered by the later, then by the earlier.
 
+    Rows with other numbers in `apart` (64 bits a row, hashes or 0) are never paired.
     In each group of rows with an equal band, rows are paired with the first of the group and with the one before.
     """
     pairs = np.zeros(0, dtype=np.int64)
     if not len(found):
         return pairs, pairs
     for band in _bands(found).T:
-        order = np.argsort(band, kind="stable")
-        same = band[order][1:] == band[order][:-1]
+        order = np.lexsort((band, apart))
+        same = (band[order][1:] == band[order][:-1]) & (apart[order][1:] == apart[order][:-1])
         begins = np.concatenate([[True], ~same])
         firsts = order[np.flatnonzero(begins)[np.cumsum(begins) - 1]]
         later = order[1:][same]

@@ -38,7 +38,9 @@ class Made:
     group: str
     """Rows of one group stay on one side of a split."""
     apart: str = ""
-    """What else makes two rows different that ask and answer the same."""
+    """What else makes two rows different that ask and answer the same: such rows repeat nothing of each other."""
+    about: str = ""
+    """What the question is about, where rows on both sides of a split are compared by it too: a passage."""
 
 
 class Converter(Plugin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
@@ -10,6 +11,7 @@ from lorry.data.converters._base import Converter, Made, digest, source_of
 from lorry.data.converting.room import Room
 from lorry.data.formats._base import Format
 from lorry.data.readers.blob import RawRow
+from lorry.data.rows import INSTRUCTING, Row
 from lorry.plugins import make
 
 
@@ -38,13 +40,23 @@ class Conversations(Converter):
             source = source_of(raw)
             own = {"id": raw["id"]} if isinstance(raw.get("id"), str | int) else {}
             written = {**own, "messages": row.messages, **({"tools": row.tools} if row.tools else {})}
-            turns = [turn for turn in row.messages or [] if turn["role"] != "system"]
+            turns = [turn for turn in row.messages or [] if turn["role"] not in INSTRUCTING]
             asks = "\n".join(f"{turn['content']}{turn.get('tool_calls') or ''}" for turn in turns[:-1])
             answers = f"{turns[-1]['content']}{turns[-1].get('tool_calls') or ''}"
-            yield Made(written, asks, answers, (source,), digest(asks))
+            yield Made(written, asks, answers, (source,), digest(asks), apart=_apart(row))
 
     def _format(self) -> Format:
         return cast("Format", make("formats", self.reads))
+
+
+def _apart(row: Row) -> str:
+    """Who speaks, what instructs the model, its tools, and reasoning: whatever a row has beside what is asked and answered."""
+    said = ("content", "tool_calls")
+    turns = [
+        turn if turn["role"] in INSTRUCTING else {name: turn[name] for name in turn if name not in said}
+        for turn in row.messages or []
+    ]
+    return digest(json.dumps([turns, row.tools], sort_keys=True, default=str))
 
 
 _ALIKE = "convert each kind of row by itself"

@@ -83,7 +83,8 @@ class Squad(Converter):
         row = {"id": question.key, "answerable": bool(question.answer), "citations": numbers, "messages": messages}
         source = Source(question.key, question.state)
         group = _group(question)
-        yield Made(row, question.asked, told, (source,), group, apart=group)
+        about = " ".join(_own(question).split())
+        yield Made(row, question.asked, told, (source,), group, apart=group, about=about)
 
     def _answer(self, question: Question, passages: Sequence[Passage]) -> tuple[str, list[int]]:
         """What is answered, and the numbers of the passages that are cited; empty where nothing supports it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lorry.data import files
-from lorry.data.alike.repeats import LIKENESS, Sketcher, Told, near_prompts_between, near_rows_between
+from lorry.data.alike.repeats import LIKENESS, Sketcher, Text, Told, near_prompts_between, near_rows_between
 from lorry.data.bad_rows import BadRows
 from lorry.data.converters._base import Converter, Made, Source, digest
 from lorry.data.converting.choose import chosen
@@ -136,10 +136,10 @@ class _Conversion:
             if len(self._seen) % _TOLD_EVERY == 0:
                 watch(f"{len(self._seen):,} rows made")
             sources = [[source.key, source.state] for source in one.sources]
-            self._shelf.append([one.row, one.asks, one.answers, sources])
+            self._shelf.append([one.row, one.asks, one.answers, sources, one.about])
             self._is_test.append(self._room.side(one.group) == "test")
             if self._is_compared:
-                self._sketcher.add(one.asks, one.answers)
+                self._sketcher.add(one.asks, one.answers, one.apart)
 
     def finish(self, converter: Converter, wish: Wish, earlier: State | None) -> Outcome:
         """Compares, writes, puts into place and tells."""
@@ -156,7 +156,7 @@ class _Conversion:
         sources, new_rows = self._write(train, test, earlier)
         made = self._made(wish.outputs)
         state = State(hashes(made), {}, settings, sources)
-        leakage = self._leakage(told, test, train) if wish.test else None
+        leakage = self._leakage(replace(told, text=self._asked_about), test, train) if wish.test else None
         put_in_place(made, earlier, state, self._room.folder)
         room = self._room
         return Outcome(
@@ -178,6 +178,11 @@ class _Conversion:
             warnings=room.warnings,
         )
 
+    def _asked_about(self, index: int) -> Text:
+        """What a row asks, under what it asks about, and what it answers."""
+        _, asks, answers, _, about = self._shelf[index]
+        return f"{about}\n{asks}" if about else asks, answers
+
     def _must_not_be_empty(self, train: Any) -> None:
         if not train.any():
             why = ", ".join(f"{reason}: {count:,}" for reason, count in self._room.left_out.most_common())
@@ -192,7 +197,7 @@ class _Conversion:
             (self._room.folder / "new").open("w", encoding="utf-8") as new,
         ):
             for index in np.flatnonzero(train | test).tolist():
-                row, _, _, raw = self._shelf[index]
+                row, _, _, raw, _ = self._shelf[index]
                 own = [Source(*one) for one in raw]
                 for source in own:
                     sources.add(source)
