@@ -76,6 +76,11 @@ class Outputs:
         if there and not update:
             hint = "`--update` brings it up to date, `--force` overwrites it, `--out` names another file"
             raise InputError("there is such a file already", place=str(there[0]), hint=hint)
+        place = place_of(self.rows)
+        if state is None and (place.exists() or place.is_symlink()):
+            hint = "`--force` overwrites it; `--out` names another file"
+            why = "the file was not written by `lorry data convert`, or is damaged, and its state would go there"
+            raise InputError(why, place=str(place), hint=hint)
         for file in there:
             known = [held[file.name] for held in (state.files, state.pending) if file.name in held] if state else []
             if _sha256(file) not in known:
