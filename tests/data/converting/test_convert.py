@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from conversions import ENTRY, diary
+from conversions import DOINGS, ENTRY, diary
 from lorry.data.converting import outputs as files
 from lorry.data.converting.convert import Outcome, Wish, convert
 from lorry.data.converting.outputs import Outputs
@@ -210,6 +210,32 @@ def test_rows_that_leak_are_counted_by_what_leaks():
     assert outcome.leakage == {"rows": 0, "prompts": outcome.test_rows}
 
 
+def talk(*said: str) -> dict[str, Any]:
+    names = ("human", "gpt")
+    return {"conversations": [{"from": names[index % 2], "value": text} for index, text in enumerate(said)]}
+
+
+def test_conversations_that_begin_alike_stand_on_one_side():
+    draw = random.Random(1)
+    opened = [" ".join(draw.choices(DOINGS, k=4)) for _ in range(20)]
+    write([talk(f"{one}?", one[::-1], *[f"And {more} of it?", f"It is {more}"][: 2 * (more > 0)]) for one in opened for more in range(3)])
+    go("sharegpt", test=0.4)
+    first = [{json.loads(line)["messages"][0]["content"] for line in lines(name)} for name in ("rows.jsonl", "rows.test.jsonl")]
+    assert len(first[1]) > 2
+    assert not first[0] & first[1]
+
+
+def test_a_held_back_answer_that_a_training_row_gives_on_the_way_leaks():
+    draw = random.Random(2)
+    asked = [" ".join(draw.choices(DOINGS, k=4)) for _ in range(20)]
+    write([talk(one, one[::-1]) for one in asked])
+    assert go("sharegpt", test=0.3).leakage == {"rows": 0, "prompts": 0}
+    held = [turns[0]["content"] for turns in (json.loads(line)["messages"] for line in lines("rows.test.jsonl"))]
+    opened = [f"{''.join(draw.sample('abcdefghijklmnopqrstuvwxyz', 20))}?" for _ in range(40)]
+    write([talk(one, one[::-1]) for one in asked] + [talk(first, first[::-1], held[0], held[0][::-1]) for first in opened])
+    assert go("sharegpt", test=0.3, force=True).leakage == {"rows": 1, "prompts": 0}
+
+
 def test_a_stale_file_of_held_back_rows_is_warned_of():
     write(diary(30))
     assert go(test=0.3).warnings == []
@@ -338,6 +364,19 @@ def test_a_file_that_is_there_is_not_overwritten_unasked():
     assert lines() == ["mine"]
     go(force=True)
     assert lines() != ["mine"]
+
+
+@pytest.mark.parametrize("wish", [{}, {"update": True}])
+def test_somebodys_file_with_the_name_of_the_state_is_not_overwritten(wish: dict[str, bool]):
+    write(diary(5))
+    Path("rows.jsonl.state").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(InputError, match="was not written by") as caught:
+        go(**wish)
+    assert caught.value.place.endswith("rows.jsonl.state")
+    assert "--force" in caught.value.hint
+    assert lines("rows.jsonl.state") == ["mine"]
+    assert not Path("rows.jsonl").exists()
+    assert go(force=True).rows
 
 
 def test_rows_that_were_edited_by_hand_are_not_overwritten_by_an_update():

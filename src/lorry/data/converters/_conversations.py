@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
+from lorry.data.alike.shingles import plain
 from lorry.data.bad_rows import BadRowError
 from lorry.data.converters._base import Converter, Made, digest, source_of
 from lorry.data.converting.room import Room
 from lorry.data.formats._base import Format
 from lorry.data.readers.blob import RawRow
-from lorry.data.rows import INSTRUCTING, Row
+from lorry.data.rows import INSTRUCTING, Message, Row
 from lorry.plugins import make
 
 
@@ -43,10 +44,15 @@ class Conversations(Converter):
             turns = [turn for turn in row.messages or [] if turn["role"] not in INSTRUCTING]
             asks = "\n".join(f"{turn['content']}{turn.get('tool_calls') or ''}" for turn in turns[:-1])
             answers = f"{turns[-1]['content']}{turns[-1].get('tool_calls') or ''}"
-            yield Made(written, asks, answers, (source,), digest(asks), apart=_apart(row))
+            yield Made(written, asks, answers, (source,), digest(_opening(turns)), apart=_apart(row))
 
     def _format(self) -> Format:
         return cast("Format", make("formats", self.reads))
+
+
+def _opening(turns: list[Message]) -> str:
+    """What a conversation begins with: those that begin alike are of one group, wherever they go from there."""
+    return next((plain(str(turn["content"])) for turn in turns if turn["role"] == "user"), "")
 
 
 def _apart(row: Row) -> str:

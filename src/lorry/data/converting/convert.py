@@ -15,6 +15,7 @@ from lorry.data.alike.repeats import LIKENESS, Sketcher, Text, Told, near_prompt
 from lorry.data.bad_rows import BadRows
 from lorry.data.converters._base import Converter, Made, Source, digest
 from lorry.data.converting.choose import chosen
+from lorry.data.converting.exchanges import exchanges, sole
 from lorry.data.converting.outputs import Outputs, hashes, put_in_place, scratch
 from lorry.data.converting.room import Room
 from lorry.data.converting.shelf import Shelf
@@ -64,7 +65,8 @@ class Outcome:
     near_duplicates: int = 0
     near_duplicates_dropped: bool = False
     leakage: dict[str, int] | None = None
-    """Test rows that are near training rows, whole (`rows`) or in their prompts alone (`prompts`); None without test rows."""
+    """Test rows that are near training rows or stand in one as a turn and its answer (`rows`), or whose prompts alone are near
+    one (`prompts`); None without test rows."""
     notes: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
 
@@ -216,7 +218,13 @@ class _Conversion:
         held, learnt = told.of(np.flatnonzero(test)), told.of(np.flatnonzero(train))
         rows = near_rows_between(held, learnt, LIKENESS, _COMPARED)
         prompts = near_prompts_between(held, learnt, LIKENESS, _COMPARED)
-        return {"rows": len(rows), "prompts": len(prompts.keys() - rows.keys())}
+        leaked = rows.keys() | self._within_others(np.flatnonzero(test).tolist(), np.flatnonzero(train).tolist())
+        return {"rows": len(leaked), "prompts": len(prompts.keys() - leaked)}
+
+    def _within_others(self, test: list[int], train: list[int]) -> set[int]:
+        """Which of the test rows, by their places in the list, are a turn and its answer of a training row."""
+        learnt = {one for index in train for one in exchanges(self._shelf[index][0]["messages"])}
+        return {place for place, index in enumerate(test) if sole(self._shelf[index][0]["messages"]) in learnt}
 
 
 def _dumped(row: dict[str, Any]) -> str:
