@@ -303,6 +303,22 @@ def test_a_changed_setting_makes_all_rows_anew_and_nothing_new():
     assert all("Samuel" in line for line in lines())
 
 
+@pytest.mark.parametrize("ending", ["", "!"])
+def test_a_row_whose_repetition_was_trained_on_is_not_new(ending: str):
+    told = "Mix the flour with the eggs and the milk, let it rest for an hour, and bake thin cakes of it in hot butter"
+    first = {"id": "a", "instruction": "How are pancakes made?", "output": told}
+    other = {"id": "z", "instruction": "Say red.", "output": "red"}
+    again = {**first, "id": "b", "output": told + ending}
+    write([first, again, other])
+    assert go("alpaca", new=True, drop_near=0.8).rows == 2
+    write([again, other])
+    outcome = go("alpaca", new=True, update=True, drop_near=0.8)
+    assert (outcome.new_rows, outcome.changes) == (0, {"new": 0, "edited": 0, "gone": 1})
+    write([{**first, "id": "c"}, again, other])
+    assert go("alpaca", new=True, update=True, drop_near=0.8).new_rows == 0
+    assert lines("new.jsonl") == []
+
+
 def test_an_update_of_nothing_is_a_first_conversion():
     write(diary(5))
     outcome = go(update=True, new=True)

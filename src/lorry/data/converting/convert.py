@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lorry.data.converting.exchanges import exchanges, sole
 from lorry.data.converting.outputs import Outputs, hashes, put_in_place, scratch
 from lorry.data.converting.room import Room
 from lorry.data.converting.shelf import Shelf
-from lorry.data.converting.state import Sources, State
+from lorry.data.converting.state import InPlaceOf, Sources, State
 from lorry.data.readers.blob import RawRow
 from lorry.errors import DataError
 
@@ -124,22 +125,26 @@ class _Conversion:
         self._room, self._shelf, self._is_compared = room, shelf, is_compared
         self._is_test = bytearray()
         self._sketcher = Sketcher()
-        self._seen: set[int] = set()
+        self._seen: dict[int, int] = {}
+        self._in_place_of = InPlaceOf()
         self._repeated = 0
 
     def take(self, made: Iterator[Made], watch: Callable[[str], None]) -> None:
         """Puts every row by that is not there already."""
         for one in made:
             key = int(digest(one.asks, one.answers, one.apart), 16)
-            if key in self._seen:
+            is_test = self._room.side(one.group) == "test"
+            if (kept := self._seen.get(key)) is not None:
                 self._repeated += 1
+                if is_test == self._is_test[kept]:
+                    self._in_place_of.add(kept, one.sources)
                 continue
-            self._seen.add(key)
+            self._seen[key] = len(self._shelf)
             if len(self._seen) % _TOLD_EVERY == 0:
                 watch(f"{len(self._seen):,} rows made")
             sources = [[source.key, source.state] for source in one.sources]
             self._shelf.append([one.row, one.asks, one.answers, sources, one.about])
-            self._is_test.append(self._room.side(one.group) == "test")
+            self._is_test.append(is_test)
             if self._is_compared:
                 self._sketcher.add(one.asks, one.answers, one.apart)
 
@@ -150,6 +155,9 @@ class _Conversion:
         repeated, drop = self._room.repeats(told) if converter.compares_rows else ({}, False)
         stays = np.ones(len(self._shelf), dtype=np.bool_)
         stays[[*repeated] if drop else []] = False
+        for later, kept in repeated.items() if drop else ():
+            if self._is_test[later] == self._is_test[kept]:
+                self._in_place_of.take_over(kept, later, self._sources(later))
         test = np.frombuffer(bytes(self._is_test), dtype=np.bool_) & stays
         train = stays & ~test
         self._must_not_be_empty(train)
@@ -199,16 +207,18 @@ class _Conversion:
             (self._room.folder / "new").open("w", encoding="utf-8") as new,
         ):
             for index in np.flatnonzero(train | test).tolist():
-                row, _, _, raw, _ = self._shelf[index]
-                own = [Source(*one) for one in raw]
-                for source in own:
-                    sources.add(source)
-                line = _dumped(row)
+                line = _dumped(self._shelf[index][0])
                 (rows if train[index] else held).write(line)
-                if train[index] and not (earlier and all(map(earlier.sources.holds, own))):
+                same = [self._sources(index), *self._in_place_of[index]]
+                for source in chain.from_iterable(same):
+                    sources.add(source)
+                if train[index] and not (earlier and any(all(map(earlier.sources.holds, one)) for one in same)):
                     new.write(line)
                     new_rows += 1
         return sources, new_rows
+
+    def _sources(self, index: int) -> tuple[Source, ...]:
+        return tuple(Source(*one) for one in self._shelf[index][3])
 
     def _made(self, outputs: Outputs) -> dict[Path, Path]:
         named = (("rows", outputs.rows), ("test", outputs.test), ("new", outputs.new))

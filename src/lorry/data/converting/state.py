@@ -7,7 +7,7 @@ what anybody wrote stands there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,25 @@ class Sources:
         """As they are written."""
         for key, held in self._states.items():
             yield from (f"{key:016x} {state:016x}\n" for state in sorted(_all(held)))
+
+
+class InPlaceOf:
+    """Which rows a row stands for: those that repeat it, by what they were made of. It is known already if one of them is."""
+
+    def __init__(self) -> None:
+        self._sources: dict[int, list[tuple[Source, ...]]] = {}
+
+    def add(self, kept: int, sources: tuple[Source, ...]) -> None:
+        """One that the row of this number stands for."""
+        self._sources.setdefault(kept, []).append(sources)
+
+    def take_over(self, kept: int, left_out: int, sources: tuple[Source, ...]) -> None:
+        """Another row, made of these sources, and those that it stood for."""
+        for one in (sources, *self._sources.pop(left_out, ())):
+            self.add(kept, one)
+
+    def __getitem__(self, kept: int) -> Sequence[tuple[Source, ...]]:
+        return self._sources.get(kept, ())
 
 
 def _all(held: int | frozenset[int] | None) -> frozenset[int]:
