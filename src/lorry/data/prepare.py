@@ -38,7 +38,7 @@ from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
 
-_VERSION = 7
+_VERSION = 8
 """Raised whenever the same files and settings would give other sets than before."""
 
 SPLITS = ("train", "eval", "test")
@@ -62,6 +62,8 @@ class Task:
     origin: str
     apart: str = ""
     """What tells its row from others with the same prompt and answer: the answer that people liked less, or the label."""
+    reasoning: str = ""
+    """What the answer's turn thinks before it answers, where the row says so."""
     columns: dict[str, Any] = field(default_factory=dict[str, Any])
     """What else its row holds, where it has no answer; else `Prepared.with_columns` adds it."""
     images: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])

@@ -243,8 +243,10 @@ def _task(row: Row) -> dict[str, Any]:
     last = messages[-1]
     truth = last["content"] or json.dumps(last.get("tool_calls"), ensure_ascii=False)
     asked = messages[: row.asked or -1]
+    thought = {"reasoning": last["reasoning_content"]} if last.get("reasoning_content") else {}
     shown = {"images": [[one.number, one.sha256.hex()] for one in row.pictures]} if row.pictures else {}
-    return {"messages": asked, "tools": row.tools, "truth": truth, "origin": str(row.origin), **_apart(row), **shown}
+    told = {"messages": asked, "tools": row.tools, "truth": truth, "origin": str(row.origin)}
+    return {**told, **thought, **_apart(row), **shown}
 
 
 def _apart(row: Row) -> dict[str, str]:

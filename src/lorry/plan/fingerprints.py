@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorry.data.alike.repeats import Sketcher, Told
-from lorry.data.alike.tasks import asked_and_answered, reader
+from lorry.data.alike.tasks import asked_and_answered, reader, set_apart_by
 from lorry.plan.rows import documents, placed_conversations, spread
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def fingerprints(prepared: Prepared, split: str, tokenizer: Tokenizer) -> Finger
         rows.append(_hash(f"{prompt}\0{answer}\0{_plain(task.get('apart', ''))}"))
         answers.append(_hash(answer) if len(answer) >= _LONG else 0)
         offsets.append(offset)
-        sketcher.add(*asked_and_answered(task))
+        sketcher.add(*asked_and_answered(task), set_apart_by(task))
     return Fingerprints(_numbers(prompts), _numbers(rows), _numbers(answers), sketcher.told(reader(file, offsets)))
 
 

@@ -88,7 +88,8 @@ class DataSettings(Section):
     """Fills each of the micro-batch's sequences up to `max_length` with whole rows that do not see each other."""
     drop_near_duplicates: float | None = Field(default=None, ge=0.6, le=1)
     """Leaves out training rows whose prompt and answer share so much of their letters with an earlier row's: 0.8 is usual, 1
-    leaves out those that differ in blanks and case alone. Of such rows the first stays. Null keeps all."""
+    leaves out those that are equal letter by letter, white space at the ends aside. Rows with other system prompts, tools,
+    reasoning or images are never alike. Of such rows the first stays. Null keeps all."""
     on_long_row: Literal["cut", "skip"] = "cut"
     """What is longer than `max_length`: `cut` it there, or `skip` the row, and say how many; `cpt` always goes on in pieces."""
     on_bad_row: Literal["fail", "skip"] = "fail"

@@ -92,9 +92,12 @@ def test_a_row_near_one_that_is_left_out_stays():
     assert len({*left_out.values()}) > 1
 
 
-def test_a_threshold_of_one_finds_blanks_and_case_alone():
-    rows = [(ASKED, DAY), (ASKED.upper(), f" {DAY} "), (ASKED, f"{DAY}.")]
-    assert near_repeats(told(rows), 1.0) == {1: 0}
+def test_a_threshold_of_one_finds_what_is_equal_letter_by_letter():
+    rows = [(ASKED, DAY), (ASKED, f" {DAY}\n"), (ASKED.upper(), DAY), (ASKED, f"{DAY}."), (ASKED, DAY)]
+    assert near_repeats(told(rows), 1.0) == {1: 0, 4: 0}
+    code = [("", f"if ready:\n    go()\n{indent}stop()") for indent in ("", "    ", "")]
+    assert near_repeats(told(code), 1.0) == {2: 0}
+    assert near_repeats(told([("", "a" * 8), ("", "a" * 10)]), 1.0) == {}
 
 
 def test_sketches_decide_once_enough_pairs_are_compared():

@@ -13,6 +13,13 @@ def test_equal_texts_are_wholly_alike_whatever_their_blanks_and_case():
     assert likeness("", "") == likeness("", " \n") == 1.0
 
 
+def test_lines_indented_otherwise_are_another_text():
+    code = "for one in rows:\n    total += one\n    print(total)"
+    assert likeness(code, code.replace("    print", "print")) < 1.0
+    assert likeness(code, f"\n{code}  \n\n") == 1.0
+    assert likeness("It is said\nthat it rains", "It is said that it rains") == 1.0
+
+
 def test_texts_with_nothing_in_common_are_not_alike():
     assert likeness("abcdef", "ghijkl") == 0.0
     assert likeness("", "something") == 0.0

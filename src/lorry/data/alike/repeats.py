@@ -89,8 +89,11 @@ def near_repeats(told: Told, threshold: float, most: int | None = None) -> dict[
     """For each row that is nearly a repetition, the earlier row that stays in its place.
 
     A row is one if it is near a row that stays, in what it asks and in what it answers, and nothing else sets the two apart;
-    the earliest stays. Up to `most` pairs are read and compared letter by letter; of the rest the sketches decide.
+    the earliest stays. Up to `most` pairs are read and compared letter by letter; of the rest the sketches decide. A threshold
+    of 1 reads all rows: those that are equal letter by letter, white space at the ends aside, are repetitions.
     """
+    if threshold >= 1:
+        return _equal_repeats(told)
     compare = _Comparer(told, told, threshold, most)
     stays: dict[int, int] = {}
     for later, earlier in _grouped(*within(told.rows, threshold, told.apart)):
@@ -98,6 +101,17 @@ def near_repeats(told: Told, threshold: float, most: int | None = None) -> dict[
         found = next((root for root in _roots(candidates, stays) if compare.rows(later, root)), -1)
         if found >= 0:
             stays[later] = found
+    return stays
+
+
+def _equal_repeats(told: Told) -> dict[int, int]:
+    first: dict[tuple[int, bytes], int] = {}
+    stays: dict[int, int] = {}
+    for index, apart in enumerate(told.apart.tolist()):
+        said = "\0".join(part.strip() for part in told.text(index)).encode("utf-8", "surrogatepass")
+        kept = first.setdefault((apart, hashlib.blake2b(said, digest_size=16).digest()), index)
+        if kept != index:
+            stays[index] = kept
     return stays
 
 

@@ -1,6 +1,6 @@
 """Shingles: the pieces of five letters that a text is made of, as numbers, and how alike two texts are by them.
 
-Blanks, and upper and lower case, are no difference. A piece that holds a digit counts four times: rows that differ in a
+Upper and lower case are no difference, nor are blanks but for those that a line is indented by. A piece that holds a digit counts four times: rows that differ in a
 date, a size or a number of steps ask for something else, though they share nearly all their letters.
 """
 
@@ -58,8 +58,15 @@ def mixed(values: Hashes) -> Hashes:
 
 
 def plain(text: str) -> str:
-    """A text without what makes no difference."""
-    return " ".join(text[:LONGEST].casefold().split())
+    """A text without what makes no difference; how lines are indented makes one, for in code it does."""
+    lines = [line for line in text[:LONGEST].strip().casefold().splitlines() if line.strip()]
+    return "".join(_before(line) + " ".join(line.split()) for line in lines).lstrip()
+
+
+def _before(line: str) -> str:
+    """What stands for the end of the line before, and for how this one is indented."""
+    indented = line[: len(line) - len(line.lstrip())]
+    return f"\n{indented}" if indented else " "
 
 
 def likeness(first: str, second: str) -> float:
@@ -79,7 +86,8 @@ def likeness(first: str, second: str) -> float:
 
 
 def _lines(text: str) -> dict[str, str]:
-    return {plain(line): line for line in text.splitlines() if line.strip()}
+    lines = (line.rstrip() for line in text.strip().splitlines())
+    return {_before(line) + plain(line): line for line in lines if line}
 
 
 def _shared(first: str, second: str) -> float:

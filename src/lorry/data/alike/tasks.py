@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorry.data.alike.repeats import Sketcher, Text, Told
+from lorry.data.rows import INSTRUCTING
 
 if TYPE_CHECKING:
     from lorry.data.staging import Staged
     from lorry.data.tokenizer import Tokenizer
 
-_INSTRUCTING = ("system", "developer")
-
-
 def asked_and_answered(task: dict[str, Any]) -> Text:
     """What a task's row asks and answers. What instructs the model is left out: most rows share it."""
-    turns = [turn for turn in task["messages"] if turn["role"] not in _INSTRUCTING]
+    turns = [turn for turn in task["messages"] if turn["role"] not in INSTRUCTING]
     shown = (digest for _, digest in task.get("images", []))
     asked = "\n".join([*(f"{turn['content']}{turn.get('tool_calls') or ''}" for turn in turns), *shown])
     return asked, "\n".join(part for part in (task["truth"], task.get("apart", "")) if part)
+
+
+def set_apart_by(task: dict[str, Any]) -> str:
+    """What else makes a task's row another than one that asks and answers the same: what instructs the model, its tools, what
+    it thinks, and the images that it is shown. Empty for nothing of all this.
+    """
+    instructed = [turn["content"] for turn in task["messages"] if turn["role"] in INSTRUCTING]
+    thought = [turn.get("reasoning_content") or "" for turn in task["messages"]]
+    shown = [digest for _, digest in task.get("images", [])]
+    parts = [instructed, thought if any(thought) else [], task.get("reasoning", ""), task.get("tools") or [], shown]
+    return json.dumps(parts, sort_keys=True) if any(parts) else ""
 
 
 def placed_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -59,7 +68,8 @@ def told_by(staged: Staged, tokenizer: Tokenizer) -> Told:
     offsets = array("q")
     for offset, line in placed_lines(file):
         offsets.append(offset)
-        sketcher.add(*asked_and_answered(json.loads(line)))
+        task = json.loads(line)
+        sketcher.add(*asked_and_answered(task), set_apart_by(task))
     return sketcher.told(reader(file, offsets))
 
 
