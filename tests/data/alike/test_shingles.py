@@ -41,13 +41,28 @@ def test_another_number_makes_another_request():
     assert likeness("What did you do on 13 April 1665?", "What did you do on 14 April 1665?") < 0.7
 
 
+@pytest.mark.parametrize("digits", ["٠١٢٣٤٥٦٧٨٩", "०१२३४५६७८९", "０１２３４５６７８９", "〇一二三四五六七八九"])
+def test_a_number_in_another_script_makes_another_request_too(digits: str):
+    asked = "What did the people of the town do on the day when it was {} degrees?"
+    first, second = (asked.format("".join(digits[int(one)] for one in said)) for said in ("100", "200"))
+    plain_numbers = likeness(asked.format(100), asked.format(200))
+    assert likeness(first, second) == pytest.approx(plain_numbers)
+    assert plain_numbers < likeness(asked.format("hot"), asked.format("hat"))
+
+
+def test_wide_digits_are_the_same_numbers():
+    assert likeness("It was ２０ degrees", "It was 20 degrees") == 1.0
+
+
 def test_other_questions_about_one_long_passage_are_not_alike():
     passage = "Although lacking historical connections to the region, it was the country most dependent on oil. " * 20
     first, second = (
         f"{passage}\n\nQuestion: {asked}" for asked in ("Which country was it?", "How much came from there?")
     )
     assert likeness(first, second) < 0.4
-    assert likeness(first, first.replace("Which country was it", "Which country  was that")) > 0.9
+    assert likeness(first, first.replace("Which country was it", "which  country was it")) == 1.0
+    assert likeness(first, first.replace("Which country was it", "Which country  was that")) > 0.7
+    assert likeness(f"{passage}\nWhen was he born?", f"{passage}\nWhere was he born?") < 0.6
 
 
 def test_every_text_has_pieces_of_its_own_alone():

@@ -1,11 +1,12 @@
 """Shingles: the pieces of five letters that a text is made of, as numbers, and how alike two texts are by them.
 
-Upper and lower case are no difference, nor are blanks but for those that a line is indented by. A piece that holds a digit counts four times: rows that differ in a
-date, a size or a number of steps ask for something else, though they share nearly all their letters.
+Upper and lower case are no difference, nor are blanks but for those that a line is indented by. A piece that holds a digit, in whatever script, counts four times: rows that differ in
+a date, a size or a number of steps ask for something else, though they share nearly all their letters.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,12 +32,12 @@ def shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
     """
     written = [plain(text) or "\0" for text in texts]
     lengths = np.array([len(text) for text in written], dtype=np.int64)
-    joined = _BEHIND.join([*written, ""]).encode("utf-32-le", "surrogatepass")
-    codes = np.frombuffer(joined, dtype=np.uint32)
+    joined = _BEHIND.join([*written, ""])
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     count = len(codes) - WIDTH + 1
     hashes = np.zeros(count, dtype=np.uint64)
     has_digit = np.zeros(count, dtype=np.bool_)
-    is_digit = (codes >= 48) & (codes <= 57)
+    is_digit = _are_digits(codes, joined)
     for place in range(WIDTH):
         hashes *= _RADIX
         hashes += codes[place : place + count]
@@ -50,6 +51,12 @@ def shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
     return mixed(np.concatenate([hashes, *more])), np.concatenate([owners, *[owners[has_digit]] * len(more)])
 
 
+def _are_digits(codes: NDArray[np.uint32], text: str) -> NDArray[np.bool_]:
+    found = (codes >= 48) & (codes <= 57)
+    others = [] if text.isascii() else [ord(letter) for letter in set(text) if letter > "9" and letter.isnumeric()]
+    return found | np.isin(codes, others) if others else found
+
+
 def mixed(values: Hashes) -> Hashes:
     """The same number of other numbers, in which every bit depends on all (the last steps of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -59,7 +66,8 @@ def mixed(values: Hashes) -> Hashes:
 
 def plain(text: str) -> str:
     """A text without what makes no difference; how lines are indented makes one, for in code it does."""
-    lines = [line for line in text[:LONGEST].strip().casefold().splitlines() if line.strip()]
+    text = unicodedata.normalize("NFKC", text[:LONGEST]).strip().casefold()
+    lines = [line for line in text.splitlines() if line.strip()]
     return "".join(_before(line) + " ".join(line.split()) for line in lines).lstrip()
 
 
@@ -72,8 +80,8 @@ def _before(line: str) -> str:
 def likeness(first: str, second: str) -> float:
     """The share of two texts' shingles that both have (Jaccard), from 0 for nothing in common to 1 for the same.
 
-    Lines that both have are set aside first, where what is left differs by more than its half: two questions about one
-    long passage are two questions.
+    Where both have lines in common, it is what is left without them that counts, if that is less alike: two questions about
+    one long passage are two questions.
     """
     whole = _shared(first, second)
     ours, theirs = _lines(first), _lines(second)
@@ -81,8 +89,7 @@ def likeness(first: str, second: str) -> float:
     left = ["\n".join(line for key, line in lines.items() if key not in common) for lines in (ours, theirs)]
     if not common or not all(left):
         return whole
-    rest = _shared(*left)
-    return whole if rest >= whole / 2 else rest
+    return min(whole, _shared(*left))
 
 
 def _lines(text: str) -> dict[str, str]:
