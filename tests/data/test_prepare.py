@@ -507,6 +507,24 @@ def test_near_duplicates_are_dropped_and_the_first_stays(tmp_path: Path, tokeniz
     assert Prepared.open(dropped.folder).facts == dropped.facts
 
 
+@pytest.mark.parametrize("threshold", [0.8, 1])
+def test_rows_that_think_or_are_told_something_else_are_no_duplicates(
+    tmp_path: Path, tokenizer: Tokenizer, threshold: float
+):
+    asked, told = turns("where is the fox?", TOLD)
+    thinking = {**told, "reasoning_content": "foxes sleep in the wood"}
+    rows = [
+        [asked, told],
+        [asked, thinking],
+        [{"role": "system", "content": "find it"}, asked, told],
+        [asked, thinking],
+    ]
+    write(tmp_path, "train.jsonl", [{"messages": row} for row in rows])
+    found = prepare(recipe(eval_split=0, drop_near_duplicates=threshold), tmp_path, tokenizer)
+    assert (found.facts.train.rows, found.facts.near_duplicates) == (3, 1)
+    assert [task.reasoning for task in found.tasks("train")] == ["", thinking["reasoning_content"], ""]
+
+
 def test_held_back_rows_are_drawn_from_what_stays(tmp_path: Path, tokenizer: Tokenizer):
     write(tmp_path, "train.jsonl", [row for row in chats(40, "where is fox {}?", TOLD + " {}") for _ in range(2)])
     found = prepare(recipe(eval_split=5, drop_near_duplicates=1), tmp_path, tokenizer)

@@ -95,7 +95,9 @@ PLACES = ("harbour", "library", "old mill", "castle", "orchard")
 
 
 def asked_of(place: str, asked: str, number: int) -> dict[str, Any]:
-    passage = f"The {place} stands by itself behind the wall, and whoever comes to it by night finds a lamp and a bell. " * 3
+    passage = (
+        f"The {place} stands by itself behind the wall, and whoever comes to it by night finds a lamp and a bell. " * 3
+    )
     passage = passage.replace("wall", f"wall of the {place}'s garden").replace("night", f"night to see the {place}")
     return {"id": f"{place}{number}", "question": asked, "context": passage, "answers": []}
 
@@ -112,11 +114,14 @@ def test_one_question_about_other_passages_is_other_rows():
 
 
 def test_one_question_about_other_passages_does_not_leak_and_about_nearly_the_same_one_does():
-    raw = [{**asked_of(str(number), "What is it?", 1), "context": f"{name} " * 30} for number, name in enumerate(PLACES * 2)]
-    raw = [{**one, "context": f"{one['context']} {'abcdefghij'[n] * 40}"} for n, one in enumerate(raw)]
+    drawn = random.Random(4)
+    contexts = [" ".join(drawn.choices([*PLACES, *DOINGS], k=20)) for _ in range(10)]
+    raw = [{**asked_of(str(n), "What is it?", 1), "context": text} for n, text in enumerate(contexts)]
     write(raw)
     assert go("squad", settings={"foreign": 0}, test=0.5).leakage == {"rows": 0, "prompts": 0}
-    passage = "The lamp in the harbour burns all night, and whoever comes to the harbour finds it by its light and its bell"
+    passage = (
+        "The lamp in the harbour burns all night, and whoever comes to the harbour finds it by its light and its bell"
+    )
     write([{**one, "context": passage + "!" * n} for n, one in enumerate(raw)])
     outcome = go("squad", settings={"foreign": 0}, test=0.5, force=True)
     assert outcome.leakage == {"rows": outcome.test_rows, "prompts": 0}
@@ -218,11 +223,15 @@ def talk(*said: str) -> dict[str, Any]:
 def test_conversations_that_begin_alike_stand_on_one_side():
     draw = random.Random(1)
     opened = [" ".join(draw.choices(DOINGS, k=4)) for _ in range(20)]
-    write([talk(f"{one}?", one[::-1], *[f"And {more} of it?", f"It is {more}"][: 2 * (more > 0)]) for one in opened for more in range(3)])
+    short = [talk(f"{one}?", one[::-1]) for one in opened]
+    write([*short, *(talk(f"{one}?", one[::-1], f"And {more} of it?", "Yes") for one in opened for more in range(3))])
     go("sharegpt", test=0.4)
-    first = [{json.loads(line)["messages"][0]["content"] for line in lines(name)} for name in ("rows.jsonl", "rows.test.jsonl")]
-    assert len(first[1]) > 2
-    assert not first[0] & first[1]
+    train, held = (
+        {json.loads(line)["messages"][0]["content"] for line in lines(name)}
+        for name in ("rows.jsonl", "rows.test.jsonl")
+    )
+    assert len(held) > 2
+    assert not train & held
 
 
 def test_a_held_back_answer_that_a_training_row_gives_on_the_way_leaks():
@@ -232,7 +241,9 @@ def test_a_held_back_answer_that_a_training_row_gives_on_the_way_leaks():
     assert go("sharegpt", test=0.3).leakage == {"rows": 0, "prompts": 0}
     held = [turns[0]["content"] for turns in (json.loads(line)["messages"] for line in lines("rows.test.jsonl"))]
     opened = [f"{''.join(draw.sample('abcdefghijklmnopqrstuvwxyz', 20))}?" for _ in range(40)]
-    write([talk(one, one[::-1]) for one in asked] + [talk(first, first[::-1], held[0], held[0][::-1]) for first in opened])
+    write(
+        [talk(one, one[::-1]) for one in asked] + [talk(first, first[::-1], held[0], held[0][::-1]) for first in opened]
+    )
     assert go("sharegpt", test=0.3, force=True).leakage == {"rows": 1, "prompts": 0}
 
 

@@ -39,9 +39,7 @@ class Told:
     def of(self, chosen: Indices) -> Told:
         """Some of the rows."""
         read = self.text
-        return Told(
-            self.prompts[chosen], self.rows[chosen], self.apart[chosen], lambda index: read(int(chosen[index]))
-        )
+        return Told(self.prompts[chosen], self.rows[chosen], self.apart[chosen], lambda index: read(int(chosen[index])))
 
 
 class Sketcher:

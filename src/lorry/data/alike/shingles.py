@@ -1,7 +1,8 @@
 """Shingles: the pieces of five letters that a text is made of, as numbers, and how alike two texts are by them.
 
-Upper and lower case are no difference, nor are blanks but for those that a line is indented by. A piece that holds a digit, in whatever script, counts four times: rows that differ in
-a date, a size or a number of steps ask for something else, though they share nearly all their letters.
+Upper and lower case are no difference, nor are blanks but for those that a line is indented by. A piece that holds a digit, in
+whatever script, counts four times: rows that differ in a date, a size or a number of steps ask for something else, though they
+share nearly all their letters.
 """
 
 from __future__ import annotations

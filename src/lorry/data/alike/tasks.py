@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lorry.data.staging import Staged
     from lorry.data.tokenizer import Tokenizer
 
+
 def asked_and_answered(task: dict[str, Any]) -> Text:
     """What a task's row asks and answers. What instructs the model is left out: most rows share it."""
     turns = [turn for turn in task["messages"] if turn["role"] not in INSTRUCTING]
