@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lorry.data.alike.repeats import Sketcher, near_prompts_between, near_repeats
+from lorry.data.alike.repeats import Sketcher, Told, near_prompts_between, near_repeats
 from lorry.data.alike.tasks import asked_and_answered, set_apart_by
 
 ASKED = {"role": "user", "content": "What is written on the sign over the door of the old house by the harbour?"}
@@ -22,11 +22,15 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def repeats(*tasks: dict[str, Any], threshold: float = 0.8) -> dict[int, int]:
+def told(*tasks: dict[str, Any]) -> Told:
     sketcher = Sketcher()
     for task in tasks:
         sketcher.add(*asked_and_answered(task), set_apart_by(task))
-    return near_repeats(sketcher.told(lambda index: asked_and_answered(tasks[index])), threshold)
+    return sketcher.told(lambda index: asked_and_answered(tasks[index]))
+
+
+def repeats(*tasks: dict[str, Any], threshold: float = 0.8) -> dict[int, int]:
+    return near_repeats(told(*tasks), threshold)
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 1])
@@ -46,10 +50,5 @@ def test_equal_questions_about_different_images_are_both_kept(threshold: float):
 
 def test_equal_questions_about_different_images_do_not_leak():
     first, second = ({**TASK, "images": [[0, sha * 32]]} for sha in ("ab", "cd"))
-    sides = []
-    for task in (first, second):
-        sketcher = Sketcher()
-        sketcher.add(*asked_and_answered(task), set_apart_by(task))
-        sides.append(sketcher.told(lambda _, task=task: asked_and_answered(task)))
-    assert near_prompts_between(*sides, 0.8) == {}
-    assert near_prompts_between(sides[0], sides[0], 0.8) == {0: 0}
+    assert near_prompts_between(told(first), told(second), 0.8) == {}
+    assert near_prompts_between(told(first), told(first), 0.8) == {0: 0}

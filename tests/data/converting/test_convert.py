@@ -393,12 +393,12 @@ def test_a_file_that_is_there_is_not_overwritten_unasked():
     assert lines() != ["mine"]
 
 
-@pytest.mark.parametrize("wish", [{}, {"update": True}])
-def test_somebodys_file_with_the_name_of_the_state_is_not_overwritten(wish: dict[str, bool]):
+@pytest.mark.parametrize("update", [False, True])
+def test_somebodys_file_with_the_name_of_the_state_is_not_overwritten(update: bool):
     write(diary(5))
     Path("rows.jsonl.state").write_text("mine\n", encoding="utf-8")
     with pytest.raises(InputError, match="was not written by") as caught:
-        go(**wish)
+        go(update=update)
     assert caught.value.place.endswith("rows.jsonl.state")
     assert "--force" in caught.value.hint
     assert lines("rows.jsonl.state") == ["mine"]
