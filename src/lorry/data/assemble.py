@@ -84,10 +84,14 @@ class Assembler:
         )
 
     def _staged(self, name: str, blobs: list[Blob], *, keeps_columns: bool) -> Staged:
-        layout = Layout(self._data.format, self._method.accepts, type(self._method).name)
+        sees = self._renderer.vision is not None
+        layout = Layout(self._data.format, self._method.accepts, type(self._method).name, reads_images=sees)
         skips_long = self._data.on_long_row == "skip"
         stager = Stager(self._method, self._renderer, self._taking, keeps_columns=keeps_columns, skips_long=skips_long)
-        return stager.stage(blobs, layout, self._folder / f"all-{name}")
+        staged = stager.stage(blobs, layout, self._folder / f"all-{name}")
+        if layout.unread:
+            self.notes.append(said.unread(name, layout.unread))
+        return staged
 
     def _judged(self, staged: Mapping[str, Staged]) -> tuple[BadRows, BadRows]:
         bad, unseen = BadRows(), BadRows()

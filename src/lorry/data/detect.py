@@ -13,7 +13,7 @@ from lorry.data import files
 from lorry.data.bad_rows import BadRowError, BadRows
 from lorry.data.columns import beside
 from lorry.data.formats._base import Format
-from lorry.data.images.of_rows import with_images
+from lorry.data.images.of_rows import are_marked, column_of, with_images
 from lorry.data.readers.blob import Blob
 from lorry.data.rows import Row
 from lorry.errors import DataError
@@ -24,7 +24,11 @@ from lorry.recipe.sources import Source
 class Layout:
     """Reads raw rows by one format: the one that is named, or the one that the rows have."""
 
-    def __init__(self, spec: Mapping[str, Any], accepts: frozenset[str], method: str) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], accepts: frozenset[str], method: str, *, reads_images: bool = True
+    ) -> None:
+        self._reads_images = reads_images
+        self._unread = 0
         self._accepts = accepts
         self._method = method
         self._named = None if spec.get("name") == "auto" else _named(spec, accepts, method)
@@ -39,7 +43,8 @@ class Layout:
         if source is None:
             return self
         if id(source) not in self._of:
-            self._of[id(source)] = source, Layout(source.format or self._spec, self._accepts, self._method)
+            own = Layout(source.format or self._spec, self._accepts, self._method, reads_images=self._reads_images)
+            self._of[id(source)] = source, own
         return self._of[id(source)][1]
 
     @property
@@ -53,6 +58,11 @@ class Layout:
         """Whether rows of several formats were read from one source."""
         return any(len(layout._seen) > 1 for layout in self._all)
 
+    @property
+    def unread(self) -> int:
+        """How many rows have a column named like one of images, which the model does not read and the text does not mark."""
+        return sum(layout._unread for layout in self._all)
+
     def settle(self) -> None:
         """From now on reads each source by its commonest format alone, and refuses rows of others."""
         for layout in self._all:
@@ -60,6 +70,7 @@ class Layout:
             commonest = max(layout._usable, key=lambda entry, seen=layout._seen: seen[entry.name], default=None)
             layout._usable = layout._usable if commonest is None or not layout._seen else [commonest]
             layout._seen.clear()
+            layout._unread = 0
 
     @property
     def _all(self) -> list[Layout]:
@@ -71,7 +82,14 @@ class Layout:
         if entry is None:
             raise self._unreadable(raw)
         self._seen[entry.name] += 1
-        return with_images(raw, entry.read(raw, origin))
+        row = entry.read(raw, origin)
+        if self._reads_images or row.messages is None or are_marked(row):
+            return with_images(raw, row)
+        column = column_of(raw)
+        if column == "images" and entry.name == "messages" and raw[column]:
+            return with_images(raw, row)  # conversations have no such column but for images
+        self._unread += bool(column)
+        return row
 
     def _unreadable(self, raw: dict[str, Any]) -> BadRowError:
         other = next((entry for entry in self._known if entry.matches(raw)), None)

@@ -147,6 +147,12 @@ def long_rows(number: int, max_length: int) -> str:
     return f"{counted(number, 'row')} longer than max_length {max_length:,}: skipped, as `data.on_long_row` says"
 
 
+def unread(name: str, number: int) -> str:
+    """Rows with a column named like one of images, for a model that reads none."""
+    many = counted(number, f"{name} row")
+    return f"the column `image` or `images` of {many} is ignored: the model reads no images, and the text marks none"
+
+
 def left_out(dropped: int, why: str) -> Said:
     """Rows of which nothing to train on is left."""
     return Said("data.left-out", f"{counted(dropped, 'row')} left out: {why}", "data.max_length")

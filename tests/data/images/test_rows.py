@@ -273,6 +273,23 @@ def test_text_model_refuses_rows_with_images(tmp_path):
         of_file(tmp_path, folder, "rows.jsonl")
 
 
+@pytest.mark.parametrize("value", ["ubuntu:22.04", "https://127.0.0.1:1/x.png", 3, False, ["a.png"], "[torn"])
+def test_text_model_ignores_a_column_that_only_is_named_like_one_of_images(tmp_path, value):
+    folder = save_model(tmp_path / "text")
+    row = {"prompt": "what runs here", "completion": "a shell", "image": value}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    prepared = of_file(tmp_path, folder, "rows.jsonl")
+    assert len(prepared.train) == 1
+    (note,) = [one for one in prepared.facts.notes if "reads no images" in one]
+    assert "1 train row " in note
+
+
+@pytest.mark.parametrize("value", [3, 0.5, False])
+def test_column_of_numbers_names_no_image(made, value):
+    prepared = made([{"prompt": "what is there", "completion": "a cat", "image": value}])
+    assert prepared.train[0].images == ()
+
+
 def test_max_pixels_makes_fewer_tokens(tmp_path):
     folder = save_vision(tmp_path / "model", "qwen3_vl")
     (tmp_path / "one.png").write_bytes(picture(1, 256, 256))

@@ -34,6 +34,8 @@ def with_images(raw: Mapping[str, Any], row: Row) -> Row:
     """
     if row.messages is None:
         return row
+    if not are_marked(row) and isinstance(raw.get(column_of(raw)), int | float):
+        return row  # a column of this name that holds no images
     named = _named(raw)
     turns = [*row.messages, *(row.rejected or [])]
     if not named and not any(HELD in turn for turn in turns):
@@ -48,10 +50,21 @@ def with_images(raw: Mapping[str, Any], row: Row) -> Row:
     return replace(row, messages=messages, rejected=rejected, images=images)
 
 
+def column_of(raw: Mapping[str, Any]) -> str:
+    """The column in which a row names images, or something else that goes by this name; empty for a row without."""
+    return next((name for name in _COLUMNS if raw.get(name) is not None), "")
+
+
+def are_marked(row: Row) -> bool:
+    """Whether a conversation says where images stand in it: by `<image>`, or by parts of its turns."""
+    turns = [*(row.messages or []), *(row.rejected or [])]
+    return any(HELD in turn or WRITTEN in str(turn.get("content")) for turn in turns)
+
+
 def _named(raw: Mapping[str, Any]) -> list[Reference]:
     """The images in a row's own column."""
-    column = next((name for name in _COLUMNS if raw.get(name) is not None), None)
-    if column is None:
+    column = column_of(raw)
+    if not column:
         return []
     value = raw[column]
     if isinstance(value, str) and value.lstrip().startswith("["):

@@ -176,7 +176,8 @@ def _read(subject: Subject, named: Any) -> int:
     from lorry.data.detect import Layout, rows
 
     method = subject.method
-    layout = Layout(subject.recipe.data.format, method.accepts, type(method).name)
+    # Whether the model reads images is not known here: what merely goes by that name must not be an error.
+    layout = Layout(subject.recipe.data.format, method.accepts, type(method).name, reads_images=False)
     blobs = files.find(named, subject.base)
     bad = BadRows()
     usable = sum(1 for _ in rows(blobs, layout, bad))
