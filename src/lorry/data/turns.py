@@ -47,12 +47,12 @@ def turn(raw: Any, field: str) -> Message:
     role = role_of(given.pop("role", None), f"{field}.role")
     content, calls, own = given.pop("content", ""), given.pop("tool_calls", None), given.pop("images", None)
     message: Message = {"role": role, "content": content}
-    if own and isinstance(content, str):
-        message |= _with_own(content, listed(own, f"{field}.images"), f"{field}.images")
     if not isinstance(content, str):
         if not isinstance(content, list | tuple):
             text_of(content, f"{field}.content")
         message |= _joined(listed(content, f"{field}.content"), f"{field}.content")
+    if own:
+        message |= _with_own(message, listed(own, f"{field}.images"), f"{field}.images")
     if calls:
         many = listed(calls, f"{field}.tool_calls")
         message["tool_calls"] = [tool_call(call, f"{field}.tool_calls[{index}]") for index, call in enumerate(many)]
@@ -209,13 +209,20 @@ def _part(part: Any, field: str) -> tuple[str, Any]:
     return kind, value
 
 
-def _with_own(content: str, images: list[Any], field: str) -> Message:
-    """A turn that names its images beside its text, as Ollama has it: at their marks, or before the text."""
-    held = [reference(one, f"{field}[{index}]") for index, one in enumerate(images)]
-    marks = content.count(WRITTEN)
-    if marks not in (0, len(held)):
-        raise BadRowError(f"{marks} `{WRITTEN}` marks, {len(held)} images", field=field, hint="write one mark for each")
-    return {"content": content.replace(WRITTEN, MARK) if marks else MARK * len(held) + content, HELD: held}
+def _with_own(turn: Message, images: list[Any], field: str) -> Message:
+    """A turn that names its images beside its content, as Ollama has it: at their marks or parts, or before the text."""
+    named = [reference(one, f"{field}[{index}]") for index, one in enumerate(images)]
+    content, held = str(turn["content"]), list[Reference | None](turn.get(HELD, []))
+    marks = held.count(None) or (0 if held else content.count(WRITTEN))
+    if marks not in (0, len(named)):
+        told = f"{marks} `{WRITTEN}` marks, {len(named)} images"
+        raise BadRowError(told, field=field, hint="write one mark for each")
+    if not marks:
+        return {"content": MARK * len(named) + content, HELD: [*named, *held]}
+    if not held:
+        return {"content": content.replace(WRITTEN, MARK), HELD: named}
+    rest = iter(named)
+    return {HELD: [next(rest) if one is None else one for one in held]}
 
 
 def _unread(kind: str) -> str:

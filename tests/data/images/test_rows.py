@@ -124,6 +124,22 @@ def test_turn_may_name_its_own_images(made):
     assert shown(made([{"messages": turns}])) == [picture(1)]
 
 
+@pytest.mark.parametrize(
+    ("parts", "order"),
+    [
+        (["see"], [1]),
+        (["<image>see"], [1]),
+        ([{"type": "image"}, "see"], [1]),
+        ([{"type": "image", "image": "images/two.png"}, "see"], [1, 2]),
+        ([{"type": "image", "image": "images/two.png"}, {"type": "image"}], [2, 1]),
+    ],
+)
+def test_turn_may_name_its_own_images_beside_typed_parts(made, parts, order):
+    turns = [{"role": "user", "content": parts, "images": ["images/one.png"]}, ANSWER]
+    kept = {1: picture(1), 2: picture(2, 50, 20)}
+    assert shown(made([{"messages": turns}])) == [kept[number] for number in order]
+
+
 def test_sharegpt_rows_show_images(made):
     turns = [{"from": "human", "value": "<image>see"}, {"from": "gpt", "value": "a cat"}]
     assert shown(made([{"conversations": turns, "images": ["images/one.png"]}])) == [picture(1)]
