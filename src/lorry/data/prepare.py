@@ -23,7 +23,7 @@ from lorry.data.assemble import Assembler
 from lorry.data.examples import UNWANTED, ExampleSet
 from lorry.data.facts import DataFacts
 from lorry.data.images.picture import Album, AlbumWriter, Picture
-from lorry.data.images.sources import note_sources, with_sources
+from lorry.data.images.sources import Seen, folder_for, note_sources, with_sources
 from lorry.data.images.taking import Taking
 from lorry.data.readers.blob import Blob
 from lorry.data.render import Renderer
@@ -158,23 +158,23 @@ def prepare(recipe: Recipe, base: Path, tokenizer: Tokenizer, *, all_columns: bo
     place = _place(recipe, renderer, digests, blobs)
     if all_columns:
         place = place.with_name(f"{place.name}-columns")
-    folder = with_sources(place)
+    folder = with_sources(place, base)
     if (folder / "facts.json").is_file():
         return _noted(Prepared.open(folder), blobs)
-    with _built(place) as aside:
+    seen: Seen = {}
+    with _built(place, base, seen) as aside:
         images, skips = recipe.data.image_folder, recipe.data.on_bad_image == "skip"
-        taking = Taking(AlbumWriter(aside), base, None if images is None else base / from_home(images), skips)
+        taking = Taking(AlbumWriter(aside), base, None if images is None else base / from_home(images), skips, seen)
         assembler = Assembler(recipe.data, method, renderer, taking, all_columns=all_columns)
         facts = assembler.assemble(blobs, digests)
         write_json(aside / "facts.json", facts.as_json())
-        note_sources(place, taking.album.sources)
-    return Prepared.open(with_sources(place))
+    return Prepared.open(folder_for(place, base, seen))
 
 
 def rows_folder(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> Path:
     """Where `prepare` leaves, or left, the rows of these files and settings; nothing is rendered for it."""
     blobs = _found(recipe, base)
-    return with_sources(_place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs))
+    return with_sources(_place(recipe, renderer_for(recipe, base, tokenizer), _digests(blobs), blobs), base)
 
 
 def tells_day(recipe: Recipe, base: Path, tokenizer: Tokenizer) -> bool:
@@ -236,15 +236,19 @@ def _place(recipe: Recipe, renderer: Renderer, digests: Mapping[str, str], blobs
 
 
 @contextmanager
-def _built(folder: Path) -> Generator[Path]:
-    """A folder to build in, put into place whole when the block ends well, and removed when it does not."""
+def _built(folder: Path, base: Path, seen: Seen) -> Generator[Path]:
+    """A folder to build in, put into place whole when the block ends well, and removed when it does not.
+
+    `seen` tells at the end which image files were looked for, and how they were before they were read.
+    """
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         _clear_unfinished(folder.parent)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         yield aside
-        folder = with_sources(folder)
+        note_sources(folder, base, seen)
+        folder = folder_for(folder, base, seen)
         if not (folder / "facts.json").is_file():
             # Nobody else prepared the same in the meantime.
             shutil.rmtree(folder, ignore_errors=True)

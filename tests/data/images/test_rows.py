@@ -6,15 +6,14 @@ import base64
 import json
 import shutil
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from image_server import serving
 from lorry.data.prepare import Prepared, prepare
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import DataError
@@ -154,26 +153,12 @@ def test_bytes_in_parquet_are_read(tmp_path, model_folder):
 
 
 def test_image_is_fetched_from_a_url(made):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/one.png" else 404)
-            self.end_headers()
-            self.wfile.write(picture(1) if self.path == "/one.png" else b"")
-
-        def log_message(self, *args: object):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        at = f"http://127.0.0.1:{server.server_port}"
+    with serving() as (at, pages):
+        pages["/one.png"] = [picture(1)]
         assert shown(made([asked(images=[f"{at}/one.png"])])) == [picture(1)]
         with pytest.raises(DataError, match="404") as told:
             made([asked(images=[f"{at}/two.png"])])
         assert told.value.place == "rows.jsonl:1"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 WRONG = [
@@ -182,6 +167,14 @@ WRONG = [
     (asked([{"type": "image"}]), "1 `<image>` mark, 0 images"),
     (asked(images=["images/no.png"]), "there is no image `images/no.png`"),
     (asked(images=[7]), "names no image"),
+    (asked(images=["~nosuchuser/x.png"]), "there is no image `~nosuchuser/x.png`"),
+    (asked(images=["file://[x/a.png"]), "there is no image `file://[x/a.png`"),
+    (asked(images=["http://a..b/x.png"]), "http://a..b/x.png cannot be fetched"),
+    (asked(images=["http://[x/x.png"]), "http://[x/x.png cannot be fetched"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image"}] * 2, "images": ["images/one.png"]}, ANSWER]},
+        "2 `<image>`",
+    ),
     (asked([{"type": "video", "video": "a.mp4"}]), "`video` is not text"),
     (asked("<image>see \ufffc", images=["images/one.png"]), "U+FFFC"),
     ({"messages": [{"role": "system", "content": "x"}, ANSWER], "images": ["images/one.png"]}, "no user turn"),
@@ -263,6 +256,38 @@ def test_changed_image_file_is_rendered_anew(made, tmp_path):
     assert shown(after) == [picture(9, 60, 60)]
     assert shown(before) == [picture(1)]
     assert after.facts.train.sha256 != before.facts.train.sha256
+
+
+def test_copied_project_shows_its_own_images(tmp_path, model_folder):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "images" / "one.png").write_bytes(picture(seed))
+        (tmp_path / name / "rows.jsonl").write_text(json.dumps(asked(images=["images/one.png"])), encoding="utf-8")
+    folders = [of_file(tmp_path / name, model_folder, "rows.jsonl") for name in ("a", "b", "a")]
+    assert [shown(one) for one in folders] == [[picture(1)], [picture(2)], [picture(1)]]
+    assert folders[0].folder == folders[2].folder
+
+
+@pytest.mark.parametrize("broken", [None, b"no image", picture(7)[:60]])
+def test_repaired_image_is_no_longer_skipped(made, tmp_path, broken):
+    file = tmp_path / "images" / "late.png"
+    if broken is not None:
+        file.write_bytes(broken)
+    rows = [asked(images=[name]) for name in ("images/one.png", "images/late.png")]
+    assert len(made(rows, on_bad_row="skip").train) == 1
+    file.write_bytes(picture(7))
+    assert len(made(rows, on_bad_row="skip").train) == 2
+
+
+def test_url_that_failed_is_asked_again(made):
+    with serving() as (at, pages):
+        rows = [asked(images=[name]) for name in ("images/one.png", f"{at}/late.png")]
+        assert len(made(rows, on_bad_row="skip").train) == 1
+        pages["/late.png"] = [picture(7)]
+        whole = made(rows, on_bad_row="skip")
+        assert len(whole.train) == 2
+        pages.clear()
+        assert made(rows, on_bad_row="skip").folder == whole.folder
 
 
 def test_images_travel_with_the_rows_that_show_them(made, tmp_path):

@@ -97,8 +97,6 @@ class AlbumWriter:
         self.folder = folder
         self._known: dict[bytes, Picture] = {}
         self._bytes = 0
-        self.sources: dict[str, None] = {}
-        """Files on this machine that were read."""
 
     def add(self, content: bytes, width: int, height: int) -> Picture:
         """Adds one image, or gives the one with the same bytes."""

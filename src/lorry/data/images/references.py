@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from lorry.data.bad_rows import BadRowError
+from lorry.data.images.fetching import MOST_BYTES, fetched
 from lorry.data.images.opened import CorruptImageError, looks_like_image
+from lorry.data.images.sources import FAILED, Seen, state_of
 
 _INLINE = re.compile(r"data:[^,;]*(;[^,;]*)*,", re.IGNORECASE)
 _LONGEST_PATH = 4095
 _NAMES = ("bytes", "image", "image_url", "url", "path", "base64", "data", "file_name")
 """Keys of an object that stands for an image, as data sets and chat APIs write it; bytes come before the path beside them."""
-MOST_BYTES = 64 * 2**20
-"""Of an image that is fetched; a larger file is none that a model is shown."""
-_SECONDS = 60.0
+_URLS = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,45 +56,80 @@ def reference(value: Any, field: str) -> Reference:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where images are looked for."""
+    """Where the images of some rows are looked for."""
 
     folders: tuple[Path, ...]
     """Relative paths start from the first of these in which there is such a file."""
+    are_remote: bool = False
+    """Whether the rows come from elsewhere: of this machine's files they reach those within `folders` alone."""
+    seen: Seen = field(default_factory=Seen)
+    """Is told which files were looked for, and how they were."""
 
-    def read(self, wanted: Reference) -> tuple[bytes, Path | None]:
-        """The bytes of an image, and the file that they were read from. Raises BadRowError, CorruptImageError for bad bytes."""
+    def read(self, wanted: Reference) -> bytes:
+        """The bytes of an image. Raises BadRowError, CorruptImageError for bad bytes."""
         if wanted.content is not None:
-            return wanted.content, None
+            return wanted.content
         text = wanted.text
         if inline := _INLINE.match(text):
-            return _unpacked(text[inline.end() :], wanted.field), None
-        if text.startswith(("http://", "https://")):
-            return _fetched(text, wanted.field), None
-        found = self._file(text)
-        if found is not None:
-            return _content(found, wanted.field), found
-        content = _as_base64(text)
+            return _unpacked(text[inline.end() :], wanted.field)
+        if is_url(text):
+            return fetched(text, wanted.field, public_only=self.are_remote)
+        tried: Seen = {}
+        found = self._file(text, tried)
+        content = None if found else _as_base64(text)
         if content is not None:
-            return content, None
-        raise BadRowError(f"there is no image `{text[:100]}`", field=wanted.field, hint=self._hint())
+            return content
+        for name, state in tried.items():
+            self.seen.setdefault(name, state)
+        if found is None:
+            raise BadRowError(f"there is no image `{text[:100]}`", field=wanted.field, hint=self._hint())
+        return _content(found, wanted.field)
 
-    def _file(self, text: str) -> Path | None:
+    def failed(self, wanted: Reference) -> None:
+        """Notes that an image could not be had, so that it is asked for again."""
+        if is_url(wanted.text):
+            self.seen[wanted.text] = FAILED
+
+    def _file(self, text: str, tried: Seen) -> Path | None:
+        """The file of this name; `tried` is told of it, and of those that were looked for before it."""
         if len(text) > _LONGEST_PATH or "\n" in text or "\0" in text:
             return None
-        path = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
         try:
-            return next((folder / path for folder in self.folders if (folder / path).is_file()), None)
-        except OSError:  # a name that no file can have
+            path = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
+            for folder in self.folders:
+                file = folder / path
+                if self.are_remote and not _is_within(file, folder):
+                    continue
+                tried[str(file)] = state_of(file)
+                if file.is_file():
+                    return file
+        except (OSError, ValueError, RuntimeError):  # a name that no file, or no home, can have
             return None
+        return None
 
     def _hint(self) -> str:
+        if self.are_remote and not self.folders:
+            return "rows of data sets from elsewhere hold bytes, base64 or URLs; `data.image_folder` names a folder for paths"
         looked = " and ".join(f"`{folder}`" for folder in self.folders) or "no folder"
         return f"looked in {looked}; name another folder with `data.image_folder`"
 
 
+def is_url(text: str) -> bool:
+    """Whether a row's text names an image in the net."""
+    return text.startswith(_URLS)
+
+
+def _is_within(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
+
+
 def _content(file: Path, field: str) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            if os.fstat(opened.fileno()).st_size > MOST_BYTES:
+                told = f"{file} has more than {MOST_BYTES // 2**20} MiB"
+                raise BadRowError(told, field=field, hint="scale the image down, or take the row out")
+            return opened.read()
     except OSError as error:
         raise BadRowError(
             f"{file} cannot be read: {error.strerror}", field=field, hint="check its permissions"
@@ -114,26 +150,6 @@ def _as_base64(text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return found if looks_like_image(found) else None
-
-
-def _fetched(url: str, field: str) -> bytes:
-    import httpx
-
-    try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=_SECONDS) as answer:
-            answer.raise_for_status()
-            parts, size = list[bytes](), 0
-            for part in answer.iter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > MOST_BYTES:
-                    raise BadRowError(f"{url[:100]} has more than 64 MiB", field=field, hint="name a smaller image")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        code = getattr(getattr(error, "response", None), "status_code", None)
-        why = f"the server answers {code}" if code else str(error) or type(error).__name__
-        hint = "put the image beside the rows, or take the row out"
-        raise BadRowError(f"{url[:100]} cannot be fetched: {why}", field=field, hint=hint) from error
-    return b"".join(parts)
 
 
 _FORMS = "an image is a path, a URL, base64 text, or bytes"
