@@ -220,6 +220,7 @@ def _begin(wish: Wish, subject: Subject, source: Source) -> Run:
         "base": str(wish.loaded.base),
         "model_folder": str(source.folder),
         "data_folder": str(subject.prepared.folder),
+        "rows_sha256": subject.prepared.facts.rows_sha256(),
         "source": {"id": source.id, "kind": source.kind, "revision": source.revision},
         "command": masked(wish.command),
         "smoke": wish.smoke,

@@ -18,7 +18,7 @@ from lorry import job
 from lorry.compute import needs
 from lorry.compute.machine.sending import at_home, sent_model, with_kept_names
 from lorry.compute.needs import Needs
-from lorry.data.prepare import Prepared, rows_folder, tells_day
+from lorry.data.prepare import NAME, Prepared, rows_folder, tells_day
 from lorry.errors import DataError, InputError, LorryError, RefusedError
 from lorry.plan.expected import of_run
 from lorry.plan.subject import Subject, UnavailableError
@@ -209,8 +209,17 @@ def _is_of(row: RunRow, loaded: recipes.Loaded) -> bool:
 
 def _has_the_rows_of(facts: dict[str, Any], recipe: Recipe) -> bool:
     """Whether the files hold, and the recipe renders, what the run began with. Raises what keeps it from looking."""
-    base = Path(facts["base"])
-    return rows_folder(recipe, base, Subject(recipe, base).tokenizer).name == Path(facts["data_folder"]).name
+    subject, began = Subject(recipe, Path(facts["base"])), Path(facts["data_folder"]).name
+    now = rows_folder(recipe, subject.base, subject.tokenizer).name
+    return now == began or (now[:NAME] == began[:NAME] and _are_those_of(subject.prepared, facts))
+
+
+def _are_those_of(prepared: Prepared, facts: dict[str, Any]) -> bool:
+    """Whether rendered rows are what the run began with."""
+    now, began = prepared.folder.name, Path(facts["data_folder"]).name
+    # Of the same files of rows, but images that were touched, the hashes tell whether they are others.
+    is_alike = now[:NAME] == began[:NAME] and prepared.facts.rows_sha256() == facts.get("rows_sha256")
+    return now == began or is_alike
 
 
 def _must_be_at_rest(row: RunRow) -> None:
@@ -320,7 +329,7 @@ def _must_be_at_hand(facts: dict[str, Any], recipe: Recipe, folder: RunFolder) -
         Prepared.open(Path(facts["data_folder"]))
     except DataError:
         prepared = Subject(recipe, base).prepared
-        if prepared.folder.name != Path(facts["data_folder"]).name:
+        if not _are_those_of(prepared, facts):
             told = "the rows are not those that the run began with, and those are in the cache no more"
             hint = "put the files back as they were, or start a new run"
             if tells_day(recipe, base, Subject(recipe, base).tokenizer):

@@ -41,6 +41,8 @@ from lorry.trainer.methods._base import Method
 _VERSION = 8
 """Raised whenever the same files and settings would give other sets than before."""
 
+NAME = 32
+"""Letters of a folder's name that tell files and settings; what follows tells images and columns."""
 SPLITS = ("train", "eval", "test")
 
 _NO_FOLDER = frozenset(
@@ -232,7 +234,7 @@ def _place(recipe: Recipe, renderer: Renderer, digests: Mapping[str, str], blobs
     today = str(date.today()) if tokenizer.has_template and tokenizer.template().tells_time else ""
     parts = [_VERSION, data, named, type(method).name, method.model_dump(mode="json"), tokenizer.sha256(), today]
     text = json.dumps(parts, sort_keys=True, default=str)
-    return cache() / "rows" / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return cache() / "rows" / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:NAME]
 
 
 @contextmanager
