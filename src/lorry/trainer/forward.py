@@ -34,6 +34,8 @@ class Forward:
     """Of a mixture whose experts' load is watched."""
     eyes: Eyes | None = None
     """The vision part; None for a model that reads no images."""
+    planar: bool = False
+    """Whether the model places tokens in the plane, and so tells rows apart only by positions given beside those places."""
 
     def hidden(self, forest: Forest) -> torch.Tensor:
         """The last hidden state of each token of the forest, `(T, hidden size)`."""
@@ -99,8 +101,9 @@ _WAYS: dict[str, Callable[[Forward, Forest], torch.Tensor]] = {
 
 def _row(forward: Forward, forest: Forest) -> dict[str, torch.Tensor]:
     positions = forest.positions[None]
-    if forest.places is not None:  # those that tell rows apart first, those in the plane behind
-        positions = np.concatenate([positions, forest.places])[:, None]
+    if forward.planar:  # those that tell rows apart first, those in the plane behind: text counts on in all alike
+        places = forest.places if forest.places is not None else np.repeat(positions, 3, axis=0)
+        positions = np.concatenate([positions, places])[:, None]
     return {"input_ids": _to(forest.ids, forward)[None], "position_ids": _to(positions, forward)}
 
 

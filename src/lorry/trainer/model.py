@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel, set_seed
 
 from lorry import plugins
+from lorry.data.images.families import PLANAR
 from lorry.data.tokenizer import Tokenizer
 from lorry.errors import ModelError
 from lorry.plan.adapter_places import places
@@ -162,6 +163,7 @@ def load(
     forward = _forward(recipe, base, head, notes)
     if reads_images(config):
         forward.body, forward.eyes = base.base_model, _eyes(recipe, folder, base, device)
+        forward.planar = config.model_type in PLANAR
     return LoadedModel(model, device, precision, forward, model is not base, notes)
 
 

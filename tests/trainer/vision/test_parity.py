@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_padded_rows_give_the_same_loss(folder):
     assert (shared.forward.way, padded.forward.way) == ("forest", "padded")
     one, other = (loss_of(loaded, examples) for loaded in (shared, padded))
     assert abs(one - other) < 1e-5 * one
+
+
+@pytest.mark.parametrize("first", [0, 3], ids=["images", "text"])
+def test_packed_rows_that_positions_tell_apart_do_not_see_each_other(folder, first):
+    loaded = loaded_of(folder, attention="sdpa")
+    row, *others = examples_of(folder)[first:] * 2
+    alone, beside = (last_hidden(loaded, rows) for rows in ([row], [*others, row]))
+    assert float((alone - beside).norm() / alone.norm()) < 1e-5
+
+
+@torch.no_grad()
+def last_hidden(loaded, rows):
+    """What the last of these rows becomes, packed as with flash attention: Transformers makes its masks for sdpa alike."""
+    hidden = replace(loaded.forward, way="flash").hidden(plant(rows, share=False))
+    where = plant(rows, share=False).ends[-1] + 1
+    return hidden[where - len(rows[-1].ids) : where]
 
 
 def test_image_that_rows_share_is_computed_once(folder):

@@ -145,6 +145,8 @@ FAMILIES: Mapping[str, Callable[[Settings, Settings], Rule | None]] = {
     "smolvlm": idefics,
 }
 """By `model_type`; of the whole configuration and the image processor's settings. None for a tower that is not known."""
+PLANAR = frozenset(kind for kind, family in FAMILIES.items() if family is qwen)
+"""Those that give each token a place in the plane."""
 
 
 def rule_of(config: Settings, processor: Settings) -> Rule | None:
