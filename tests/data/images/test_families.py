@@ -38,6 +38,17 @@ def opened(folder, kind, **processor):
     return tokenizer.vision, AutoImageProcessor.from_pretrained(folder, backend="pil")
 
 
+def test_settings_of_all_parts_together_go_before_those_of_images_alone(tmp_path):
+    save_vision(tmp_path, "qwen2_5_vl")
+    alone = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    together = {**alone, "size": {"shortest_edge": 3136, "longest_edge": 6272}}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": together}), encoding="utf-8")
+    vision = Tokenizer.open(tmp_path).vision
+    assert vision is not None
+    made = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(images=image(640, 480), return_tensors="np")
+    assert vision.rule(640, 480, vision.token).patches == made["image_grid_thw"][0].prod() < 60
+
+
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("size", SIZES)
 def test_qwen_has_as_many_tokens_as_its_processor_merges_patches(tmp_path, kind, size):

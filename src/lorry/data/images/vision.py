@@ -74,9 +74,9 @@ def vision_of(folder: Path, token_of: Callable[[int], str | None]) -> Vision | N
     `token_of` gives a token's text by its id. Raises ModelError for settings that cannot be read.
     """
     config = _json(folder / "config.json")
-    processor = _json(folder / "preprocessor_config.json") or _json(folder / "processor_config.json").get(
-        "image_processor", {}
-    )
+    # As Transformers has it: what is said of all parts together goes before a file for images alone.
+    processor = _json(folder / "processor_config.json").get("image_processor")
+    processor = _json(folder / "preprocessor_config.json") if processor is None else processor
     # Older configurations of LLaVA say `image_token_index`.
     number = config.get("image_token_id", config.get("image_token_index"))
     token = token_of(number) if isinstance(number, int) else None
