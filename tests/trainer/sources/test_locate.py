@@ -19,6 +19,7 @@ from lorry.recipe.schema import ModelSettings
 from lorry.trainer.sources import converted
 from lorry.trainer.sources.locate import Source, locate
 from model_folders import VOCABULARY, save_gguf, save_model, weights, write_json
+from tiny_vision import save_vision
 
 PICKLED = "pytorch_model.bin"
 
@@ -244,6 +245,20 @@ def test_pickled_weights_become_safetensors(tmp_path: Path):
     torch.save({name: torch.from_numpy(tensor) for name, tensor in weights().items()}, folder / PICKLED)
     made = load_file(located(folder, tmp_path).folder / "model.safetensors")
     np.testing.assert_array_equal(made["model.norm.weight"], weights()["model.norm.weight"])
+
+
+def test_pickled_weights_of_a_vision_model_become_safetensors_with_its_vision_part(tmp_path: Path):
+    import torch
+    from safetensors.torch import load_file as tensors
+
+    folder = save_vision(tmp_path / "tiny")
+    wanted = tensors(folder / "model.safetensors")
+    torch.save(wanted, folder / PICKLED)
+    (folder / "model.safetensors").unlink()
+    made = tensors(located(folder, tmp_path).folder / "model.safetensors")
+    assert any("vision" in name for name in made)
+    assert made.keys() == wanted.keys()
+    assert all(torch.equal(made[name], one) for name, one in wanted.items())
 
 
 def test_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path):

@@ -113,9 +113,12 @@ def _from_folder(folder: Path, target: Path, light: bool) -> list[str]:
 
 
 def _save_weights(arguments: dict[str, Any], target: Path) -> None:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(**arguments, output_loading_info=True)
+    from lorry.trainer.architectures import class_for
+
+    config = arguments.get("config") or AutoConfig.from_pretrained(arguments["pretrained_model_name_or_path"])
+    loaded: Any = class_for(config).from_pretrained(**arguments, output_loading_info=True)
     model, info = loaded
     missing = sorted(set(info["missing_keys"]) - set(getattr(model, "all_tied_weights_keys", None) or {}))
     if missing:
@@ -127,10 +130,11 @@ def _save_weights(arguments: dict[str, Any], target: Path) -> None:
 def _outline(config: Any, target: Path) -> None:
     """Writes the configuration, and the names and shapes of the tensors that the weights would have."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from lorry.trainer.architectures import class_for
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = class_for(config).from_config(config)
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
     config.architectures = [type(model).__name__]
     config.save_pretrained(target)
