@@ -15,11 +15,12 @@ the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorry.data.images.picture import Placed
 from lorry.errors import RunFailedError
 from lorry.trainer import checkpoint, hardware, memory, stopping, watched
 from lorry.trainer.forecast import OverrunError
@@ -300,11 +301,14 @@ class Loop:
         told = f"out of memory while {where}, even with {self.rung.told()}"
         if where != "training":
             return RunFailedError(told, hint="set evaluate.rows lower, or data.max_length")
-        length = int(self.training.stepper.order.lengths.max()) // 2
-        while length >= 8 and not self.training.stepper.fits(length):
+        stepper = self.training.stepper
+        images = stepper.longest_images()
+        length, least = int(stepper.order.lengths.max()) // 2, max([8, *(one.end for one in images)])
+        while length >= least and not stepper.fits(length):
             length //= 2
-        if length < 8:
-            return RunFailedError(told, hint="take a smaller model, or `model.quantization: nf4`, or a larger machine")
+        if length < least:
+            hint = "take a smaller model, or `model.quantization: nf4`, or a larger machine"
+            return RunFailedError(told, hint=f"{_fewer(images)}{hint}")
         return RunFailedError(told, hint=f"rows of {length} tokens fit here: set `data.max_length: {length}`")
 
     def _return_to(self, folder: Path) -> None:
@@ -360,3 +364,11 @@ class Loop:
         if not all(bool(parameter.isfinite().all()) for parameter in self.training.stepper.parameters):
             told = f"the trained weights are not numbers after step {self.state.step}"
             raise RunFailedError(told, hint=_NO_NUMBERS)
+
+
+def _fewer(images: Sequence[Placed]) -> str:
+    """The beginning of a hint on how rows with these images become shorter: no one is ever cut."""
+    if not images:
+        return ""
+    by_size = any(one.grid[0] for one in images)  # others have as many tokens whatever their size
+    return "set `data.max_pixels` lower, or " if by_size else "show fewer images in a row, or "

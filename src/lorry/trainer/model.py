@@ -27,7 +27,7 @@ from lorry.trainer.precision import SEEING, Precision, decide
 from lorry.trainer.routers import routers_of
 from lorry.trainer.score_head import SCORE, load_scoring, score_of
 from lorry.trainer.untouched import excluded
-from lorry.trainer.vision.eyes import Eyes
+from lorry.trainer.vision.eyes import Eyes, are_trained
 from lorry.trainer.vision.pixels import Pixels
 
 attention.register()
@@ -173,7 +173,7 @@ def _eyes(recipe: Recipe, folder: Path, base: PreTrainedModel, device: torch.dev
     if vision is None:
         return None
     pixels = Pixels(folder, replace(vision, max_pixels=recipe.data.max_pixels))
-    return Eyes(base.base_model, device, pixels, vision.token_id)
+    return Eyes(base.base_model, device, pixels, vision.token_id, are_trained(base.base_model))
 
 
 def head_for(recipe: Recipe) -> Head:

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from lorry.data.examples import Example, ExampleSet
+from lorry.data.images.picture import Placed
 from lorry.recipe.schema import TrainSettings
 from lorry.trainer.forest import Forest, plant
 from lorry.trainer.ladder import Rung
@@ -190,12 +191,20 @@ class Stepper:
         memory.release()
         return False
 
+    def longest_images(self) -> tuple[Placed, ...]:
+        """The images in what belongs to the longest row, no one of which may be cut."""
+        if self.rollouts is not None:
+            return ()
+        return tuple(one for each in self._longest() for one in each.images)
+
+    def _longest(self) -> list[Example]:
+        return self.examples.together([int(self.order.lengths.argmax())])
+
     def _cut(self, length: int) -> list[Example]:
         """What belongs to the longest row, cut; whichever of its tokens are trained on."""
-        unit = self.examples.together([int(self.order.lengths.argmax())])
         return [
             replace(short, trained=short.trained | True, context=None, known=None).without_images()
-            for short in (one.up_to(length) for one in unit)
+            for short in (one.up_to(length) for one in self._longest())
         ]
 
     def _try(self, examples: Sequence[Example]) -> None:

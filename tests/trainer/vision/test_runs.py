@@ -9,11 +9,14 @@ from typing import Any
 import jiwer
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 from lorry.cli.main import run
 from lorry.compute.machine.sending import freeze, load_of
 from lorry.track.run import Run
 from lorry.trainer.process import work
+from lorry.trainer.methods.sft import SupervisedFineTuning
 from tiny_runs import begin, cut_back, events_of, train_here, weights, write_rows
 from tiny_vision import COLOURS, save_vision, vision_recipe
 
@@ -101,6 +104,42 @@ def test_preferences_about_images_are_learnt(tmp_path, method):
 
 def test_method_that_reads_no_images_says_so(tmp_path):
     from lorry.plan.subject import UnavailableError
+@pytest.mark.parametrize("cached", [False, True])
+def test_preferences_train_the_vision_part_and_continue_to_the_same_bits(tmp_path, cached):
+    sides = {"chosen": "red", "rejected": "none"}
+    pair = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
+    asked = {"prompt": [{"role": "user", "content": "<image>which"}], "images": ["images/0.png"]}
+    method, lora = {"name": "dpo", "cache_reference": cached}, {"vision": True, "projector": True}
+    train = {"steps": 3, "micro_batch": 2, "save_every": 1, "keep": 9}
+    rows = [{**asked, **pair}] * 6
+    run = finished(vision_recipe(tmp_path, "qwen2_5_vl", rows, method=method, lora=lora, train=train))
+    learnt = load_file(run.adapter / "adapter_model.safetensors")
+    seeing = {name: one for name, one in learnt.items() if "visual" in name and "lora_B" in name}
+    assert {"merger" in name for name in seeing} == {True, False}
+    assert [name for name, one in seeing.items() if not one.any()] == []
+    wanted = weights(run)
+    cut_back(run, 2)
+    assert work(run.folder.path) == 0
+    assert weights(run) == wanted
+
+
+@pytest.mark.parametrize(("kind", "advice"), [("qwen2_5_vl", "`data.max_pixels`"), ("llava", "fewer images")])
+def test_images_that_fit_nowhere_are_not_answered_with_a_length_that_leaves_them_out(
+    tmp_path, monkeypatch, kind, advice
+):
+    plain = SupervisedFineTuning.loss
+
+    def loss(self: Any, policy: Any, forest: Any, whole: Any) -> Any:
+        if forest.images:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(self, policy, forest, whole)
+
+    monkeypatch.setattr(SupervisedFineTuning, "loss", loss)
+    (failed,) = events_of(train_here(vision_recipe(tmp_path, kind)), "failed")
+    assert advice in failed.data["hint"]
+    assert "max_length" not in failed.data["hint"]
+
+
 
     values = vision_recipe(tmp_path, method={"name": "kto"})
     labelled = [{"prompt": "<image>which", "completion": "red", "label": True, "images": ["images/0.png"]}]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,8 @@ class Eyes:
     device: torch.device
     pixels: Pixels
     token_id: int
+    are_trained: bool
+    """Whether something of the vision part is. Decided once: while an adapter is off, none of it asks for gradients."""
 
     def expect(self, forest: Forest) -> None:
         """Has the images of a forest decoded while something else is computed."""
@@ -35,7 +36,7 @@ class Eyes:
         if not forest.images:
             return {}
         given = {name: value.to(self.device) for name, value in self.pixels.of(forest.images).items()}
-        with nullcontext() if self._is_trained else torch.no_grad():
+        with nullcontext() if self.are_trained else torch.no_grad():
             found = self.body.get_image_features(**given, return_dict=True)
         return {"mm_encoder_outputs": {"image": found}}
 
@@ -49,10 +50,11 @@ class Eyes:
             given["mm_token_type_ids"] = (ids == self.token_id).int()
         return given
 
-    @cached_property
-    def _is_trained(self) -> bool:
-        decoder = {id(parameter) for parameter in self.body.get_decoder().parameters()}
-        return any(one.requires_grad for one in self.body.parameters() if id(one) not in decoder)
+
+def are_trained(body: Any) -> bool:
+    """Whether anything beside the decoder of a model without its output layer is trained, its adapter being on."""
+    decoder = {id(parameter) for parameter in body.get_decoder().parameters()}
+    return any(one.requires_grad for one in body.parameters() if id(one) not in decoder)
 
 
 def rows_of_places(forest: Forest, width: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
