@@ -40,8 +40,11 @@ def ask(
 ) -> dict[Side, Generated]:
     """What each side answers to one prompt, with images (paths or URLs) at its `<image>` marks, or before it.
 
-    Raises InputError for images that cannot be had, or that the model does not read.
+    Raises InputError for images that cannot be had, or that the model does not read, or beside a bare text.
     """
+    if images and manner.raw:
+        hint = "leave out `--image`, or ask without `--raw` of a run that was trained on conversations"
+        raise InputError("a bare text shows no images: only the chat template gives them a place", hint=hint)
     with TemporaryDirectory(ignore_cleanup_errors=True) as place:
         turns, pictures = _with_images(opened, prompt, images, AlbumWriter(Path(place)))
         ids = prompt_ids(opened, turns, manner, pictures)

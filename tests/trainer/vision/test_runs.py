@@ -161,6 +161,29 @@ def test_adapter_is_asked_about_an_image(tmp_path, capsys):
     assert run([*asked, "--image", image, "--prompt", "<image> or <image>"]) == 2
     assert "2 `<image>` marks, 1 image" in capsys.readouterr().err
 
+    assert run([*asked, "--image", image, "--prompt", "red", "--raw"]) == 2
+    refused = capsys.readouterr().err
+    assert "a bare text shows no images" in refused
+    assert "hint: leave out `--image`" in refused
+
+
+@pytest.mark.parametrize("lora", [{"rank": 4}, None], ids=["adapter", "whole"])
+def test_model_card_loads_what_sees(tmp_path, lora):
+    values = vision_recipe(tmp_path, lora=lora, train={"steps": 1}, evaluate={"rows": 0})
+    published = {"patch_size": 8, "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default"}
+    (tmp_path / "model" / "processor_config.json").write_text(json.dumps(published), encoding="utf-8")
+    made = finished(values)
+    write(made.folder)
+    card = (made.adapter / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: image-text-to-text" in card
+    code = card.split("```python\n")[1].split("```")[0]
+    code = code.replace("path/to/this/folder", str(made.adapter)).replace("path/to/model", str(tmp_path / "model"))
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - what a person would paste
+    turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "which colour"}]}]
+    text = names["processor"].apply_chat_template(turns, add_generation_prompt=True)
+    given = names["processor"](text=text, images=[Image.open(tmp_path / "images" / "0.png")], return_tensors="pt")
+    assert names["model"](**given).logits.isfinite().all()
 
 def test_images_go_along_to_a_rented_machine(tmp_path):
     rented = begin(vision_recipe(tmp_path))
