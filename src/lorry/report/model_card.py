@@ -59,6 +59,24 @@ folder = "path/to/this/folder"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 """
+_LOAD_SEEING_ADAPTER = """\
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+folder = "path/to/this/folder"
+processor = AutoProcessor.from_pretrained({base})
+processor.tokenizer = AutoTokenizer.from_pretrained(folder)
+processor.chat_template = processor.tokenizer.chat_template
+base = AutoModelForImageTextToText.from_pretrained({base}, dtype="auto")
+model = PeftModel.from_pretrained(base, folder)
+"""
+_LOAD_SEEING_MODEL = """\
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder = "path/to/this/folder"
+processor = AutoProcessor.from_pretrained(folder)
+model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto")
+"""
 
 
 def model_card(sources: Sources, summary: dict[str, Any]) -> str:
@@ -74,7 +92,7 @@ def _front_matter(sources: Sources) -> dict[str, Any]:
     method = str(mapping(recipe.get("method")).get("name") or "sft")
     card: dict[str, Any] = {
         "library_name": "peft" if is_lora else "transformers",
-        "pipeline_tag": "text-classification" if method == "reward" else "text-generation",
+        "pipeline_tag": _task(sources, method),
         "tags": [*(["lora"] if is_lora else []), method, "lorry"],
     }
     hub_id = _hub_id(sources)
@@ -85,6 +103,12 @@ def _front_matter(sources: Sources) -> dict[str, Any]:
     if license_name:
         card["license"] = license_name
     return card
+
+
+def _task(sources: Sources, method: str) -> str:
+    if method == "reward":
+        return "text-classification"
+    return "image-text-to-text" if sources.reads_images else "text-generation"
 
 
 def _body(sources: Sources, summary: dict[str, Any]) -> Iterator[str]:
@@ -113,6 +137,8 @@ def _code(sources: Sources, model: str) -> str:
     adapter, whole = _LOAD_ADAPTER, _LOAD_MODEL
     if sources.method == "reward":
         adapter, whole = _LOAD_REWARD_ADAPTER, _LOAD_REWARD_MODEL
+    elif sources.reads_images:
+        adapter, whole = _LOAD_SEEING_ADAPTER, _LOAD_SEEING_MODEL
     return (whole if sources.recipe.get("lora") is None else adapter).format(base=_base_literal(sources, model))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from lorry.data.images.families import FAMILIES
 from lorry.errors import LorryError
 from lorry.track import events
 from lorry.track.folder import RunFolder
@@ -37,6 +38,8 @@ class Sources:
     best_by: Watched = field(default_factory=Watched)
     """What made a step the best."""
     adapter_bytes: int | None = None
+    reads_images: bool = False
+    """Whether lorry shows images to the model."""
     damage: list[str] = field(default_factory=list[str])
     """Files that could not be read, and why."""
 
@@ -74,6 +77,7 @@ def read(folder: RunFolder) -> Sources:
         directions=_directions(scores),
         best_by=best_as_known(mapping(resolved.get("recipe"))),
         adapter_bytes=_weights_size(folder.adapter),
+        reads_images=_reads_images([Path(str(resolved.get("model_folder") or folder.adapter)), folder.adapter]),
         damage=damage,
     )
 
@@ -115,6 +119,11 @@ def _directions(scores: Json) -> dict[str, bool]:
     """What each metric said of itself when it scored; one that said nothing stays unknown."""
     said = {name: mapping(facts).get("higher_is_better") for name, facts in mapping(scores.get("metrics")).items()}
     return {**_NATURAL_DIRECTIONS, **{name: higher for name, higher in said.items() if isinstance(higher, bool)}}
+
+
+def _reads_images(folders: Iterable[Path]) -> bool:
+    """Whether one of these folders holds a model of such a family; the base's may be gone, or on another machine."""
+    return any(str(mapping(_json(folder / "config.json", [])).get("model_type")) in FAMILIES for folder in folders)
 
 
 def _weights_size(folder: Path) -> int | None:

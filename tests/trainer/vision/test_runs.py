@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from lorry.cli.main import run
 from lorry.compute.machine.sending import freeze, load_of
+from lorry.report.write import write
 from lorry.track.run import Run
-from lorry.trainer.process import work
 from lorry.trainer.methods.sft import SupervisedFineTuning
+from lorry.trainer.process import work
 from tiny_runs import begin, cut_back, events_of, train_here, weights, write_rows
 from tiny_vision import COLOURS, save_vision, vision_recipe
 
@@ -102,8 +103,6 @@ def test_preferences_about_images_are_learnt(tmp_path, method):
     assert events_of(run, "step")[-1].data["computed_tokens"] < 3 * 2 * 40  # each image once for both answers
 
 
-def test_method_that_reads_no_images_says_so(tmp_path):
-    from lorry.plan.subject import UnavailableError
 @pytest.mark.parametrize("cached", [False, True])
 def test_preferences_train_the_vision_part_and_continue_to_the_same_bits(tmp_path, cached):
     sides = {"chosen": "red", "rejected": "none"}
@@ -140,6 +139,8 @@ def test_images_that_fit_nowhere_are_not_answered_with_a_length_that_leaves_them
     assert "max_length" not in failed.data["hint"]
 
 
+def test_method_that_reads_no_images_says_so(tmp_path):
+    from lorry.plan.subject import UnavailableError
 
     values = vision_recipe(tmp_path, method={"name": "kto"})
     labelled = [{"prompt": "<image>which", "completion": "red", "label": True, "images": ["images/0.png"]}]
@@ -160,7 +161,6 @@ def test_adapter_is_asked_about_an_image(tmp_path, capsys):
     assert "there is no image `no.png`" in capsys.readouterr().err
     assert run([*asked, "--image", image, "--prompt", "<image> or <image>"]) == 2
     assert "2 `<image>` marks, 1 image" in capsys.readouterr().err
-
     assert run([*asked, "--image", image, "--prompt", "red", "--raw"]) == 2
     refused = capsys.readouterr().err
     assert "a bare text shows no images" in refused
@@ -184,6 +184,7 @@ def test_model_card_loads_what_sees(tmp_path, lora):
     text = names["processor"].apply_chat_template(turns, add_generation_prompt=True)
     given = names["processor"](text=text, images=[Image.open(tmp_path / "images" / "0.png")], return_tensors="pt")
     assert names["model"](**given).logits.isfinite().all()
+
 
 def test_images_go_along_to_a_rented_machine(tmp_path):
     rented = begin(vision_recipe(tmp_path))
