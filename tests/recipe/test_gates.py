@@ -41,6 +41,7 @@ def test_gate_is_a_sign_a_number_and_perhaps_rows(text: str, expected: Gate):
         "< nan",
         "< inf",
         "< 1e999",
+        "< 1e999 %",
         "< 5 % on train",
         "<< 1",
     ],
@@ -78,6 +79,8 @@ def test_other_shapes_are_refused(given: Any):
         ("> 0.9", 0.9, False, 0),
         (">= 90 %", 0.9, True, 0),
         (">= 90 %", 0.7, False, 0.2),
+        (">= 97.4 %", 974 / 1000, True, 0),
+        ("<= 0.7 %", 7 / 1000, True, 0),
     ],
 )
 def test_limit_itself_passes_where_the_sign_says_so(text: str, value: float, met: bool, by: float):

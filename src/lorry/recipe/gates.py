@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, cast
 
 Sign = Literal["<", "<=", ">", ">="]
@@ -62,9 +63,12 @@ def parsed(score: str, text: str) -> Gate:
     if found is None:
         raise ValueError(f"`{text}` is no gate: {_FORM}")
     sign, number, percent, split = found.groups()
-    limit = float(number) / 100 if percent else float(number)
+    limit = float(number)
     if not math.isfinite(limit):
         raise ValueError(f"`{text}` asks for more than any number")
+    if percent and limit:
+        # Divided in decimals: 97.4 / 100 is not the double next to 0.974, which 974 of 1,000 answers reach.
+        limit = float(Decimal(number) / 100)
     written = f"{number} %" if percent else number
     return Gate(score, cast("Sign", sign), limit, cast("Split | None", split), written)
 
