@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ import yaml
 import lorry
 import tiny_runs
 from lorry import job
+from lorry.cli.commands.evaluate import Options, _with_settings
 from lorry.cli.main import run as command
 from lorry.errors import GateMissedError
+from lorry.evaluate.opening import Found
 from lorry.report.write import write
 from lorry.track.events import read
+from lorry.track.folder import RunFolder
 from lorry.track.run import Run
 from lorry.track.store import Store
+from subjects import recipe
 
 MINE = "def vowels(completion, level):\n    return level\n"
 EVALUATE = {
@@ -103,16 +109,58 @@ def test_reports_made_again_tell_the_same(run: Run):
         (["--gate", "loss < 0", "--gate", "cer > 0"], 3, "1 of 2 gates missed: loss < 0"),
         (["--metrics", "length"], 0, "not judged, for they are not scored: the gates of cer, vowels"),
         (["--gate", "loss"], 2, "is no gate"),
-        (["--gate", "bleu > 1"], 3, "it was not scored"),
+        (["--gate", "bleu > 1"], 2, "nothing here gives a score `bleu`"),
+        (["--gate", "> 1"], 2, "nothing here gives a score ``"),
+        (["--rows", "0"], 0, "the gates of cer, vowels"),
+        (["--rows", "0", "--gate", "cer < 1"], 2, "nothing here gives a score `cer`"),
+        (["--data", "OTHER", "--gate", "loss < 9 on test"], 2, "no test rows"),
     ],
 )
 def test_evaluate_judges_the_gates(
     run: Run, words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
 ):
-    assert command(["evaluate", run.id, "--samples", "0", *words]) == code
+    here = [str(run.folder.path.parents[2] / "rows.jsonl") if word == "OTHER" else word for word in words]
+    assert command(["evaluate", run.id, "--samples", "0", *here]) == code
     shown = capsys.readouterr()
     assert told in " ".join((shown.out + shown.err).split())
     assert "Traceback" not in shown.err
+
+
+def test_gates_of_the_command_line_leave_the_runs_own_scores_alone(run: Run, capsys: pytest.CaptureFixture[str]):
+    before = (run.folder.evaluation / "scores.json").read_bytes()
+    assert command(["evaluate", run.id, "--samples", "0", "--gate", "loss < 1000"]) == 0
+    assert "gate loss < 1000" in capsys.readouterr().out
+    assert (run.folder.evaluation / "scores.json").read_bytes() == before
+
+
+def test_gates_need_rows_where_an_adapter_has_no_run(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    alone = Path(shutil.copytree(run.adapter, tmp_path / "adapter"))
+    assert command(["evaluate", str(alone), "--gate", "cer < 10 %"]) == 2
+    assert "nothing is scored" in capsys.readouterr().err
+
+
+def test_gates_of_what_is_not_scored_now_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    gates = {"mine": "> 0", "arc.acc": "> 0", "loss": ["< 9", "< 9 on test"], "cer": "< 1", "length": "> 2"}
+    asked = recipe(evaluate={"metrics": ["cer", "m.py:mine", "length"], "harness": ["arc"], "gates": gates})
+    found = Found(tmp_path, None, asked, tmp_path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def judged(**options: Any) -> dict[str, Any]:
+        return _with_settings(found, replace(Options(), **options)).recipe.evaluate.gates
+
+    kept = judged(metrics="m.py:mine,length")
+    assert list(kept) == ["mine", "loss", "length"]
+    assert "the gates of arc.acc, cer" in " ".join(capsys.readouterr().err.split())
+    assert judged(metrics="mine", data=tmp_path / "rows.jsonl") == {"mine": ["> 0"], "loss": ["< 9"]}
+
+
+def test_rewards_are_not_judged_where_nothing_asks_for_them(tmp_path: Path):
+    learning = {"name": "grpo", "rewards": ["exact_match"]}
+    asked = recipe(method=learning, evaluate={"metrics": ["cer"], "gates": {"reward": "> 0.5", "cer": "< 1"}})
+    found = Found(tmp_path, RunFolder(tmp_path), asked, tmp_path, tmp_path)
+    assert list(_with_settings(found, Options()).recipe.evaluate.gates) == ["cer"]
 
 
 def test_command_line_shows_all_and_leaves_with_3(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lorry import plugins
 from lorry.errors import RecipeError
 from lorry.evaluate.metrics._base import About, Metric
 from lorry.recipe.paths import from_home
+
+if TYPE_CHECKING:
+    from lorry.trainer.methods._base import Method
 
 
 def metrics_of(specs: Sequence[str | Mapping[str, Any]], base: Path | None = None) -> dict[str, Metric]:
@@ -30,6 +33,23 @@ def metrics_of(specs: Sequence[str | Mapping[str, Any]], base: Path | None = Non
 def about(specs: Sequence[str | Mapping[str, Any]]) -> dict[str, About]:
     """What each score of the named metrics is. Raises InputError as `metrics_of` does."""
     return {name: one for metric in metrics_of(specs).values() for name, one in metric.about.items()}
+
+
+def given(specs: Sequence[str | Mapping[str, Any]], method: Method, *, with_rewards: bool = True) -> dict[str, About]:
+    """What an evaluation gives of its rows, by name; what benchmarks give, they alone know.
+
+    Rewards are asked only at the end of a run. Raises InputError as `metrics_of` does.
+    """
+    if method.head == "score":
+        return {"reward_accuracy": About()}
+    known: dict[str, About] = {}
+    if not method.rolls_out:  # rows that are prompts have no loss
+        known = {"loss": About(False, highest=None), "perplexity": About(False, highest=None)}
+    elif with_rewards:
+        known = {name: About(is_higher, highest=None) for name, is_higher in method.gives.items() if "reward" in name}
+    if "preference" in method.accepts:
+        known["preference_accuracy"] = About()
+    return known if method.accepts == {"text"} else {**known, **about(specs)}  # raw text asks nothing
 
 
 def _with_files(spec: str | Mapping[str, Any], base: Path | None) -> str | Mapping[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,6 +17,10 @@ from lorry.cli.options import takes
 
 if TYPE_CHECKING:
     from lorry.evaluate.opening import Found
+    from lorry.recipe.evaluation import EvaluateSettings
+    from lorry.recipe.gates import Gate
+    from lorry.recipe.schema import Recipe
+    from lorry.trainer.methods._base import Method
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,15 @@ def command(options: Options) -> None:
     from lorry import job
 
     job.require_training_packages()
+    from lorry.errors import InputError
     from lorry.evaluate.chosen import metrics_of
     from lorry.evaluate.opening import find
 
-    found = _with_settings(find(options.run, options.model or None), options)
+    found = find(options.run, options.model or None)
+    if options.gate and options.data is None and found.run is None:
+        hint = f'give rows: `lorry evaluate {found.adapter} --data FILE --gate "..."`'
+        raise InputError("a gate cannot be judged where nothing is scored", place="--gate", hint=hint)
+    found = _with_settings(found, options)
     metrics_of(found.recipe.evaluate.metrics)
     if options.data is None and found.run is None:
         _only_loads(found, as_json=options.as_json)
@@ -67,11 +76,11 @@ def _with_settings(found: Found, options: Options) -> Found:
         changes["metrics"] = _named(options.metrics, found)
     elif found.run is None:
         changes["metrics"] = [{"name": "exact_match"}]
-    changes["gates"] = _gates(found, options)
     if options.data or options.metrics:
         changes["harness"] = []  # benchmarks are asked for by the recipe, and have rows of their own
     changes |= {name: value for name in ("samples", "rows") if (value := getattr(options, name)) is not None}
     settings = found.recipe.evaluate.model_copy(update=changes)
+    settings = settings.model_copy(update={"gates": _gates(found.recipe, settings, options)})
     return replace(found, recipe=found.recipe.model_copy(update={"evaluate": settings}))
 
 
@@ -90,38 +99,58 @@ def _from_here(metric: dict[str, Any]) -> dict[str, Any]:
     return {**metric, "file": str(Path(metric["file"]).expanduser().absolute())} if "file" in metric else metric
 
 
-def _gates(found: Found, options: Options) -> dict[str, Any]:
-    """The gates that are judged: those of the command line, else the recipe's, of scores that are asked for.
+def _gates(recipe: Recipe, settings: EvaluateSettings, options: Options) -> dict[str, str | list[str]]:
+    """The gates that are judged: those of the command line, else the recipe's, without those of what is not scored now.
 
-    Raises InputError for what is none.
+    Raises InputError for what is none, or cannot be judged.
     """
-    from lorry.errors import InputError
-    from lorry.evaluate.chosen import about
+    from lorry import plugins
+    from lorry.evaluate.chosen import about, given
     from lorry.recipe.gates import gates_of
 
+    method = cast("Method", plugins.make("methods", recipe.method))
+    scores = set(given(settings.metrics, method, with_rewards=False))
+    if not settings.rows:
+        scores -= set(about(settings.metrics))
+
+    def is_judged(gate: Gate) -> bool:
+        in_benchmark = any(gate.score.startswith(f"{task.name}.") for task in settings.harness)
+        return in_benchmark or (gate.score in scores and not (options.data and gate.split == "test"))
+
     if options.gate is not None:
-        given: dict[str, list[str]] = {}
-        for text in options.gate:
-            score, sign, rest = re.match(r"\s*([^\s<>]*)\s*([<>]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-            given.setdefault(score, []).append(sign + rest)
-        try:
-            gates_of(given)
-        except ValueError as error:
-            raise InputError(str(error), place="--gate", hint='for example `--gate "cer < 10 %"`') from error
-        return given
-    own = found.recipe.evaluate
-    if not options.metrics and options.rows is None:
-        return dict(own.gates)
-    chosen = {name.strip().partition(".")[0] for name in options.metrics.split(",")} if options.metrics else None
-    metrics = {name: name.partition(".")[0] for name in about(own.metrics)}
-    left_out = [
-        score
-        for score in own.gates
-        if score in metrics and (options.rows == 0 or (chosen is not None and metrics[score] not in chosen))
-    ]
+        return _from_line(options.gate, is_judged, scores)
+    left_out = [gate.score for gate in gates_of(recipe.evaluate.gates) if not is_judged(gate)]
     if left_out:
-        output.note(f"not judged, for they are not scored: the gates of {', '.join(left_out)}")
-    return {score: text for score, text in own.gates.items() if score not in left_out}
+        output.note(f"not judged, for they are not scored: the gates of {', '.join(dict.fromkeys(left_out))}")
+    judged: dict[str, str | list[str]] = {}
+    for score, text in recipe.evaluate.gates.items():
+        texts = [text] if isinstance(text, str) else text
+        if kept := [one for one in texts if all(map(is_judged, gates_of({score: one})))]:
+            judged[score] = kept
+    return judged
+
+
+def _from_line(texts: Sequence[str], is_judged: Callable[[Gate], bool], scores: Set[str]) -> dict[str, str | list[str]]:
+    """The gates of the command line. Raises InputError for what is none, and for one that nothing could judge."""
+    from lorry.errors import InputError
+    from lorry.recipe.gates import gates_of
+
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        score, sign, rest = re.match(r"\s*([^\s<>]*)\s*([<>]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        found.setdefault(score, []).append(sign + rest)
+    try:
+        gates = gates_of(found)
+    except ValueError as error:
+        raise InputError(str(error), place="--gate", hint='for example `--gate "cer < 10 %"`') from error
+    for gate in gates:
+        if gate.score not in scores and not is_judged(gate):
+            hint = f"name one of {', '.join(sorted(scores))}, or add a metric: `--metrics`"
+            raise InputError(f"nothing here gives a score `{gate.score}`", place="--gate", hint=hint)
+        if not is_judged(gate):
+            hint = "leave out `on test`: the rows of --data are evaluation rows"
+            raise InputError("there are no test rows to judge a gate by", place="--gate", hint=hint)
+    return dict(found)
 
 
 def _raise_if_missed(judged: Sequence[Mapping[str, Any]], found: Found) -> None:
@@ -161,7 +190,7 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
     for warning in rows.scored.facts.warnings if isinstance(rows, OtherRows) else ():
         output.warn(warning)
     opened = open_found(found)
-    changed = options.data or options.metrics or options.model or options.rows is not None
+    changed = options.data or options.metrics or options.gate is not None or options.model or options.rows is not None
     with tempfile.TemporaryDirectory() as scratch:
         place = found.run if found.run and not changed else RunFolder(Path(scratch))
         evaluation = Evaluation(

@@ -15,7 +15,6 @@ from lorry.recipe.gates import Gate, gates_of
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
-    from lorry.trainer.methods._base import Method
 
 
 class GatesCheck(Check):
@@ -47,7 +46,7 @@ class GatesCheck(Check):
     def run(self, subject: Subject) -> Iterable[Finding]:
         """Looks at the recipe alone."""
         recipe = subject.recipe
-        known = _scores(recipe, subject.method)
+        known = chosen.given(recipe.evaluate.metrics, subject.method)
         for gate in gates_of(recipe.evaluate.gates):
             place = f"evaluate.gates.{gate.score}"
             about = known.get(gate.score)
@@ -57,18 +56,6 @@ class GatesCheck(Check):
                 yield _unknown(gate, known, place)
             else:
                 yield from _of(gate, about, recipe, place)
-
-
-def _scores(recipe: Recipe, method: Method) -> dict[str, About]:
-    """What the evaluation at the end gives, by name."""
-    if method.head == "score":
-        return {"reward_accuracy": About()}
-    known = {"loss": About(False, highest=None), "perplexity": About(False, highest=None)}
-    if "preference" in method.accepts:
-        known["preference_accuracy"] = About()
-    if method.rolls_out:
-        known |= {name: About(is_higher, highest=None) for name, is_higher in method.gives.items() if "reward" in name}
-    return {**known, **chosen.about(recipe.evaluate.metrics)}
 
 
 def _unknown(gate: Gate, known: Mapping[str, About], place: str) -> Finding:
