@@ -142,6 +142,9 @@ def test_nothing_is_fetched_for_a_reference():
         ('{"a": true, "b": null, "c": []}', '{"a": "true", "b": "null", "c": []}', 1, 3, 3),
         ('```json\n{"a": "x"}\n```', '{"a": "x"}', 1, 1, 1),
         ('[{"n": "tea", "p": 1}, {"n": "milk", "p": 2}]', '[{"n": "milk", "p": 2}, {"n": "tea", "p": 1}]', 4, 4, 4),
+        ('[{"n": "tea", "p": 2}, {"n": "milk", "p": 1}]', '[{"n": "tea", "p": 1}, {"n": "milk", "p": 2}]', 2, 4, 4),
+        ('{"i": [{"n": "tea", "p": 1}]}', '{"i": [{"n": "tea", "p": 2}, {"n": "tea", "p": 1}]}', 2, 2, 4),
+        ('{"i": [{"n": 1, "s": [{"a": 1, "b": 2}]}, {}, 5]}', '{"i": [5, {"n": 1, "s": [{"a": 2, "b": 2}]}]}', 3, 5, 4),
         ('{"id": 12345678901234567891}', '{"id": 12345678901234567892}', 0, 1, 1),
     ],
 )
@@ -162,6 +165,8 @@ def test_row_whose_own_answer_is_no_json_is_left_out(truth: str):
     [
         ({"fields": ["total"]}, '{"total": 1, "x": 2}', '{"total": 1, "x": 3}', Ratio(2, 2)),
         ({"fields": ["items"]}, '{"items": [{"n": 1}]}', '{"items": [{"n": 1}], "itemsize": 2}', Ratio(2, 2)),
+        ({"fields": ["i[].n"]}, '{"i": [{"n": 1, "p": 2}]}', '{"i": [{"n": 1, "p": 3}]}', Ratio(2, 2)),
+        ({"ordered": True}, '[{"a": 1}, {"a": 2}]', '[{"a": 2}, {"a": 1}]', Ratio(0, 4)),
         ({"ignore_case": True}, '{"a": "Tan"}', '{"a": "TAN"}', Ratio(2, 2)),
         ({"numbers": False}, '{"a": "9.0"}', '{"a": "9"}', Ratio(0, 2)),
         ({"ordered": True}, '{"b": [1, 2]}', '{"b": [2, 1]}', Ratio(0, 4)),

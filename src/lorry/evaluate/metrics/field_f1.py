@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 from pydantic import Field
@@ -18,15 +19,25 @@ from lorry.evaluate.metrics._json import parsed
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 """What begins with a zero, as codes do, is no number."""
 
-Pair = tuple[str, str]
+
+@dataclass
+class Node:
+    """Fields of a value: its own, as path and value, and those of the objects in its lists, by the list's path."""
+
+    leaves: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    items: dict[str, list[Node]] = field(default_factory=dict[str, "list[Node]"])
+    total: int = 0
+    """All of them."""
 
 
 class FieldF1(Metric):
     """Micro F1 over the fields of JSON answers: pairs of a path and a value, over all answers together.
 
     `{"total": "9.00", "items": [{"name": "tea"}]}` has two: `total` with 9, and `items[].name` with `tea`. The order of a
-    list's items does not count, nor does that of keys; what stands twice must stand twice. An answer that is no JSON has no
-    fields: all of the row's are missed. A row whose own answer is no JSON is left out.
+    list's items does not count, nor does that of keys; what stands twice must stand twice. Objects in lists are paired one to
+    one, first those with most fields in common, and their fields count within pairs: the price of one item is no hit for
+    another. An answer that is no JSON has no fields: all of the row's are missed. A row whose own answer is no JSON is left
+    out.
     """
 
     unit: ClassVar[str] = "F1"
@@ -66,32 +77,43 @@ class FieldF1(Metric):
     def _counted(self, answer: Answer) -> tuple[int, int, int] | None:
         """Fields that are right, that the answer has, and that the row has; None where the row has none."""
         try:
-            there = self._pairs(answer.truth)
+            there = self._read(answer.truth)
         except ValueError:
             return None
         try:
-            said = self._pairs(answer.prediction)
+            said = self._read(answer.prediction)
         except ValueError:
-            said = Counter[Pair]()
-        return ((there & said).total(), said.total(), there.total()) if there or said else None
+            said = Node()
+        return (_hits(there, said), said.total, there.total) if there.total or said.total else None
 
-    def _pairs(self, text: str) -> Counter[Pair]:
+    def _read(self, text: str) -> Node:
         value = parsed(text, allow_fenced=self.allow_fenced)
         try:
-            found = Counter((path, self._normal(one)) for path, one in self._leaves(value, ""))
+            return self._node(value, "")
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
-        chosen = tuple(self.fields)
-        return Counter({pair: count for pair, count in found.items() if not chosen or _is_below(pair[0], chosen)})
+
+    def _node(self, value: Any, path: str) -> Node:
+        """The chosen fields below a value; those of each object in a list by themselves."""
+        found = Node()
+        for place, one in self._leaves(value, path):
+            if isinstance(one, Node):
+                found.items.setdefault(place, []).append(one)
+            elif not self.fields or _is_below(place, tuple(self.fields)):
+                found.leaves[place, self._normal(one)] += 1
+        found.total = found.leaves.total() + sum(item.total for items in found.items.values() for item in items)
+        return found
 
     def _leaves(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:
-        """Every value with its path; an empty object or list is a value."""
+        """Every value with its path; an empty object or list is a value. Objects in lists come as nodes, with theirs inside."""
         if isinstance(value, dict) and value:
             for key, one in cast("dict[str, Any]", value).items():
                 yield from self._leaves(one, f"{path}.{key}" if path else key)
         elif isinstance(value, list) and value:
             for place, one in enumerate(cast("list[Any]", value)):
-                yield from self._leaves(one, f"{path}[{place if self.ordered else ''}]")
+                below = f"{path}[{place if self.ordered else ''}]"
+                is_item = isinstance(one, dict) and one and not self.ordered
+                yield from [(below, self._node(one, below))] if is_item else self._leaves(one, below)
         else:
             yield path, value
 
@@ -104,6 +126,24 @@ class FieldF1(Metric):
         if self.numbers and _NUMBER.fullmatch(text):
             return _number(text)
         return f'"{text.casefold() if self.ignore_case else text}"'
+
+
+def _hits(one: Node, other: Node) -> int:
+    """Fields that both have. Items of two lists are paired greedily, those with most in common first, then in their order."""
+    found = (one.leaves & other.leaves).total()
+    for path in one.items.keys() & other.items.keys():
+        common = [
+            (-_hits(mine, others), at, place)
+            for at, mine in enumerate(one.items[path])
+            for place, others in enumerate(other.items[path])
+        ]
+        taken, matched = set[int](), set[int]()
+        for count, at, place in sorted(common):
+            if at not in taken and place not in matched:
+                taken.add(at)
+                matched.add(place)
+                found -= count
+    return found
 
 
 def _number(text: str) -> str:
