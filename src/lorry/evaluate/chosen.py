@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from lorry.trainer.methods._base import Method
 
 
+_TAKEN = frozenset({"loss", "perplexity", "preference_accuracy", "reward"})
+"""Scores that are made without any metric: one of the same name would take their place, or lose its own."""
+
+
 def metrics_of(specs: Sequence[str | Mapping[str, Any]], base: Path | None = None) -> dict[str, Metric]:
     """The metrics that a recipe names, by what they are called. Files that they name start from `base`.
 
-    Raises InputError for an unknown one, a wrong setting, or a name that two of them have.
+    Raises InputError for an unknown one, a wrong setting, or a name that two of them have or that is taken.
     """
     made: dict[str, Metric] = {}
     for spec in specs:
@@ -26,6 +30,9 @@ def metrics_of(specs: Sequence[str | Mapping[str, Any]], base: Path | None = Non
         if metric.label in made:
             hint = "name each metric once, with the settings that count"
             raise RecipeError(f"metric `{metric.label}` is named twice", place="evaluate.metrics", hint=hint)
+        if metric.label in _TAKEN:
+            hint = "give the function another name"
+            raise RecipeError(f"`{metric.label}` is a score of lorry's own", place="evaluate.metrics", hint=hint)
         made[metric.label] = metric
     return made
 

@@ -98,6 +98,12 @@ def test_two_functions_may_be_metrics_and_one_twice_may_not(tmp_path: Path):
         metrics_of([specs[0], specs[0]], tmp_path)
 
 
+@pytest.mark.parametrize("name", ["loss", "perplexity", "preference_accuracy", "reward"])
+def test_name_of_a_score_that_is_made_anyway_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(RecipeError, match=f"`{name}` is a score of lorry's own"):
+        metrics_of([{"name": "python", "file": "mine.py", "function": name}], tmp_path)
+
+
 class Broken(Metric):
     """Fails at some answers."""
 
