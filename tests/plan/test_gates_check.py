@@ -46,6 +46,13 @@ def test_sound_gates_have_nothing_to_say(tmp_path: Path):
         ({"json_valid": ">= 95"}, {}, "gates.never", "`95 %`"),
         ({"json_valid": "> 1"}, {}, "gates.never", "a number that it can reach"),
         ({"json_valid": "< 0"}, {}, "gates.never", "a number that it can reach"),
+        ({"json_valid": ">= 0"}, {}, "gates.always", "can miss"),
+        ({"json_valid": "> -0.1"}, {}, "gates.always", "can miss"),
+        ({"refusal_correct": "<= 1"}, {}, "gates.always", "can miss"),
+        ({"refusal_correct": "< 95"}, {}, "gates.always", "`< 95 %`"),
+        ({"length": ">= 0"}, {}, "gates.always", "can miss"),
+        ({"cer": "< 0"}, {}, "gates.never", "a number that it can reach"),
+        ({"cer": "< 10"}, {}, "gates.loose", "`< 10 %`"),
         ({"cer": "> 0.1"}, {}, "gates.direction", "turn the sign round"),
         ({"json_valid": "< 0.9"}, {}, "gates.direction", "turn the sign round"),
     ],
@@ -54,8 +61,14 @@ def test_gate_that_cannot_be_right_is_found(gates: Any, more: dict[str, Any], co
     found = gated(tmp_path, gates, **more)
     assert list(found) == [code]
     assert found[code].remedy.find(remedy) >= 0, found[code]
-    assert found[code].severity == ("warning" if code == "gates.direction" else "error")
+    assert found[code].severity == ("warning" if code in ("gates.direction", "gates.loose") else "error")
     assert found[code].place == f"evaluate.gates.{next(iter(gates))}"
+
+
+def test_limits_that_are_seldom_meant_are_told_apart_from_those_that_are(tmp_path: Path):
+    assert gated(tmp_path, {"cer": "< 150 %", "loss": "> -1"}).keys() == {"gates.direction"}
+    own = {"metrics": ["mine.py:f"], "gates": {"f": ">= 0"}}
+    assert run("gates", tmp_path, evaluate=own) == {}  # a function of one's own may give less than 0
 
 
 def test_scores_of_methods_may_be_gated(tmp_path: Path):

@@ -51,9 +51,9 @@ def given(specs: Sequence[str | Mapping[str, Any]], method: Method, *, with_rewa
         return {"reward_accuracy": About()}
     known: dict[str, About] = {}
     if not method.rolls_out:  # rows that are prompts have no loss
-        known = {"loss": About(False, highest=None), "perplexity": About(False, highest=None)}
+        known = {name: About(False, "nats", None) for name in ("loss", "perplexity")}
     elif with_rewards:
-        known = {name: About(is_higher, highest=None) for name, is_higher in method.gives.items() if "reward" in name}
+        known = {name: About(is_higher, "reward", None) for name, is_higher in method.gives.items() if "reward" in name}
     if "preference" in method.accepts:
         known["preference_accuracy"] = About()
     return known if method.accepts == {"text"} else {**known, **about(specs)}  # raw text asks nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +16,14 @@ from lorry.recipe.gates import Gate, gates_of
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
+
+
+_ERROR_RATES = ("cer", "wer")
+"""Shares that may be above 1, and seldom are meant to."""
+
+
+_BELOW_ZERO = ("mean", "nats", "reward")
+"""Units of scores that may lie below 0, or that nobody mistakes for shares."""
 
 
 class GatesCheck(Check):
@@ -35,6 +44,16 @@ class GatesCheck(Check):
             "A gate asks for what the score can never be, such as 95 of one that ends at 1.",
             "It would be missed however good the adapter is.",
             'Write shares as `"0.95"` or `"95 %"`.',
+        ),
+        "gates.always": Explanation(
+            "A gate asks for what the score always is, such as at least 0 of a share, or at most 1.",
+            "It would be met however bad the adapter is.",
+            'Write shares as `"0.95"` or `"95 %"`.',
+        ),
+        "gates.loose": Explanation(
+            "A gate lets an error rate be above 1, and its limit has no `%`.",
+            "More than every character or word could be wrong: 10 is 1,000 %.",
+            'Write `"< 10 %"` or `"< 0.10"`.',
         ),
         "gates.direction": Explanation(
             "A gate asks a score to be high of which less is better, or to be low of which more is better.",
@@ -77,18 +96,28 @@ def _of(gate: Gate, about: About, recipe: Recipe, place: str) -> Iterable[Findin
     elif gate.score in chosen.about(evaluate.metrics) and not evaluate.rows:
         message = f"`{gate.score} {gate.asked}` has no answers to be judged by: evaluate.rows is 0"
         yield error("gates.no-rows", message, remedy="set evaluate.rows above 0", place=place)
-    if not _can_be(gate, about):
-        limit = f"`{gate.limit:g} %`" if gate.limit > 1 else "a number that it can reach"
-        message = f"`{gate.score} {gate.asked}` can never be met: it lies between 0 and {about.highest or 'no bound'}"
-        yield error("gates.never", message.replace("1.0", "1"), remedy=f"write {limit}", place=place)
+    yield from _of_limit(gate, about, place)
+
+
+def _of_limit(gate: Gate, about: About, place: str) -> Iterable[Finding]:
+    asked, share = f"`{gate.score} {gate.asked}`", f"`{gate.sign} {gate.limit:g} %`"
+    bounds = f"it lies between 0 and {about.highest:g}" if about.highest is not None else "it is never below 0"
+    remedy = f"write {share}" if gate.limit > 1 else "write a number that it can reach, and can miss"
+    if not _can(gate, about, met=True):
+        yield error("gates.never", f"{asked} can never be met: {bounds}", remedy=remedy, place=place)
+    elif not _can(gate, about, met=False):
+        yield error("gates.always", f"{asked} is always met: {bounds}", remedy=remedy, place=place)
     elif about.higher_is_better is not None and about.higher_is_better != gate.wants_more:
         better = "more" if about.higher_is_better else "less"
-        message = f"`{gate.score} {gate.asked}` passes the worse adapters: {better} of it is better"
+        message = f"{asked} passes the worse adapters: {better} of it is better"
         yield warning("gates.direction", message, remedy="turn the sign round, unless it is meant", place=place)
+    elif gate.score in _ERROR_RATES and gate.limit > 1 and "%" not in gate.written:
+        message = f"{asked} lets more be wrong than there is: it is a share, and {gate.limit:g} is {gate.limit:.0%}"
+        yield warning("gates.loose", message, remedy=f"write {share}", place=place)
 
 
-def _can_be(gate: Gate, about: About) -> bool:
-    """Whether there is a score that passes; none lies below 0, but for losses and rewards, which have no bounds."""
-    if about.highest is None:
-        return True
-    return any(gate.is_met(one) for one in (0.0, about.highest))
+def _can(gate: Gate, about: About, *, met: bool) -> bool:
+    """Whether there is a score that passes, or one that does not."""
+    lowest = 0.0 if about.highest is not None or about.unit not in _BELOW_ZERO else -math.inf
+    ends = (lowest, math.inf if about.highest is None else about.highest)
+    return any(gate.is_met(one) is met for one in ends)
