@@ -81,6 +81,32 @@ def test_scores_of_methods_may_be_gated(tmp_path: Path):
     assert run("gates", tmp_path, method=learning, evaluate={"gates": gates}) == {}
 
 
+@pytest.mark.parametrize(
+    ("score", "sections"),
+    [
+        ("loss", {"method": {"name": "grpo", "rewards": ["exact_match"]}}),
+        ("perplexity", {"method": {"name": "grpo", "rewards": ["exact_match"]}}),
+        ("cer", {"method": "cpt"}),
+    ],
+)
+def test_score_that_a_method_never_gives_is_unknown(score: str, sections: dict[str, Any], tmp_path: Path):
+    assert list(gated(tmp_path, {score: "< 0.5"}, **sections)) == ["gates.unknown"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "sections", "told"),
+    [
+        ("> 0.5 on test", {}, "has its own"),
+        ("> 0.5", {"method": "reward"}, "reward model"),
+        ("> 0.5", {"compute": {"on": ["runpod"]}}, "rented machine"),
+    ],
+)
+def test_benchmark_that_is_not_scored_cannot_be_gated(gate: str, sections: Any, told: str, tmp_path: Path):
+    evaluate = {"harness": ["arc"], "gates": {"arc.acc": gate}}
+    assert told in run("gates", tmp_path, evaluate=evaluate, **sections)["gates.benchmark"].message
+    assert run("gates", tmp_path, evaluate={**evaluate, "gates": {"arc.acc": "> 0.5"}}) == {}
+
+
 def test_gated_metric_that_cannot_work_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     named = {"metrics": ["bash_valid"], "gates": {"bash_valid": "> 0.9"}}

@@ -16,6 +16,7 @@ from lorry.recipe.gates import Gate, gates_of
 if TYPE_CHECKING:
     from lorry.plan.subject import Subject
     from lorry.recipe.schema import Recipe
+    from lorry.trainer.methods._base import Method
 
 
 _ERROR_RATES = ("cer", "wer")
@@ -34,6 +35,12 @@ class GatesCheck(Check):
             "A gate is set on a score that nothing of the recipe gives.",
             "It could not be judged, and would be missed however good the adapter is.",
             "Add the metric to `evaluate.metrics`, or name one of the scores that the finding lists.",
+        ),
+        "gates.benchmark": Explanation(
+            "A gate is set on a benchmark of lm-evaluation-harness that will not be scored, or is asked of rows of the recipe.",
+            "It would be missed however good the adapter is.",
+            "Leave out `on eval` or `on test`; judge benchmarks of what is trained on a rented machine at home: "
+            "`lorry evaluate RUN`.",
         ),
         "gates.no-rows": Explanation(
             "A gate is set, and there are no rows, or no answers, that it could be judged by.",
@@ -70,11 +77,26 @@ class GatesCheck(Check):
             place = f"evaluate.gates.{gate.score}"
             about = known.get(gate.score)
             if about is None and any(gate.score.startswith(f"{task.name}.") for task in recipe.evaluate.harness):
-                continue  # what a benchmark gives, it alone knows
+                yield from _of_benchmark(gate, recipe, subject.method, place)
+                continue
             if about is None:
                 yield _unknown(gate, known, place)
             else:
                 yield from _of(gate, about, recipe, place)
+
+
+def _of_benchmark(gate: Gate, recipe: Recipe, method: Method, place: str) -> Iterable[Finding]:
+    """Whether it is scored at all; what a benchmark gives, it alone knows."""
+    asked, code = f"`{gate.score} {gate.asked}`", "gates.benchmark"
+    if method.head == "score":
+        message = f"{asked} cannot be judged: a reward model gives no answers, and is scored by no benchmark"
+        yield error(code, message, remedy="leave the gate out", place=place)
+    elif not recipe.compute.is_here:
+        message = f"{asked} cannot be judged: benchmarks are not scored on a rented machine"
+        yield error(code, message, remedy="leave the gate out, and score benchmarks at home", place=place)
+    elif gate.split:
+        message = f"{asked} asks for {gate.split} rows, and a benchmark has its own"
+        yield error(code, message, remedy=f"leave out `on {gate.split}`", place=place)
 
 
 def _unknown(gate: Gate, known: Mapping[str, About], place: str) -> Finding:
