@@ -46,6 +46,13 @@ def test_file_that_is_not_there_is_told(tmp_path: Path):
     assert (found.message, found.place) == ("there is no `none.py`", "method.rewards[1]")
 
 
+def test_file_of_a_metric_is_looked_for_beside_the_recipe(tmp_path: Path):
+    asked = given(tmp_path, {"name": "metric", "metric": {"name": "python", "file": "mine.py", "function": "f"}})
+    assert "rewards.unavailable" in run("rewards", asked)
+    (tmp_path / "mine.py").write_text("def f(completion): return 1", encoding="utf-8")
+    assert run("rewards", asked) == {}
+
+
 def test_file_that_is_in_the_clone_alone_is_noted(tmp_path: Path):
     compute = {"on": ["runpod"], "code": f"https://host.example/mine.git@{'a' * 40}"}
     found = run("rewards", given(tmp_path, "judges/none.py:f", compute=compute))

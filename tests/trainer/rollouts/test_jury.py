@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from lorry.errors import InputError
-from lorry.trainer.rewards._base import Completion, Fault, Reward
+from lorry.trainer.rewards._base import Completion, Fault, Place, Reward
 from lorry.trainer.rollouts.jury import Jury, rewards_of
+from subjects import recipe
 
 
 class Fixed:
@@ -50,6 +53,27 @@ def test_judging_is_seen_to_go_on_between_answers():
     jury.beat = lambda: seen.append(None)
     assert jury.judge(answers(None, None, None)).totals.tolist() == [1.0, 0.0, 1.0]
     assert len(seen) == 3
+
+
+def test_function_as_a_metric_is_found_beside_the_recipe_and_called_in_one_process(tmp_path: Path):
+    (tmp_path / "m.py").write_text("import os\ndef f(completion): return os.getpid() if completion else 8e9", "utf-8")
+    metric = {"name": "python", "file": "m.py", "function": "f", "most": 7e9}
+    place = Place(recipe(), tmp_path, tmp_path)
+    jury = Jury.open([{"name": "metric", "metric": metric}], place)
+    try:
+        first, bad, second = jury.judge([*answers(None), Completion("", []), *answers(None)]).totals.tolist()
+    finally:
+        jury.close()
+    assert bad == 0
+    assert 0 < first == second != os.getpid()
+
+
+def test_function_as_a_metric_may_be_one_of_which_less_is_better(tmp_path: Path):
+    (tmp_path / "m.py").write_text("def f(completion): return 0.25", "utf-8")
+    metric = {"name": "python", "file": "m.py", "function": "f", "better": "lower"}
+    jury = Jury.open([{"name": "metric", "metric": metric}], Place(recipe(), tmp_path, tmp_path))
+    assert jury.judge(answers(None)).totals.tolist() == [0.75]
+    jury.close()
 
 
 def test_row_names_the_rewards_that_count_for_it():

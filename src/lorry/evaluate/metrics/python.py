@@ -71,18 +71,30 @@ class PythonMetric(Metric):
 
     def score_all(self, answers: Sequence[Answer], beat: Callable[[], None] = nothing) -> list[Score | Fault]:
         """Has one process score all of them; it is gone afterwards, with all that it started."""
-        from lorry.trainer.rewards._worker import Worker
-
         if not answers:
             return []
-        worker = Worker(Path(self.file), self.function, (self.timeout, self.start_timeout), self.secrets)
         try:
-            worker.start()
-            return list(self._each(worker, answers, beat))
+            worker = self.started()
         except RecipeError as error:
             return [Fault(error.message)] * len(answers)
+        try:
+            return list(self._each(worker, answers, beat))
         finally:
             worker.close()
+
+    def started(self) -> Worker:
+        """A process that calls the function, for whoever has many answers over time, and closes it. Raises RecipeError."""
+        from lorry.trainer.rewards._worker import Worker
+
+        worker = Worker(Path(self.file), self.function, (self.timeout, self.start_timeout), self.secrets)
+        worker.start()
+        return worker
+
+    def within(self, score: float | None) -> float | Fault | None:
+        """A score that the function gave, or why it cannot be one."""
+        if score is not None and self.most is not None and score > self.most:
+            return Fault(f"gave {score:g}, and `most` says {self.most:g}")
+        return score
 
     def unavailable(self) -> str | None:
         """Says so where the file is not there."""
@@ -105,9 +117,4 @@ class PythonMetric(Metric):
             asked = Completion(one.prediction, one.messages, one.truth, one.columns, one.origin)
             (score,) = worker.scores([asked])
             hung = hung + 1 if isinstance(score, Failed) and time.monotonic() - began >= self.timeout else 0
-            yield Fault(score.told) if isinstance(score, Failed) else self._within(score)
-
-    def _within(self, score: float | None) -> Score | Fault:
-        if score is not None and self.most is not None and score > self.most:
-            return Fault(f"gave {score:g}, and `most` says {self.most:g}")
-        return score
+            yield Fault(score.told) if isinstance(score, Failed) else self.within(score)

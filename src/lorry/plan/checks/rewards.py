@@ -107,7 +107,7 @@ class RewardsCheck(Check):
 def _of(reward: Reward, place: str, subject: Subject) -> Iterable[Finding]:
     """What one reward lacks."""
     if isinstance(reward, MetricReward):
-        lacks = reward.unavailable()
+        lacks = reward.unavailable(subject.base)
         if lacks and subject.recipe.compute.is_here:
             message = f"the metric `{reward.label}` cannot work here, so it can judge nothing"
             yield refusal("rewards.unavailable", message, remedy=lacks, place=place)

@@ -112,8 +112,9 @@ class Reward(Plugin):
         """Answers that are judged between two signs of life."""
         return 1
 
-    def unavailable(self) -> str | None:
-        """Why it cannot work on this machine, with what to install; None when it can."""
+    def unavailable(self, base: Path | None = None) -> str | None:
+        """Why it cannot work on this machine, with what to install; None when it can. Files that it names start from `base`."""
+        del base
         return None
 
     @abstractmethod

@@ -52,7 +52,7 @@ class Jury:
         """Opens all. Raises LorryError for the first that cannot work."""
         opened: dict[str, tuple[Reward, Scorer]] = {}
         for name, reward in rewards_of(specs).items():
-            lacks = reward.unavailable()
+            lacks = reward.unavailable(place.base)
             if lacks:
                 raise RecipeError(f"the reward `{name}` cannot work here", place="method.rewards", hint=lacks)
             opened[name] = reward, reward.open(place)
