@@ -83,6 +83,20 @@ def test_files_of_rewards_travel_with_the_neighbours_that_they_import(judged: tu
     assert sent == {"rewards/0/mine.py", "rewards/0/words.py", "rewards/2/model/config.json"}
 
 
+def test_files_of_one_name_lie_apart_whatever_names_them(tmp_path: Path):
+    for folder in ("learnt", "scored"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.py").write_text(f"def f(completion): return '{folder}'")
+    reward = {"name": "metric", "metric": {"name": "python", "file": str(tmp_path / "learnt/m.py"), "function": "f"}}
+    values = {"model": {"id": "a/b"}, "data": {"train": "x"}, "evaluate": {"metrics": [f"{tmp_path}/scored/m.py:f"]}}
+    recipe = from_dict({**values, "method": {"name": "grpo", "rewards": [reward]}}, tmp_path).recipe
+    folder = RunFolder(tmp_path / "run")
+    kept = keep_own_files(recipe, tmp_path, folder)
+    learnt, scored = kept.method["rewards"][0]["metric"]["file"], kept.evaluate.metrics[0]["file"]
+    assert "learnt" in (folder.path / "files" / learnt).read_text()
+    assert "scored" in (folder.path / "files" / scored).read_text()
+
+
 def test_files_of_rewards_are_found_again_at_home(judged: tuple[RunFolder, Recipe], tmp_path: Path):
     folder, kept = judged
     short, metric, classifier, of_the_hub = at_home(kept, folder).method["rewards"]

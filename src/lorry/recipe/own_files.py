@@ -90,11 +90,10 @@ def put_path(values: dict[str, Any], one: OwnFile, path: str) -> None:
 
 def _of_plugin(kind: str, given: Any, keys: Keys) -> Iterator[OwnFile]:
     """The files, models and runs that one reward or metric names."""
-    number = next(key for key in keys if isinstance(key, int))
     if isinstance(given, str) and len(keys) == 3:
         named = file_and_function(given)
         if named is not None:
-            yield OwnFile(keys, named[0], _kept_name(kind, number, named[0]), f":{named[1]}")
+            yield OwnFile(keys, named[0], _kept_name(keys, named[0]), f":{named[1]}")
         return
     if not isinstance(given, Mapping):
         return
@@ -109,7 +108,7 @@ def _of_plugin(kind: str, given: Any, keys: Keys) -> Iterator[OwnFile]:
     for setting in (*plugin.files, *models):
         value = settings.get(setting)
         if _is_path(value):
-            name, is_model, is_run = _kept_name(kind, number, str(value)), setting in models, setting in runs
+            name, is_model, is_run = _kept_name(keys, str(value)), setting in models, setting in runs
             yield OwnFile((*keys, setting), str(value), name, is_model=is_model, is_run=is_run)
 
 
@@ -121,9 +120,9 @@ def _class(kind: str, name: Any) -> type[Reward] | type[Metric] | None:
         return None
 
 
-def _kept_name(kind: str, number: int, path: str) -> str:
-    """The files of each lie apart, under the name that they have: Python imports by it."""
-    return f"{kind}/{number}/{Path(path).name or 'file'}"
+def _kept_name(keys: Keys, path: str) -> str:
+    """The files of each place lie apart, under the name that they have: Python imports by it."""
+    return f"{'/'.join(map(str, keys[1:]))}/{Path(path).name or 'file'}"
 
 
 def _is_path(value: Any) -> bool:
