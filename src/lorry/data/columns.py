@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 FILE = "columns.jsonl"
 _LEARNT = frozenset(
@@ -19,11 +19,22 @@ _LEARNT = frozenset(
     }
 )
 """Fields that formats make the conversation of."""
+_BYTES = (bytes, bytearray, memoryview)
 
 
 def beside(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What else a row holds; raw bytes, such as those of an image, are left out."""
-    return {name: value for name, value in raw.items() if name not in _LEARNT and not isinstance(value, bytes)}
+    """What else a row holds; raw bytes, such as those of an image, are left out, at whatever depth."""
+    return _told({name: value for name, value in raw.items() if name not in _LEARNT})
+
+
+def _told(value: Any) -> Any:
+    """A value without the bytes in it, such as those of `{"bytes": ..., "path": ...}`."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {key: _told(one) for key, one in items if not isinstance(one, _BYTES)}
+    if isinstance(value, list | tuple):
+        return [_told(one) for one in cast("Iterable[Any]", value) if not isinstance(one, _BYTES)]
+    return value
 
 
 class ColumnsWriter:
