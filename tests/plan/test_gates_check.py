@@ -43,7 +43,7 @@ def test_sound_gates_have_nothing_to_say(tmp_path: Path):
         ({"cer": "< 0.1 on test"}, {}, "gates.no-rows", "data.test"),
         ({"cer": "< 0.1"}, {"data": {"eval_split": 0}}, "gates.no-rows", "eval_split"),
         ({"cer": "< 0.1"}, {"evaluate": {"rows": 0}}, "gates.no-rows", "evaluate.rows"),
-        ({"json_valid": ">= 95"}, {}, "gates.never", "`95 %`"),
+        ({"json_valid": ">= 95"}, {}, "gates.never", "`>= 95 %`"),
         ({"json_valid": "> 1"}, {}, "gates.never", "a number that it can reach"),
         ({"json_valid": "< 0"}, {}, "gates.never", "a number that it can reach"),
         ({"json_valid": ">= 0"}, {}, "gates.always", "can miss"),
