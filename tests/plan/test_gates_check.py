@@ -147,7 +147,9 @@ def test_function_that_cannot_be_called_is_found(text: str | None, code: str, to
 def test_schema_that_cannot_be_used_is_found(text: str | None, code: str, tmp_path: Path):
     if text is not None:
         (tmp_path / "schema.json").write_text(text, "utf-8")
-    assert list(files(tmp_path, {"name": "json_valid", "json_schema": "schema.json"})) == [code]
+    found = files(tmp_path, {"name": "json_valid", "json_schema": "schema.json"})
+    assert list(found) == [code]
+    assert found[code].remedy in ("correct it", "give a JSON file, relative to the recipe")
 
 
 def test_file_that_is_in_the_clone_alone_is_noted(tmp_path: Path):

@@ -17,7 +17,7 @@ from lorry.errors import RecipeError
 from lorry.evaluate.chosen import metrics_of
 from lorry.evaluate.generation import Generated, Limits, Lowered, generate
 from lorry.evaluate.grading import grade
-from lorry.evaluate.metrics._base import Metric
+from lorry.evaluate.metrics._base import Metric, cause_and_remedy
 from lorry.evaluate.score import drawn
 from lorry.evaluate.scoring import answers_of, pool
 from lorry.trainer import watched
@@ -170,6 +170,6 @@ def answered_metrics(recipe: Recipe, base: Path) -> dict[str, Metric]:
     lacking = {score: missing[name] for name, metric in metrics.items() if name in missing for score in metric.about}
     for place, name in watched.named(recipe).items():
         if name in lacking:
-            why, _, hint = lacking[name].partition(": ")
+            why, hint = cause_and_remedy(lacking[name])
             raise RecipeError(f"`{name}` cannot be scored here: {why}", place=place, hint=hint)
     return {name: metric for name, metric in metrics.items() if name not in missing}

@@ -119,11 +119,24 @@ def test_schema_file_that_is_not_there_is_said(tmp_path: Path):
     assert "cannot be read" in str(made("json_valid", json_schema=str(tmp_path / "none.json")).unavailable())
 
 
-def test_nothing_is_fetched_for_a_reference():
-    metric = made("json_valid", json_schema={"$ref": "http://127.0.0.1:9/schema.json"})
-    graded = grade({"json_valid": metric}, [Answer("{}", "")])
-    assert graded.scores == {"json_valid": [None]}
-    assert "127.0.0.1" in graded.faults[0]
+@pytest.mark.parametrize("ref", ["http://127.0.0.1:9/schema.json", "#/$defs/none", "other.json", "#none"])
+def test_reference_that_leads_nowhere_is_refused_and_nothing_is_fetched(ref: str, tmp_path: Path):
+    schema = {"type": "object", "properties": {"a": {"items": {"$ref": ref}}}}
+    with pytest.raises(InputError, match="leads nowhere"):
+        made("json_valid", json_schema=schema)
+    (tmp_path / "schema.json").write_text(json.dumps(schema), "utf-8")
+    assert "leads nowhere" in str(made("json_valid", json_schema=str(tmp_path / "schema.json")).unavailable())
+
+
+def test_references_within_a_schema_and_to_the_standards_are_followed():
+    within = {"$defs": {"t": {"$id": "http://x.example/t", "$ref": "#/$defs/n", "$defs": {"n": {"type": "number"}}}}}
+    assert valid('{"a": 1}', json_schema={**within, "properties": {"a": {"$ref": "http://x.example/t"}}}) == 1
+    assert valid('{"a": "x"}', json_schema={**within, "properties": {"a": {"$ref": "#/$defs/t"}}}) == 0
+    assert valid('{"type": 3}', json_schema={"$ref": "https://json-schema.org/draft/2020-12/schema"}) == 0
+    draft7 = {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"n": {"type": "number"}}}
+    assert valid('"x"', json_schema={**draft7, "$ref": "#/definitions/n"}) == 0
+    data = {"properties": {"a": {"const": {"$ref": "#/none"}}}}  # a value, and no reference
+    assert valid('{"a": 1}', json_schema=data) == 0
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,12 @@ def words_of(about: About) -> str:
     return f"{about.unit}, {bounds}, {better}"
 
 
+def cause_and_remedy(why: str) -> tuple[str, str]:
+    """The parts of what `unavailable` says: what it lacks, in which there may be colons, and what to do about it."""
+    cause, colon, remedy = why.rpartition(": ")
+    return (cause, remedy) if colon else (why, "")
+
+
 def value_of(score: Score) -> float | None:
     """The score of one answer as a number."""
     return score.value if isinstance(score, Ratio) else score

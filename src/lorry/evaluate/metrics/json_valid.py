@@ -73,9 +73,13 @@ def _fault(text: str) -> str | None:
     if find_spec("jsonschema") is None:
         return None
     from jsonschema.exceptions import SchemaError
+    from referencing.exceptions import Unresolvable
 
     try:
         _validator(text)
+        _resolve_all(text)
+    except Unresolvable as error:
+        return f"its `$ref` {error.ref} leads nowhere, and nothing is fetched"
     except SchemaError as error:
         at = "/".join(map(str, error.absolute_path))
         return f"{at}: {error.message}" if at else str(error.message)
@@ -84,6 +88,27 @@ def _fault(text: str) -> str | None:
     except (TypeError, RecursionError) as error:
         return str(error)
     return None
+
+
+@lru_cache(maxsize=8)
+def _resolve_all(text: str) -> None:
+    """Follows every reference of a schema. Raises Unresolvable: else only the answers that come to it would have no score."""
+    from jsonschema import validators
+    from jsonschema_specifications import REGISTRY
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    schema: Any = json.loads(text)
+    kind: Any = validators.validator_for(schema, default=validators.Draft202012Validator)
+    draft = specification_with(kind.META_SCHEMA.get("$schema", ""), default=DRAFT202012)
+    root: Any = draft.create_resource(schema)
+    waiting: list[tuple[Any, Any]] = [(root, REGISTRY.resolver_with_root(root))]
+    while waiting:
+        part, resolver = waiting.pop()
+        named = cast("dict[str, Any]", part.contents) if isinstance(part.contents, dict) else {}
+        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if isinstance(ref := named.get(key), str):
+                resolver.lookup(ref)
+        waiting += [(one, resolver.in_subresource(one)) for one in part.subresources()]
 
 
 @lru_cache(maxsize=8)

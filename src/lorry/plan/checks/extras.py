@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorry.evaluate import harness
 from lorry.evaluate.chosen import metrics_of
+from lorry.evaluate.metrics._base import cause_and_remedy
 from lorry.plan.checks._base import Check
 from lorry.plan.findings import Explanation, Finding, error, warning
 from lorry.plan.subject import UnavailableError
@@ -133,7 +134,7 @@ def _metrics(subject: Subject) -> Iterable[Finding]:
     for name, metric in metrics_of(recipe.evaluate.metrics, subject.base).items():
         why = metric.unavailable()
         if why:
-            message, _, remedy = why.partition(": ")
+            message, remedy = cause_and_remedy(why)
             message = f"the metric `{name}` gives no scores: {message}"
             needed = {*watched.named(recipe).values(), *recipe.evaluate.gates}
             found = error if metric.about.keys() & needed else warning

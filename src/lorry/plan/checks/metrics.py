@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lorry.evaluate.chosen import metrics_of
+from lorry.evaluate.metrics._base import cause_and_remedy
 from lorry.evaluate.metrics.json_valid import JsonValid
 from lorry.evaluate.metrics.python import PythonMetric
 from lorry.plan.checks._base import Check
@@ -89,7 +90,7 @@ def _of_schema(named: str, place: str, subject: Subject) -> Iterable[Finding]:
         yield note("metrics.in-clone", told, place=place)
         return
     (metric,) = metrics_of([{"name": "json_valid", "json_schema": named}], subject.base).values()
-    message, _, remedy = (metric.unavailable() or "").partition(": ")
+    message, remedy = cause_and_remedy(metric.unavailable() or "")
     if message and "not installed" not in message:
         code = "metrics.file" if "cannot be read" in message else "metrics.schema"
         yield error(code, message, remedy=remedy, place=place)
