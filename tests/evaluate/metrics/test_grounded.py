@@ -63,6 +63,31 @@ def test_sentences_and_what_they_cite(text: str, expected: list[tuple[str, str]]
 
 
 @pytest.mark.parametrize(
+    ("text", "names", "cited"),
+    [
+        ("It is [doc_1].", ["doc_1"], ["doc_1"]),
+        ("It is [doc_9].", ["doc_1"], ["doc_9"]),
+        ("It is [wiki; 7F3A-11].", ["wiki", "7f3a-11"], ["wiki", "7f3a-11"]),
+        ("It is [Passage 1].", ["1", "2"], ["1"]),
+        ("It is [2].", ["wiki", "news"], ["news"]),
+        ("It is [2].", ["2", "1"], ["2"]),
+        ("It is [1].", ["Passage 1"], ["Passage 1"]),
+        ("It is [the map].", ["wiki"], []),
+        ("It is.\n[1]", ["1"], ["1"]),
+        ("## Answer\n**Country:**\nIt is [1].", ["1"], ["1"]),
+    ],
+)
+def test_passages_are_cited_by_the_names_of_their_row(text: str, names: list[str], cited: list[str]):
+    (claim,) = claims(text, names)
+    assert list(claim.cited) == cited
+
+
+def test_passages_with_names_are_found_in_the_prompt():
+    asked = [{"role": "user", "content": "[doc_1] Japan.\n[Passage 2]: Oil.\n\nQuestion: which?"}]
+    assert passages_of(Answer("", "", asked), "passages") == {"doc_1": "Japan.", "Passage 2": "Oil."}
+
+
+@pytest.mark.parametrize(
     ("column", "expected"),
     [
         (["a", "b"], {"1": "a", "2": "b"}),

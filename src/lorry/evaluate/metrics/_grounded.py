@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,8 +11,14 @@ from lorry.evaluate.metrics._base import Answer
 
 _MARK = re.compile(r"\s*\[\s*([A-Za-z]{0,8}\d{1,4}(?:\s*[,;]\s*[A-Za-z]{0,8}\d{1,4})*)\s*\]")
 """`[1]`, `[P3]`, `[1, 2]`."""
-_HEAD = re.compile(r"^[ \t]*\[([A-Za-z]{0,8}\d{1,4})\][ \t:.]*", re.MULTILINE)
-"""A passage's number where a line begins, as prompts have it."""
+_HEAD = re.compile(r"^[ \t]*\[((?:[A-Za-z]{1,10} )?[\w.-]{0,40}\d[\w.-]{0,40})\][ \t:.]*", re.MULTILINE)
+"""A passage's number or name where a line begins, as prompts have it: `[1]`, `[doc_1]`, `[Passage 1]`."""
+_BRACKET = re.compile(r"\[([^\[\]\n]{1,200})\]")
+_PLAIN_NAME = re.compile(r"[A-Za-z]{0,8}\d{1,4}")
+_CALLED = re.compile(r"^(?:passage|source|document|doc|context|reference|ref|no)\b[ .:#]*(?=\S)", re.IGNORECASE)
+"""What may stand before a passage's name: `[Passage 1]`."""
+_TITLE = re.compile(r"\s*(?:#{1,6}\s.*|\*\*[^*]+\*\*:?\s*)")
+"""A heading: it says nothing that could be cited."""
 _ASKED = re.compile(r"^[ \t]*(?:question|query|q|task|instructions?)[ \t]*:", re.MULTILINE | re.IGNORECASE)
 """What ends the last passage of a prompt."""
 _END = re.compile(
@@ -21,7 +27,7 @@ _END = re.compile(
 """Where a sentence of a line may end: behind its mark, if what follows begins like one."""
 _LEADING = re.compile(rf"(?:{_MARK.pattern})+")
 _ABBREVIATION = re.compile(r"(?:\b(?:[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|No|vs|etc|cf|approx|Inc|Ltd|Co|Fig|pp?)\.)$")
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,3}[.)]|#{1,6})\s+")
+_BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,3}[.)])\s+")
 _WORD = re.compile(r"[぀-ヿ㐀-鿿가-힯]|\w+")
 _NUMBER = re.compile(r"\d+")
 _STOP = """
@@ -54,9 +60,54 @@ def passages_of(answer: Answer, column: str) -> dict[str, str]:
     return found or _in_prompt(answer)
 
 
-def claims(text: str) -> list[Claim]:
-    """The sentences of an answer. Citations behind a full stop belong to the sentence before it."""
-    return [claim for line in text.splitlines() for claim in _of_line(_BULLET.sub("", line))]
+def claims(text: str, names: Iterable[str] = ()) -> list[Claim]:
+    """The sentences of an answer, without headings. Citations behind a full stop or below belong to the sentence before.
+
+    A passage of `names` may be cited by its name in any case, with or without `Passage` before it, and by its number from 1
+    where no other has that for a name. Other brackets are citations where they look like one (`[3]`), of what is not there.
+    """
+    aliases, cited = _aliases(names), list[str]()
+
+    def numbered(found: re.Match[str]) -> str:
+        whole = _named(found[1], aliases)
+        parts = [whole] if whole else [_named(one, aliases) for one in re.split("[,;]", found[1])]
+        if not all(parts):
+            return found[0]
+        start = len(cited)
+        cited.extend(cast("list[str]", parts))
+        return f"[{', '.join(map(str, range(start, len(cited))))}]"
+
+    said = list[Claim]()
+    for line in _BRACKET.sub(numbered, text).splitlines():
+        if said and not said[-1].cited and _LEADING.fullmatch(line.rstrip()):
+            said[-1] = Claim(said[-1].text, _cited(line))
+        elif not _TITLE.fullmatch(line):
+            said += _of_line(_BULLET.sub("", line))
+    return [Claim(one.text, tuple(dict.fromkeys(cited[int(at)] for at in one.cited))) for one in said]
+
+
+def _aliases(names: Iterable[str]) -> dict[str, str]:
+    """The names of passages by all that they may be called."""
+    listed = list(names)
+    found = {name.casefold(): name for name in reversed(listed)}
+    for name in listed:
+        found.setdefault(_CALLED.sub("", name).casefold(), name)
+    for number, name in enumerate(listed, start=1):
+        found.setdefault(str(number), name)
+    return found
+
+
+def _named(text: str, aliases: Mapping[str, str]) -> str | None:
+    """The passage that a bracket names, which may be one that is not there; None where it names none."""
+    bare = _CALLED.sub("", text.strip())
+    known = aliases.get(text.strip().casefold()) or aliases.get(bare.casefold())
+    looks_like_one = _PLAIN_NAME.fullmatch(bare) or _shape(bare) in map(_shape, aliases)
+    return known or (bare if bare and looks_like_one else None)
+
+
+def _shape(name: str) -> str:
+    """A name without its numbers: `doc_9` is meant as `doc_1` is; one without any is only itself."""
+    return _NUMBER.sub("0", name.casefold())
 
 
 def words_of(text: str) -> set[str]:

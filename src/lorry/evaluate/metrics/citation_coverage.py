@@ -15,10 +15,11 @@ from lorry.evaluate.metrics._refusals import REFUSALS, checked, refuses
 class CitationCoverage(Metric):
     """Share of answers' sentences that cite a passage which exists, over all sentences together.
 
-    Citations look like `[1]`, `[P3]` or `[1, 2]`. Passages come from the row's column, else from the prompt, where they stand
-    behind such a mark at the beginning of lines. A citation supports its sentence where the passages that it cites hold at
-    least the share `support` of its words (without those such as `the`) and every number in it. Left out are rows without
-    passages, and answers that refuse, which have nothing to cite.
+    Citations look like `[1]`, `[P3]` or `[1, 2]`, or name a passage as its row does: `[doc_1]`, `[Passage 1]`; a passage with
+    a name may be cited by its number too. Headings are no sentences. Passages come from the row's column, else from the
+    prompt, where they stand behind such a mark at the beginning of lines. A citation supports its sentence where the passages
+    that it cites hold at least the share `support` of its words (without those such as `the`) and every number in it. Left out
+    are rows without passages, and answers that refuse, which have nothing to cite.
     """
 
     unit: ClassVar[str] = "share of sentences"
@@ -60,7 +61,8 @@ class CitationCoverage(Metric):
         """The passages and the sentences; none where the answer refuses."""
         if refuses(answer.prediction, REFUSALS if self.refusals is None else self.refusals):
             return {}, []
-        return passages_of(answer, self.column), claims(answer.prediction)
+        passages = passages_of(answer, self.column)
+        return passages, claims(answer.prediction, passages)
 
     def _supporting(self, claim: Claim, passages: Mapping[str, str]) -> Ratio | None:
         """Of the citations of one sentence, those that support it. One that does not exist supports nothing."""
