@@ -15,7 +15,7 @@ import yaml
 import lorry
 import tiny_runs
 from lorry import job
-from lorry.cli.commands.evaluate import Options, _with_settings
+from lorry.cli.commands.evaluate import Options, with_settings
 from lorry.cli.main import run as command
 from lorry.errors import GateMissedError
 from lorry.evaluate.opening import Found
@@ -148,7 +148,7 @@ def test_gates_of_what_is_not_scored_now_are_left_out_and_told(
     monkeypatch.chdir(tmp_path)
 
     def judged(**options: Any) -> dict[str, Any]:
-        return _with_settings(found, replace(Options(), **options)).recipe.evaluate.gates
+        return with_settings(found, replace(Options(), **options)).recipe.evaluate.gates
 
     kept = judged(metrics="m.py:mine,length")
     assert list(kept) == ["mine", "loss", "length"]
@@ -160,7 +160,7 @@ def test_rewards_are_not_judged_where_nothing_asks_for_them(tmp_path: Path):
     learning = {"name": "grpo", "rewards": ["exact_match"]}
     asked = recipe(method=learning, evaluate={"metrics": ["cer"], "gates": {"reward": "> 0.5", "cer": "< 1"}})
     found = Found(tmp_path, RunFolder(tmp_path), asked, tmp_path, tmp_path)
-    assert list(_with_settings(found, Options()).recipe.evaluate.gates) == ["cer"]
+    assert list(with_settings(found, Options()).recipe.evaluate.gates) == ["cer"]
 
 
 def test_command_line_shows_all_and_leaves_with_3(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -54,7 +54,7 @@ def command(options: Options) -> None:
     if options.gate and options.data is None and found.run is None:
         hint = f'give rows: `lorry evaluate {found.adapter} --data FILE --gate "..."`'
         raise InputError("a gate cannot be judged where nothing is scored", place="--gate", hint=hint)
-    found = _with_settings(found, options)
+    found = with_settings(found, options)
     metrics_of(found.recipe.evaluate.metrics)
     if options.data is None and found.run is None:
         _only_loads(found, as_json=options.as_json)
@@ -67,7 +67,7 @@ def command(options: Options) -> None:
     _raise_if_missed(scores["gates"], found)
 
 
-def _with_settings(found: Found, options: Options) -> Found:
+def with_settings(found: Found, options: Options) -> Found:
     """What was found, with what the command line says in place of what the recipe says."""
     from dataclasses import replace
 
