@@ -38,7 +38,7 @@ from lorry.recipe.schema import DataSettings, Recipe
 from lorry.track.folder import cache, write_json
 from lorry.trainer.methods._base import Method
 
-_VERSION = 8
+_VERSION = 9
 """Raised whenever the same files and settings would give other sets than before."""
 
 NAME = 32
