@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -41,6 +42,7 @@ _METRICS_SECONDS = 10.0
 """How long metrics may score rows' own answers; the rest are left out then, and that is said."""
 _NO_NEWS = ("Could not find a config file", "Setting `save_embedding_layers`")
 """PEFT's warnings of what is as it should be: a small copy is not on the Hub, and what is trained is saved."""
+_FAILED_METRIC = re.compile(r" failed at [\d,]+ of [\d,]+ answers: ")
 _NEARLY = 1e-3
 """Relative difference up to which two adapters count as the same but for rounding."""
 
@@ -102,6 +104,12 @@ def train(task: Task, teller: Teller) -> None:
     """The run itself, by the trainer: two steps, checkpoints, an evaluation, answers and their scores."""
     with _warnings_told(teller):
         _work(task.room.run, teller)
+    # A run goes on without that answer's score; here the metric can be corrected before anything is spent.
+    file = task.room.run / "eval" / "scores.json"
+    notes = json.loads(file.read_text(encoding="utf-8"))["notes"] if file.is_file() else []
+    if failed := [note for note in notes if _FAILED_METRIC.search(note)]:
+        hint = "correct the metric: it must score any text that a model may write"
+        raise RunFailedError("; ".join(failed), place="evaluate.metrics", hint=hint)
 
 
 def verify(task: Task, teller: Teller) -> None:
