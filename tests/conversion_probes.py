@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from conversions import ENTRY, diary
+from conversions import ENTRY, WORDS, diary
 from lorry.data.converters._base import Converter, Made
 from lorry.data.converting.room import Room
 from lorry.data.rows import Origin
@@ -42,24 +42,6 @@ def _of_two_subjects(made: Converter, folder: Path) -> int:
     return len(_rows(made, folder, entries))
 
 
-WORDS = [
-    "river",
-    "stone",
-    "market",
-    "morning",
-    "letter",
-    "garden",
-    "window",
-    "candle",
-    "horse",
-    "winter",
-    "bread",
-    "silver",
-    "music",
-    "sailor",
-    "doctor",
-    "bridge",
-]
 LONG = {"content": " ".join(f"{' '.join(Random(day).choices(WORDS, k=9))}. Then to bed." for day in range(30))}
 QUARTZ = {
     "question": "What is quartz?",

@@ -18,6 +18,25 @@ ENTRY: dict[str, Any] = {
     "tags": ["music", "river"],
     "entities": ["Anna"],
 }
+WORDS = [
+    "river",
+    "stone",
+    "market",
+    "morning",
+    "letter",
+    "garden",
+    "window",
+    "candle",
+    "horse",
+    "winter",
+    "bread",
+    "silver",
+    "music",
+    "sailor",
+    "doctor",
+    "bridge",
+]
+"""What long texts are drawn from."""
 PLACES = ("harbour", "market", "old bridge", "library", "station", "castle", "museum", "mill", "orchard", "theatre")
 PEOPLE = ("Anna", "Tom", "Mrs. Hill", "Doctor Gray", "my brother", "the captain", "Robert", "Lady Penn")
 DOINGS = (

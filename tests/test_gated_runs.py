@@ -15,7 +15,7 @@ import yaml
 import lorry
 import tiny_runs
 from lorry import job
-from lorry.cli.commands.evaluate import Options, with_settings
+from lorry.cli.commands.evaluate import Options, is_as_the_recipe_says, with_settings
 from lorry.cli.main import run as command
 from lorry.errors import GateMissedError
 from lorry.evaluate.opening import Found
@@ -161,6 +161,22 @@ def test_rewards_are_not_judged_where_nothing_asks_for_them(tmp_path: Path):
     asked = recipe(method=learning, evaluate={"metrics": ["cer"], "gates": {"reward": "> 0.5", "cer": "< 1"}})
     found = Found(tmp_path, RunFolder(tmp_path), asked, tmp_path, tmp_path)
     assert list(with_settings(found, Options()).recipe.evaluate.gates) == ["cer"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "is_same"),
+    [
+        ("sft", Options(), True),
+        ("sft", Options(samples=9), False),
+        ("sft", Options(gate=["cer < 1"]), False),
+        ({"name": "grpo", "rewards": ["exact_match"]}, Options(), False),
+    ],
+)
+def test_runs_own_scores_stay_where_other_things_are_scored(
+    tmp_path: Path, method: Any, options: Options, is_same: bool
+):
+    found = Found(tmp_path, RunFolder(tmp_path), recipe(method=method), tmp_path, tmp_path)
+    assert is_as_the_recipe_says(found, options) is is_same
 
 
 def test_command_line_shows_all_and_leaves_with_3(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -15,6 +15,7 @@ from tokenizers import Encoding
 
 from lorry.data.images.vision import Vision, vision_of
 from lorry.data.rows import Message
+from lorry.data.settings_file import settings_in
 from lorry.data.template import CHATML, PLAIN, ChatTemplate, plain
 from lorry.errors import DataError, ModelError
 
@@ -52,8 +53,8 @@ class Tokenizer:
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises plain Exception
             raise ModelError(f"the tokenizer cannot be read: {error}", place=str(file)) from error
-        config = {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
-        config["generation_eos"] = _json(folder / "generation_config.json").get("eos_token_id")
+        config = {**settings_in(folder / "special_tokens_map.json"), **settings_in(folder / "tokenizer_config.json")}
+        config["generation_eos"] = settings_in(folder / "generation_config.json").get("eos_token_id")
         _add_tokens(backend, config)
         return cls(backend, config, _templates(folder, config), vision_of(folder, backend.id_to_token))
 
@@ -272,18 +273,8 @@ def _templates(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     found = {name: file.read_text(encoding="utf-8") for name, file in files.items() if file.is_file()}
     if found:
         return found
-    held: Any = _json(folder / "chat_template.json").get("chat_template") or config.get("chat_template")
+    held: Any = settings_in(folder / "chat_template.json").get("chat_template") or config.get("chat_template")
     if isinstance(held, list):
         entries = cast("list[dict[str, str]]", held)
         return {entry["name"]: entry["template"] for entry in entries}
     return {"default": held} if isinstance(held, str) else {}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"not valid JSON: {error}", place=str(file)) from error
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

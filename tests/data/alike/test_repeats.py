@@ -8,30 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from conversions import WORDS
 from lorry.data.alike import repeats
 from lorry.data.alike.repeats import Sketcher, Text, Told, near_prompts_between, near_repeats, near_rows_between
 from lorry.data.alike.search import within
 from lorry.data.alike.shingles import likeness
 from lorry.data.alike.sketch import Sketches, estimated, sketches
 
-WORDS = [
-    "river",
-    "stone",
-    "market",
-    "morning",
-    "letter",
-    "garden",
-    "window",
-    "candle",
-    "horse",
-    "winter",
-    "bread",
-    "silver",
-    "music",
-    "sailor",
-    "doctor",
-    "bridge",
-]
 DAY = "We walked along the river to the market, and bought bread and candles for the long winter evenings"
 ASKED = "What did the two of you do in the town that day?"
 

@@ -190,9 +190,8 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
     for warning in rows.scored.facts.warnings if isinstance(rows, OtherRows) else ():
         output.warn(warning)
     opened = open_found(found)
-    changed = options.data or options.metrics or options.gate is not None or options.model or options.rows is not None
     with tempfile.TemporaryDirectory() as scratch:
-        place = found.run if found.run and not changed else RunFolder(Path(scratch))
+        place = found.run if found.run and is_as_the_recipe_says(found, options) else RunFolder(Path(scratch))
         evaluation = Evaluation(
             opened.loaded,
             opened.renderer,
@@ -205,6 +204,17 @@ def _scored(found: Found, options: Options) -> tuple[dict[str, Any], list[dict[s
         scores = evaluation.run(place, _progress)
         output.live("")
         return scores, read_lines(place.evaluation / "samples.jsonl")
+
+
+def is_as_the_recipe_says(found: Found, options: Options) -> bool:
+    """Whether everything is scored that the run itself scored, and nothing else: its rewards are not asked here."""
+    from lorry.plugins import find
+
+    method = cast("type[Method]", find("methods", found.recipe.method["name"]))
+    said = (options.rows, options.samples, options.gate)
+    return not (options.data or options.metrics or options.model or method.rolls_out) and all(
+        one is None for one in said
+    )
 
 
 def _progress(part: str, done: int, total: int) -> None:

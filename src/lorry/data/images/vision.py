@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from lorry.data.images.families import Layout, Rule, rule_of
 from lorry.data.images.opened import fitted
 from lorry.data.images.picture import Picture, Placed
 from lorry.data.rows import MARK, Message
-from lorry.errors import DataError, ModelError
+from lorry.data.settings_file import settings_in
+from lorry.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def vision_of(folder: Path, token_of: Callable[[int], str | None]) -> Vision | N
 
     `token_of` gives a token's text by its id. Raises ModelError for settings that cannot be read.
     """
-    config = _json(folder / "config.json")
+    config = settings_in(folder / "config.json")
     # As Transformers has it: what is said of all parts together goes before a file for images alone.
-    processor = _json(folder / "processor_config.json").get("image_processor")
-    processor = _json(folder / "preprocessor_config.json") if processor is None else processor
+    processor = settings_in(folder / "processor_config.json").get("image_processor")
+    processor = settings_in(folder / "preprocessor_config.json") if processor is None else processor
     # Older configurations of LLaVA say `image_token_index`.
     number = config.get("image_token_id", config.get("image_token_index"))
     token = token_of(number) if isinstance(number, int) else None
@@ -117,13 +117,3 @@ def marks_in(messages: Sequence[Message]) -> int:
 def _has_mark(turn: Message) -> bool:
     content = turn.get("content")
     return isinstance(content, str) and MARK in content
-
-
-def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"not valid JSON: {error}", place=str(file)) from error
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
